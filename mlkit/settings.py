@@ -53,7 +53,7 @@ class Environment:
     inventory: Path  # what ansible-playbook -i is given
     variables: dict[str, str]  # the section's other keys: variables of the roles
 
-# %% ../notebooks/01_settings.ipynb #c2320ef3
+# %% ../notebooks/01_settings.ipynb #c0d0efe6
 SETTINGS = "settings.ini"
 
 
@@ -67,6 +67,7 @@ class Project:
     model: str  # the registry name of the project's model
     dataset: str  # the dataset that the pipelines read
     notebooks: Path  # where the pipeline notebooks are
+    leaks: tuple[str, ...]  # columns that are not known when the question is asked
     port: int  # where `deploy local` listens
     gates: tuple[Gate, ...]
     environments: dict[str, Environment]
@@ -105,9 +106,9 @@ def find_project(
             return read_project(folder)
     raise MissingData(f"no {SETTINGS} in {start} or above", "run this inside a project")
 
-# %% ../notebooks/01_settings.ipynb #2b04bdc9
+# %% ../notebooks/01_settings.ipynb #e64a1795
 SECTIONS = {
-    "project": {"name", "store", "model", "dataset", "pipelines", "port"},
+    "project": {"name", "store", "model", "dataset", "pipelines", "leaks", "port"},
     "package": None,  # setup.py's; not ours to check
     "gates": None,  # one key a metric
 }
@@ -136,6 +137,7 @@ def read_project(
         model=project.get("model", project["name"]),
         dataset=project.get("dataset", project["name"]),
         notebooks=root / project.get("pipelines", "notebooks/pipelines"),
+        leaks=tuple(project.get("leaks", "").split()),
         port=_port(project),
         gates=tuple(Gate.parse(k, v) for k, v in ini["gates"].items()) if "gates" in ini else (),
         environments={e.name: e for e in _environments(ini, root)},
