@@ -141,7 +141,9 @@ def open_bundle(
     for name, wanted in record["files"].items():
         files[name] = read(name)
         if digest(files[name]) != wanted:
-            raise CorruptRecord(f"{where}/{name} is not what the bundle was made with", "fetch the model again")
+            raise CorruptRecord(
+                f"{where}/{name} is not what the bundle was made with", "fetch the model again"
+            )
     try:
         bundle = Bundle(
             name=record["name"],
@@ -171,7 +173,9 @@ def open_folder(
         try:
             return (folder / name).read_bytes()
         except OSError as error:
-            raise NotReady(f"no model in {folder}: {name}: {error.strerror}", "mount or bake a bundle there") from None
+            raise NotReady(
+                f"no model in {folder}: {name}: {error.strerror}", "mount or bake a bundle there"
+            ) from None
 
     return open_bundle(read, str(folder))
 

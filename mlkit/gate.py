@@ -13,7 +13,7 @@ from .errors import BadSettings, unknown_name
 from .settings import Gate
 from .store import Store
 
-# %% ../notebooks/10_gate.ipynb #e2f8941b
+# %% ../notebooks/10_gate.ipynb #3489babc
 @dataclass(frozen=True)
 class Outcome:
     "One gate and what came of it."
@@ -61,15 +61,17 @@ def judge(
 ) -> Verdict:
     "Hold each gate against its metric. Raises `UnknownName` for a gate on a metric that nobody computed."
     if not gates:
-        raise BadSettings("settings.ini has no gates, so nothing can pass", "write a section: [gates] auc = >= 0.7")
+        raise BadSettings(
+            "settings.ini has no gates, so nothing can pass", "write a section: [gates] auc = >= 0.7"
+        )
+    values = {name: float(value) for name, value in metrics.items()}
     for gate in gates:
-        if gate.metric not in metrics:
+        if gate.metric not in values:
             raise unknown_name("[gates] has a gate on a metric that was not logged:", gate.metric, metrics)
     outcomes = tuple(
-        Outcome(g.metric, g.comparison, g.threshold, float(metrics[g.metric]), g.passes(metrics[g.metric]))
-        for g in gates
+        Outcome(g.metric, g.comparison, g.threshold, values[g.metric], g.passes(values[g.metric])) for g in gates
     )
-    return Verdict(model, dataset, run, outcomes, {k: float(v) for k, v in metrics.items()})
+    return Verdict(model, dataset, run, outcomes, values)
 
 # %% ../notebooks/10_gate.ipynb #06ac2050
 def save_verdict(
@@ -88,6 +90,8 @@ def passing_verdicts(
     model: str,  # digest
 ) -> list[dict]:
     "The passing verdicts of that very model, oldest first."
-    records = [read_record("verdict", store.get(k), k) for k in store.keys("verdicts") if k.endswith("/verdict.json")]
+    records = [
+        read_record("verdict", store.get(k), k) for k in store.keys("verdicts") if k.endswith("/verdict.json")
+    ]
     mine = [r for r in records if r["model"] == model and r["passed"]]
     return sorted(mine, key=lambda r: r["judged"])

@@ -92,7 +92,9 @@ def read_parameters(
     try:
         return parse_cell("\n".join(tagged))
     except (ValueError, SyntaxError) as error:
-        raise BadSettings(f"{notebook}, the cell tagged parameters: {error}", "write lines like: trees: int = 150") from None
+        raise BadSettings(
+            f"{notebook}, the cell tagged parameters: {error}", "write lines like: trees: int = 150"
+        ) from None
 
 
 def parse_cell(
@@ -135,7 +137,10 @@ def check_parameters(
     for name, value in given.items():
         if name not in contract:
             raise unknown_name(
-                f"{notebook} has no parameter", name, contract, more=f"all parameters: mlkit params {notebook}"
+                f"{notebook} has no parameter",
+                name,
+                contract,
+                more=f"all parameters: mlkit params {notebook}",
             )
         parameter = contract[name]
         values[name] = parameter.read(value) if isinstance(value, str) else parameter.check(value)

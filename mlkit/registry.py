@@ -50,7 +50,9 @@ def read_registry(
     return Registry(name, record["number"], tuple(record["versions"]), record["aliases"])
 
 
-def _write(store: Store, before: Registry, change: str, versions: list[dict], aliases: dict[str, int]) -> None:
+def _write(
+    store: Store, before: Registry, change: str, versions: list[dict], aliases: dict[str, int]
+) -> None:
     number = before.number + 1
     fields = {
         "name": before.name,
@@ -134,10 +136,14 @@ def find_model(
 def _by_prefix(store: Store, reference: str) -> str:
     prefix = reference.removeprefix("sha256:")
     if not re.fullmatch(r"[0-9a-f]+", prefix):
-        raise UnknownName(f"{reference!r} names no model", "write flights@champion, flights@3, sha256:1f2e… or latest")
+        raise UnknownName(
+            f"{reference!r} names no model", "write flights@champion, flights@3, sha256:1f2e… or latest"
+        )
     folders = [f for f in store.folders("models") if f.startswith(f"sha256-{prefix}")]
     if len(folders) != 1:
-        found = "\n".join(folder.replace("-", ":") for folder in folders) or "mlkit models lists those registered"
+        found = (
+            "\n".join(folder.replace("-", ":") for folder in folders) or "mlkit models lists those registered"
+        )
         raise UnknownName(f"{len(folders)} models begin with {reference}", found)
     return folders[0].replace("-", ":")
 

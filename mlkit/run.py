@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['MIME', 'Run', 'current_run', 'new_run_id', 'RunRecord', 'run_notebook']
 
-# %% ../notebooks/12_run.ipynb #73c84ebe
+# %% ../notebooks/12_run.ipynb #eed95b81
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from .settings import Project, find_project
 from .signature import Signature, refuse_leaks
 from .store import Store
 
-# %% ../notebooks/12_run.ipynb #d23179aa
+# %% ../notebooks/12_run.ipynb #940c2de8
 class Run:
     "The run that a notebook is part of."
 
@@ -42,6 +42,7 @@ class Run:
     ):
         self.project, self.id = project, id
         self.store = Store(project.store)
+        self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
 
     def read(
         self,
@@ -49,6 +50,7 @@ class Run:
     ) -> pd.DataFrame:
         "The rows of a dataset; its fingerprint goes into the record. Raises `MissingData`."
         frame, source = dataset.read_dataset(self.store, name)
+        self.sources[name] = source
         _show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
         return frame
 
@@ -81,7 +83,11 @@ class Run:
         refuse_leaks(signature, self.project.leaks)
         bundle = make_bundle(self.project.model, kind, model, signature, columns, step, self.id)
         _put_bundle(self.store, bundle)
-        _show("model", {"name": bundle.name, "digest": bundle.digest}, f"saved {bundle.name} {bundle.digest[:19]}")
+        _show(
+            "model",
+            {"name": bundle.name, "digest": bundle.digest},
+            f"saved {bundle.name} {bundle.digest[:19]}",
+        )
         return bundle
 
     def load_model(
@@ -94,13 +100,13 @@ class Run:
     def judge(
         self,
         bundle: Bundle,
-        rows: str,  # the dataset's name
+        rows: str,  # the dataset that was read for it
         metrics: dict[str, float],
     ) -> gate.Verdict:
         "Log the metrics, hold the project's gates against them and keep the verdict."
         self.log(**metrics)
-        _, source = dataset.read_dataset(self.store, rows)
-        verdict = gate.judge(self.project.gates, metrics, bundle.digest, source.fingerprint, self.id)
+        fingerprint = self.sources[rows].fingerprint
+        verdict = gate.judge(self.project.gates, metrics, bundle.digest, fingerprint, self.id)
         gate.save_verdict(self.store, verdict)
         _show("verdict", {"id": verdict.id, "passed": verdict.passed, "model": verdict.model}, str(verdict))
         return verdict
@@ -122,10 +128,8 @@ def _put_bundle(store: Store, bundle: Bundle) -> None:
     if not store.has(f"{key}/bundle.json"):
         for name in sorted(bundle.files.keys() - {"bundle.json"}):
             store.put(f"{key}/{name}", bundle.files[name])
-        try:
+        with suppress(AlreadyThere):  # an equal run was faster: it is the same model
             store.put(f"{key}/bundle.json", bundle.files["bundle.json"], new=True)
-        except AlreadyThere:
-            pass  # an equal run was faster: it is the same model
     store.put(latest_key(bundle.name), write_record("latest", {"model": bundle.digest}))
 
 
@@ -225,7 +229,11 @@ def _execute(notebook: Path, values: dict, folder: Path, show_progress: bool) ->
 @contextmanager
 def _kernel_environment(run: str, project: Project):
     "The kernel inherits our variables: it must know its run, and one OpenMP thread is the reproducible default."
-    ours = {"MLKIT_RUN": run, "MLKIT_STORE": project.store, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    ours = {
+        "MLKIT_RUN": run,
+        "MLKIT_STORE": project.store,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+    }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:
@@ -274,6 +282,7 @@ def _as_notebook_failed(error: BaseException, name: str, store: Store, record: R
         )
     if type(error).__name__ == "DeadKernelError":
         return NotebookFailed(
-            f"the kernel of {name} died", f"out of memory? the notebook up to there: {store.url}/{record.key}/executed.ipynb"
+            f"the kernel of {name} died",
+            f"out of memory? the notebook up to there: {store.url}/{record.key}/executed.ipynb",
         )
     return error

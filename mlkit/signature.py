@@ -71,7 +71,14 @@ class Output(msgspec.Struct, frozen=True):
 
 
 def _in_words(value: Any) -> str:
-    names = {str: "text", bool: "true or false", list: "a list", dict: "an object", int: "a number", float: "a number"}
+    names = {
+        str: "text",
+        bool: "true or false",
+        list: "a list",
+        dict: "an object",
+        int: "a number",
+        float: "a number",
+    }
     return names.get(type(value), type(value).__name__)
 
 # %% ../notebooks/05_signature.ipynb #a4ea6589
@@ -191,7 +198,9 @@ def frame_columns(
     columns, problems = {}, []
     for column in signature.inputs:
         if column.name not in frame:
-            raise _mismatch([{"row": 0, "column": column.name, "problem": "missing", "expected": column.expected}])
+            raise _mismatch(
+                [{"row": 0, "column": column.name, "problem": "missing", "expected": column.expected}]
+            )
         array = _frame_array(column, frame[column.name])
         problems += _array_problems(column, array)
         columns[column.name] = array

@@ -25,7 +25,10 @@ def features(columns):
 def flights_columns():
     random = np.random.default_rng(3)
     frame = pd.DataFrame(
-        {"carrier": random.choice(["AA", "UA", "DL"], 400), "sched_dep_time": random.integers(5, 23, 400) * 100}
+        {
+            "carrier": random.choice(["AA", "UA", "DL"], 400),
+            "sched_dep_time": random.integers(5, 23, 400) * 100,
+        }
     )
     signature = infer_signature(frame, Output("late", "probability"))
     return signature, frame_columns(signature, frame)

@@ -16,7 +16,10 @@ def test_an_unseen_level_and_a_missing_one_are_both_missing():
 
 # %% ../notebooks/06_features.ipynb #961524a7
 def features(columns):
-    return {"hour": columns["sched_dep_time"] // 100, "rush": np.isin(columns["sched_dep_time"] // 100, [17, 18])}
+    return {
+        "hour": columns["sched_dep_time"] // 100,
+        "rush": np.isin(columns["sched_dep_time"] // 100, [17, 18]),
+    }
 
 # %% ../notebooks/06_features.ipynb #42c7a07f
 def test_the_step_that_travels_is_the_step_that_was_written():

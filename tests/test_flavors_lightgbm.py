@@ -17,7 +17,13 @@ def small_booster(threads=1):
     matrix[:, 2] = random.integers(0, 5, 500)
     matrix[random.random((500, 3)) < 0.1] = np.nan
     late = np.nan_to_num(matrix[:, 0]) + (matrix[:, 2] == 3) > 0.5
-    parameters = {"objective": "binary", "num_threads": threads, "verbose": -1, "deterministic": True, "seed": 1}
+    parameters = {
+        "objective": "binary",
+        "num_threads": threads,
+        "verbose": -1,
+        "deterministic": True,
+        "seed": 1,
+    }
     rows = lightgbm.Dataset(matrix, late, categorical_feature=[2], params={"verbose": -1})
     return lightgbm.train(parameters, rows, num_boost_round=20), matrix
 

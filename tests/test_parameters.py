@@ -5,13 +5,13 @@ import pytest
 from mlkit.parameters import Parameter, check_parameters, parse_cell
 
 # %% ../notebooks/08_parameters.ipynb #1ffc591c
-CELL = '''
+CELL = """
 trees: int = 150  # [1, 5000] boosting rounds
 learning_rate = 0.1  # (0, 1] shrinkage
 objective: str = "binary"  # {binary, cross_entropy} the loss
 flight: str = "007"
 verbose = False
-'''
+"""
 
 # %% ../notebooks/08_parameters.ipynb #b4780883
 def test_a_parameters_cell_is_a_contract():
@@ -48,7 +48,9 @@ def test_a_wrong_name_or_value_is_refused_before_anything_runs():
     assert refusal(trees="1.5").startswith("parameter trees = 1.5: expected int in [1, 5000]")
     assert refusal(trees=True).startswith("parameter trees = True: expected int")
     assert refusal(learning_rate="0").startswith("parameter learning_rate = 0.0: expected float in (0, 1]")
-    assert refusal(objective="l2").startswith("parameter objective = 'l2': expected str in {binary, cross_entropy}")
+    assert refusal(objective="l2").startswith(
+        "parameter objective = 'l2': expected str in {binary, cross_entropy}"
+    )
 
 # %% ../notebooks/08_parameters.ipynb #df0e435d
 def test_a_cell_that_computes_is_refused():

@@ -17,7 +17,9 @@ from mlkit.registry import _write, find_model, promote, read_registry, register
 def store_with_models(*models):
     store = Store(tempfile.mkdtemp())
     for model in models:
-        store.put(f"{model_key(model)}/bundle.json", write_record("bundle", {"digest": model, "name": "flights"}))
+        store.put(
+            f"{model_key(model)}/bundle.json", write_record("bundle", {"digest": model, "name": "flights"})
+        )
         verdict = judge((Gate("auc", ">=", 0.6),), {"auc": 0.7}, model=model, dataset="sha256:d")
         save_verdict(store, verdict)
     return store

@@ -23,9 +23,7 @@ def flights_frame():
 
 
 def flights_signature():
-    return infer_signature(
-        flights_frame(), output=Output("late", "probability"), unseen={"model": "missing"}
-    )
+    return infer_signature(flights_frame(), output=Output("late", "probability"), unseen={"model": "missing"})
 
 # %% ../notebooks/05_signature.ipynb #d4f20b7b
 def test_the_order_of_keys_never_matters_and_a_missing_value_is_nan():

@@ -66,6 +66,15 @@ def features(columns):
         "scheduled_minutes": (arrival - departure) % 1440,
         "weekday": (date.astype(int) + 3) % 7,  # 1970-01-01 was a Thursday
     }
-    known = ["carrier", "origin", "dest", "distance", "scheduled_this_hour", "plane_model", "plane_year", "seats"]
+    known = [
+        "carrier",
+        "origin",
+        "dest",
+        "distance",
+        "scheduled_this_hour",
+        "plane_model",
+        "plane_year",
+        "seats",
+    ]
     weather = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "visib"]
     return asked | {name: columns[name] for name in known + weather}

@@ -18,5 +18,7 @@ def flavour(
 ) -> ModuleType:
     "The flavour's module. Raises `UnknownName`."
     if not name.isidentifier() or find_spec(f"mlkit.flavors.{name}") is None:
-        raise UnknownName(f"there is no flavour {name!r}", "each module of mlkit.flavors is one, lightgbm for instance")
+        raise UnknownName(
+            f"there is no flavour {name!r}", "each module of mlkit.flavors is one, lightgbm for instance"
+        )
     return import_module(f"mlkit.flavors.{name}")

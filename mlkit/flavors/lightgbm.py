@@ -27,7 +27,9 @@ def save(
 ) -> dict[str, bytes]:
     "The booster in LightGBM's text format. Raises `WrongType` for anything else."
     if not hasattr(model, "model_to_string"):
-        raise WrongType(f"{type(model).__name__} is not a lightgbm.Booster", "from LGBMClassifier: pass .booster_")
+        raise WrongType(
+            f"{type(model).__name__} is not a lightgbm.Booster", "from LGBMClassifier: pass .booster_"
+        )
     return {MODEL: model.model_to_string().encode()}
 
 
@@ -47,7 +49,9 @@ def library() -> ctypes.CDLL:
     "LightGBM's shared object, found without importing the package. Raises `ToolMissing`."
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads started before a fork hang the child
     package = find_spec("lightgbm")
-    places = [Path(p, "lib", "lib_lightgbm.so") for p in (package.submodule_search_locations if package else [])]
+    places = [
+        Path(p, "lib", "lib_lightgbm.so") for p in (package.submodule_search_locations if package else [])
+    ]
     for place in places:
         if place.exists():
             loaded = ctypes.CDLL(str(place))
@@ -70,7 +74,12 @@ class Model:
     ):
         self._handle = ctypes.c_void_p()
         trees = ctypes.c_int()
-        _call("LGBM_BoosterLoadModelFromString", ctypes.c_char_p(text), ctypes.byref(trees), ctypes.byref(self._handle))
+        _call(
+            "LGBM_BoosterLoadModelFromString",
+            ctypes.c_char_p(text),
+            ctypes.byref(trees),
+            ctypes.byref(self._handle),
+        )
         self.width = self._count("LGBM_BoosterGetNumFeature")
         self.outputs = self._count("LGBM_BoosterGetNumClasses")
 
