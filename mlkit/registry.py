@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['Registry', 'read_registry', 'register', 'promote', 'find_model', 'latest_key', 'load_model']
 
-# %% ../notebooks/11_registry.ipynb #aa5bd0b5
+# %% ../notebooks/11_registry.ipynb #d08a3fe2
 import re
 from dataclasses import dataclass
 
 from .bundle import Bundle, model_key, open_bundle
 from .digest import read_record, utc_now, write_record
-from .errors import AlreadyThere, GateFailed, MissingData, UnknownName, unknown_name
-from .gate import passing_verdicts
+from .errors import AlreadyThere, MissingData, UnknownName, unknown_name
+from .gate import require_verdict
 from .store import Store
 
 # %% ../notebooks/11_registry.ipynb #9425f931
@@ -70,7 +70,7 @@ def _write(
             "look again, mlkit models, and repeat if it is still right",
         ) from error
 
-# %% ../notebooks/11_registry.ipynb #eb53e025
+# %% ../notebooks/11_registry.ipynb #629787c1
 def register(
     store: Store,
     name: str,
@@ -81,7 +81,7 @@ def register(
     for entry in registry.versions:
         if entry["model"] == model:
             return entry["version"]
-    verdict = _passing_verdict(store, model)
+    verdict = require_verdict(store, model)
     number = len(registry.versions) + 1
     entry = {"version": number, "model": model, "verdict": verdict["id"], "registered": utc_now()}
     _write(store, registry, f"register {number}", [*registry.versions, entry], registry.aliases)
@@ -99,18 +99,11 @@ def promote(
         raise UnknownName(f"{alias!r} is no alias", "an alias is a word: champion")
     registry = read_registry(store, name)
     number = registry.version_of(selector)
-    _passing_verdict(store, registry.versions[number - 1]["model"])
+    require_verdict(store, registry.versions[number - 1]["model"])
     if registry.aliases.get(alias) != number:
         aliases = registry.aliases | {alias: number}
         _write(store, registry, f"promote {number} to {alias}", list(registry.versions), aliases)
     return number
-
-
-def _passing_verdict(store: Store, model: str) -> dict:
-    verdicts = passing_verdicts(store, model)
-    if not verdicts:
-        raise GateFailed(f"the model {model[:19]} has no passing verdict", f"mlkit validate {model[:19]}")
-    return verdicts[-1]
 
 # %% ../notebooks/11_registry.ipynb #1f07a2e1
 def find_model(

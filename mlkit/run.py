@@ -31,7 +31,7 @@ from .settings import Project, find_project
 from .signature import Signature, refuse_leaks
 from .store import Store
 
-# %% ../notebooks/12_run.ipynb #940c2de8
+# %% ../notebooks/12_run.ipynb #283f4a00
 class Run:
     "The run that a notebook is part of."
 
@@ -108,7 +108,8 @@ class Run:
         fingerprint = self.sources[rows].fingerprint
         verdict = gate.judge(self.project.gates, metrics, bundle.digest, fingerprint, self.id)
         gate.save_verdict(self.store, verdict)
-        _show("verdict", {"id": verdict.id, "passed": verdict.passed, "model": verdict.model}, str(verdict))
+        shown = {"id": verdict.id, "passed": verdict.passed, "model": verdict.model, "words": str(verdict)}
+        _show("verdict", shown, str(verdict))
         return verdict
 
 

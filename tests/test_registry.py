@@ -13,7 +13,7 @@ import pytest
 import tempfile
 from mlkit.registry import _write, find_model, promote, read_registry, register
 
-# %% ../notebooks/11_registry.ipynb #a66a0703
+# %% ../notebooks/11_registry.ipynb #78e0b5ce
 def store_with_models(*models):
     store = Store(tempfile.mkdtemp())
     for model in models:

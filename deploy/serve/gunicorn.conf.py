@@ -1,6 +1,7 @@
 """How gunicorn runs the server in a release. Each setting says why it is not gunicorn's own default.
 
-The environment may set PORT (Cloud Run, Vertex AI) and WEB_CONCURRENCY (the number of workers).
+The environment may set PORT (Cloud Run, Vertex AI), WEB_CONCURRENCY (the number of workers) and MLKIT_HOST
+(127.0.0.1 where nobody else may ask).
 """
 
 import os
@@ -30,7 +31,7 @@ def cpus_granted(cgroup=Path("/sys/fs/cgroup")):
     return cpus
 
 
-bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+bind = f"{os.environ.get('MLKIT_HOST', '0.0.0.0')}:{os.environ.get('PORT', '8000')}"
 
 # Many processes with one thread each: a predictor belongs to one thread, and LightGBM to one process, since it
 # hangs in a child when the parent has used it. So the app is loaded after the fork (no preload).
@@ -42,7 +43,7 @@ preload_app = False
 
 graceful_timeout = 30  # after SIGTERM: what was begun is finished
 keepalive = 75  # longer than a proxy keeps its side open (60 s), so that we never close under its next request
-worker_tmp_dir = "/dev/shm"  # the heartbeat file, in memory: on a slow disk it would stall a worker
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the heartbeat file, in memory: on a slow disk it would stall a worker
 control_socket_disable = True  # nobody to talk to it in a container, and its folder is read-only
 
 limit_request_line = 4094  # bytes: no route has a long address
