@@ -137,7 +137,7 @@ def test_it_holds_nothing_that_serving_does_not_need(start):
 
 def test_lightgbm_is_there_without_importing_it(start):
     load = (
-        "import ctypes, glob; [path] = glob.glob('/opt/venv/**/lib_lightgbm.so', recursive=True);"
+        "import ctypes, glob; [path] = glob.glob('/opt/venv/lib/**/lib_lightgbm.so', recursive=True);"
         "print(hasattr(ctypes.CDLL(path), 'LGBM_BoosterPredictForMatSingleRowFast'))"
     )
     assert start().sh(f'python3 -c "{load}"') == "True"
