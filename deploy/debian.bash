@@ -22,8 +22,11 @@ cache_folder() { # shared by all clones on this machine, since what is built doe
   printf '%s/mlkit\n' "${XDG_CACHE_HOME:-$HOME/.cache}"
 }
 
-recipe_digest() { # of the given files: a changed recipe gets a new name in the cache and never replaces what is in use
-  cat "$@" | sha256sum | cut -c1-12
+# Of the packages and the functions that make them into something, without their comments. A changed recipe gets
+# a new name in the cache, and so never replaces what is in use.
+recipe_digest() { # recipe_digest FUNCTION...
+  # shellcheck disable=SC2154  # `packages` is the caller's
+  { declare -p packages && declare -f bootstrap "$@"; } | sha256sum | cut -c1-12
 }
 
 # This machine's own mirror, security updates included. On a machine whose apt does not know the suite
