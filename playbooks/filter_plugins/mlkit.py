@@ -11,6 +11,7 @@ import re
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 RELEASE_ID = re.compile(r"[a-z][a-z0-9-]{0,39}-\d+-[0-9a-f]{6,64}")
+CAUSES = ("port taken: ", "disk full: ", "image could not be loaded: ")
 OTHER = {"blue": "green", "green": "blue"}
 
 
@@ -250,9 +251,11 @@ def status_lines(seen):
 
 
 def likely_cause(result, task):
-    "One sentence on why a step failed, from its result; our own modules say it themselves."
+    "One sentence on why a step failed, from its result; our own modules and messages say it themselves."
     if result.get("cause"):
         return result["cause"]
+    if str(result.get("msg")).startswith(CAUSES):
+        return result["msg"]
     words = [str(result.get(key) or "") for key in ("stderr", "stdout", "msg", "module_stderr")]
     text = "\n".join(words)
     last = next((line for part in words for line in reversed(part.strip().splitlines()) if line.strip()), "no message")
