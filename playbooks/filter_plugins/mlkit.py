@@ -252,6 +252,7 @@ def status_lines(seen):
 
 def likely_cause(result, task):
     "One sentence on why a step failed, from its result; our own modules and messages say it themselves."
+    result = next((each for each in result.get("results", []) if each.get("failed")), result)
     if result.get("cause"):
         return result["cause"]
     if str(result.get("msg")).startswith(CAUSES):
