@@ -1,0 +1,148 @@
+"""Real parts for the integration tests: a container engine, the images that a release starts from, a fleet of hosts.
+
+Where a part is missing, a developer's run says which tests were not run and why. In CI (`CI=true`) that is a failure.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOSTS = 3
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "integration: needs root, a container engine or the fleet (.ci/system)"
+    )
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("integration")
+
+
+def cannot_run(why):
+    "End a test whose part is missing: loudly in CI, as not run elsewhere."
+    report = pytest.fail if os.environ.get("CI") else pytest.skip
+    report(f"{why}; to prepare this machine: sudo .ci/system")
+
+
+def run(*words, check=True, timeout=300, **options):
+    "Run a command; when it fails, fail the test with what it said."
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=timeout, **options)
+    if check and done.returncode:
+        pytest.fail(
+            f"{' '.join(map(str, words))}\nexit {done.returncode}\n{done.stdout}{done.stderr}", pytrace=False
+        )
+    return done
+
+
+def answers(engine):
+    try:
+        return subprocess.run([engine, "info"], capture_output=True, timeout=30).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def engine():
+    "The name of a container engine that answers."
+    return next(filter(answers, ["docker", "podman"]), None) or cannot_run("no container engine answers")
+
+
+@pytest.fixture(scope="session")
+def base_images(engine):
+    "The build arguments with which the Dockerfile needs no image registry."
+    if os.geteuid():
+        cannot_run("making the base images needs root")
+    run(ROOT / "deploy/image/base", engine)
+    return [
+        "--build-arg",
+        "BASE_IMAGE=mlkit-base:bookworm",
+        "--build-arg",
+        "BUILD_IMAGE=mlkit-build:bookworm",
+    ]
+
+
+class Fleet:
+    "Test hosts, `h1` and on, in a state folder of their own."
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.inventory = folder / "inventory.ini"
+
+    def __call__(self, *words, check=True):
+        "Run `fleet WORDS`."
+        return run(
+            ROOT / "deploy/fleet/fleet",
+            *words,
+            check=check,
+            env={**os.environ, "MLKIT_FLEET": str(self.folder)},
+        )
+
+    def ssh(self, host, command, check=True):
+        "What `command` prints on host number `host`."
+        return self("ssh", host, command, check=check).stdout.strip()
+
+    def send_image(self, engine, image, host):
+        "Copy an image of this machine's engine to host number `host`."
+        fleet = f"MLKIT_FLEET={shlex.quote(str(self.folder))} {ROOT}/deploy/fleet/fleet"
+        run("bash", "-o", "pipefail", "-c", f"{engine} save {image} | {fleet} ssh {host} docker load")
+
+    def states(self):
+        "Each host's name, address and state."
+        return {
+            name: (address, state)
+            for name, address, state in map(str.split, self("list").stdout.splitlines())
+        }
+
+    def address(self, host):
+        return self.states()[f"h{host}"][0]
+
+    def restore(self):
+        "Bring back every host that a test has killed or cut off."
+        for name, (_, state) in self.states().items():
+            if state != "up":
+                self({"down": "start", "cut": "heal"}[state], name[1:])
+
+
+@pytest.fixture(scope="session")
+def make_fleet(tmp_path_factory):
+    "Makes running fleets, which end with the session."
+    if os.geteuid():
+        cannot_run("a fleet needs root")
+    made = []
+
+    def make(hosts):
+        fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+        made.append(fleet)
+        fleet("up", hosts)
+        return fleet
+
+    yield make
+    for fleet in made:
+        fleet("down")
+
+
+@pytest.fixture(scope="session")
+def fleet(make_fleet):
+    "Three running hosts, shared by all tests: whoever breaks one calls `fleet.restore()`."
+    return make_fleet(HOSTS)
+
+
+@pytest.fixture(scope="session")
+def ansible():
+    "Runs a command of this environment's Ansible: `ansible('ansible-playbook', '-i', fleet.inventory, …)`."
+    folder = Path(sys.executable).parent
+
+    def call(command, *words, check=True, **environ):
+        env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **environ}
+        return run(folder / command, *words, check=check, env=env)
+
+    return call

@@ -1,0 +1,231 @@
+"What every release promises, whatever its model: shown on a small app in the place of ours, in the real Dockerfile."
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import uuid
+from http.client import HTTPConnection
+
+import pytest
+from conftest import ROOT, run
+from eventually import eventually
+
+# The flags with which a release is deployed.
+HARDENED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges".split()
+
+APP = """
+import os, time
+from flask import Flask
+from prometheus_client import CollectorRegistry, Gauge, generate_latest, multiprocess
+
+alive = Gauge("worker_alive", "By process.", multiprocess_mode="liveall")
+
+def create_app():
+    app = Flask(__name__)
+    alive.set(1)
+
+    @app.get("/readyz")
+    def readyz():
+        return "ready"
+
+    @app.get("/slow")
+    def slow():
+        def answer():
+            yield "begun "
+            time.sleep(2)
+            yield "finished"
+        return app.response_class(answer())
+
+    @app.get("/metrics")
+    def metrics():
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        return generate_latest(registry)
+
+    return app
+"""
+
+
+@pytest.fixture(scope="session")
+def context(tmp_path_factory):
+    "A staged build context with the small app and no model."
+    folder = tmp_path_factory.mktemp("context")
+    for name in ("Dockerfile", "deploy/image/requirements.lock", "deploy/serve/gunicorn.conf.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "mlkit/serve").mkdir(parents=True)
+    (folder / "mlkit/__init__.py").touch()
+    (folder / "mlkit/serve/__init__.py").touch()
+    (folder / "mlkit/serve/app.py").write_text(APP)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def build(engine, base_images):
+    "Builds a context and returns the image's name; the images go with the session."
+    tags = []
+    # podman's own image format has no health check
+    options = [*base_images, *(["--format", "docker"] if engine == "podman" else [])]
+
+    def build(folder):
+        tags.append(f"mlkit-test:{uuid.uuid4().hex[:12]}")
+        run(engine, "build", *options, "-t", tags[-1], folder)
+        return tags[-1]
+
+    yield build
+    run(engine, "rmi", "-f", *tags)
+
+
+@pytest.fixture(scope="session")
+def image(build, context):
+    return build(context)
+
+
+class Container:
+    "A running release."
+
+    def __init__(self, engine, image, *options):
+        self.engine = engine
+        self.id = run(engine, "run", "-d", "-p", "127.0.0.1::8000", *HARDENED, *options, image).stdout.strip()
+        self.port = int(run(engine, "port", self.id, "8000").stdout.split(":")[-1])
+        eventually(self.is_ready)
+
+    def get(self, path):
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("GET", path)
+        return connection.getresponse()
+
+    def is_ready(self):
+        return self.get("/readyz").status == 200
+
+    def sh(self, command, check=True):
+        return run(self.engine, "exec", self.id, "sh", "-c", command, check=check).stdout.strip()
+
+    def workers(self):
+        return set(self.sh("cat /proc/1/task/1/children").split())
+
+
+@pytest.fixture
+def start(engine, image):
+    "Starts containers, which go with the test."
+    started = []
+
+    def start(*options):
+        started.append(Container(engine, image, *options))
+        return started[-1]
+
+    yield start
+    for container in started:
+        run(engine, "rm", "-f", container.id)
+
+
+def test_it_runs_as_nobody_without_rights_on_a_read_only_disk(start):
+    release = start()
+    assert release.sh("id -u") == "10001"
+    status = release.sh("cat /proc/1/status")
+    assert re.search(r"^CapEff:\s+0+$", status, re.M)
+    assert re.search(r"^NoNewPrivs:\s+1$", status, re.M)
+    assert release.sh("touch /app/x /model/x /etc/x && echo written", check=False) == ""
+
+
+def test_it_holds_nothing_that_serving_does_not_need(start):
+    unwanted = "-name '*.pyc' -o -name pandas -o -name scipy -o -name pyarrow -o -name papermill -o -path '/opt/venv/*/pip'"
+    assert start().sh(f"find / -xdev \\( {unwanted} \\) -print 2>/dev/null", check=False) == ""
+
+
+def test_lightgbm_is_there_without_importing_it(start):
+    load = (
+        "import ctypes, glob; [path] = glob.glob('/opt/venv/lib/**/lib_lightgbm.so', recursive=True);"
+        "print(hasattr(ctypes.CDLL(path), 'LGBM_BoosterPredictForMatSingleRowFast'))"
+    )
+    assert start().sh(f'python3 -c "{load}"') == "True"
+
+
+def test_its_own_health_check_passes_when_ready(start, engine):
+    release = start("-e", "PORT=8000")
+    check = json.loads(run(engine, "inspect", release.id).stdout)[0]["Config"]["Healthcheck"]["Test"]
+    assert check[0] == "CMD"
+    assert run(engine, "exec", release.id, *check[1:]).returncode == 0
+    assert run(engine, "exec", "-e", "PORT=8001", release.id, *check[1:], check=False).returncode == 1
+
+
+def test_told_to_stop_it_finishes_what_it_began(start, engine):
+    release = start()
+    answer = release.get("/slow")
+    assert answer.read(6) == b"begun "
+    stopping = subprocess.Popen([engine, "stop", "-t", "30", release.id], stdout=subprocess.DEVNULL)
+    assert answer.read() == b"finished"
+    assert stopping.wait(timeout=10) == 0
+    assert run(engine, "inspect", "-f", "{{.State.ExitCode}}", release.id).stdout.strip() == "0"
+
+
+def test_a_dead_worker_is_replaced_and_its_gauge_forgotten(start):
+    release = start("-e", "WEB_CONCURRENCY=2")
+
+    def gauges():
+        return set(re.findall(r'worker_alive\{pid="(\d+)"\}', release.get("/metrics").read().decode()))
+
+    eventually(lambda: len(gauges()) == 2)
+    dead = min(gauges())
+    release.sh(f"kill -9 {dead}")
+    eventually(lambda: len(gauges()) == 2 and dead not in gauges())
+
+
+def test_as_many_workers_as_asked_for(start):
+    assert len(start("-e", "WEB_CONCURRENCY=3").workers()) == 3
+
+
+@pytest.mark.parametrize(
+    "files, cpus",
+    [
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "400000 100000\n"}, 4),
+        ({"cpu.max": "50000 100000\n"}, 0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "350000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({}, 8),
+    ],
+)
+def test_the_cgroup_says_how_many_cpus_there_are(files, cpus, tmp_path, monkeypatch):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr("os.environ", {})
+    assert runpy.run_path(ROOT / "deploy/serve/gunicorn.conf.py")["cpus_granted"](tmp_path) == cpus
+
+
+def test_a_new_model_ships_as_one_small_layer(build, context, image, engine, tmp_path):
+    def layers(image):
+        return json.loads(run(engine, "inspect", image).stdout)[0]["RootFS"]["Layers"]
+
+    def with_model(text):
+        folder = shutil.copytree(context, tmp_path / text)
+        (folder / "model/parts").mkdir(parents=True)
+        (folder / "model/bundle.json").write_text(text)
+        (folder / "model/parts/trees.txt").write_text(text)
+        return build(folder)
+
+    one, two = with_model("one"), with_model("two")
+    assert layers(one)[:-1] == layers(two)[:-1] == layers(image)[:-1]
+    assert layers(one)[-1] != layers(two)[-1]
+    held = run(
+        engine,
+        "run",
+        "--rm",
+        "--entrypoint",
+        "sh",
+        two,
+        "-c",
+        "cd $MLKIT_MODEL && find . -type f | sort | xargs cat",
+    )
+    assert held.stdout == "twotwo"
+
+
+def test_the_image_gets_the_versions_that_the_project_is_tested_with():
+    def pins(lock):
+        return set(re.findall(r"^[a-z0-9._-]+==[^\\\n]+", (ROOT / lock).read_text(), re.M))
+
+    assert pins("deploy/image/requirements.lock") <= pins("requirements.lock")
