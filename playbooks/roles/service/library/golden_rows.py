@@ -1,0 +1,121 @@
+#!/usr/bin/python
+"Replay the golden rows of a release through a server, and compare the predictions to the bit."
+
+DOCUMENTATION = r"""
+module: golden_rows
+short_description: Replay golden rows and compare the predictions to the bit
+description:
+  - Posts the rows to C(/predict) and compares each prediction with the recorded one by exact equality of the parsed
+    JSON numbers. Says which row differs first, and both values.
+options:
+  golden: {description: The golden.json of the release on this host., type: path, required: true}
+  port: {description: Where to ask on 127.0.0.1., type: int, required: true}
+  model: {description: Digest of the model that must answer., type: str, required: true}
+  seconds:
+    description:
+      - How long the answers may come from another model or not at all. A proxy that was reloaded a moment ago may
+        still let its old process answer.
+    type: int
+    default: 0
+author: [The mlkit developers]
+"""
+
+EXAMPLES = r"""
+- name: Replay the golden rows through the new container
+  golden_rows:
+    golden: /var/lib/mlkit/flights/releases/flights-3-1a2b3c4d5e6f/golden.json
+    port: 8002
+    model: sha256:0f5c
+"""
+
+RETURN = r"""
+rows: {description: How many rows agreed., type: int, returned: success}
+cause: {description: What differs., type: str, returned: failure}
+"""
+
+import json
+import time
+import urllib.error
+import urllib.request
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def predict(port, rows):
+    "Status and body of the answer; status 0 when nobody answers."
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/predict",
+        data=json.dumps({"rows": rows}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode("utf-8", "replace")
+    except urllib.error.HTTPError as answer:
+        return answer.code, answer.read().decode("utf-8", "replace")
+    except OSError as error:
+        return 0, str(error)
+
+
+def same(one, other):
+    "Equal numbers, or lists of equal numbers; true is not 1."
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
+
+
+def first_difference(wanted, got):
+    "A sentence about the first prediction that differs, or None."
+    if not isinstance(got, list) or len(got) != len(wanted):
+        return f"expected {len(wanted)} predictions, got {len(got) if isinstance(got, list) else json.dumps(got)[:200]}"
+    for row, (one, other) in enumerate(zip(wanted, got)):
+        if not same(one, other):
+            differing = sum(not same(*pair) for pair in zip(wanted, got))
+            return (
+                f"row {row} (counted from 0) should give {json.dumps(one)} and gives {json.dumps(other)};"
+                f" {differing} of {len(wanted)} rows differ"
+            )
+    return None
+
+
+def judge(status, body, golden, model):
+    "What is wrong with an answer: (cause or None, whether asking again may help)."
+    if status != 200:
+        said = f"/predict answered {status}: {body[:300]}" if status else f"nobody answered /predict: {body}"
+        return f"golden rows refused: {said}", True
+    try:
+        answer = json.loads(body)
+        said, predictions = answer["model"], answer["predictions"]
+    except (ValueError, KeyError, TypeError):
+        return f"golden rows refused: /predict answered 200 without model and predictions: {body[:300]}", False
+    if said != model:
+        return f"wrong model: the release promises {model}, /predict says {said}", True
+    difference = first_difference(golden["predictions"], predictions)
+    return (f"golden rows differ: {difference}" if difference else None), False
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "golden": {"type": "path", "required": True},
+            "port": {"type": "int", "required": True},
+            "model": {"type": "str", "required": True},
+            "seconds": {"type": "int", "default": 0},
+        },
+        supports_check_mode=False,
+    )
+    want = module.params
+    with open(want["golden"], encoding="utf-8") as file:
+        golden = json.load(file)
+    until = time.monotonic() + want["seconds"]
+    while True:
+        cause, again = judge(*predict(want["port"], golden["rows"]), golden, want["model"])
+        if cause is None:
+            module.exit_json(changed=False, rows=len(golden["rows"]))
+        if not again or time.monotonic() >= until:
+            module.fail_json(msg=cause, cause=cause)
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()

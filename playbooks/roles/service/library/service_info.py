@@ -1,0 +1,196 @@
+#!/usr/bin/python
+"What one host says about its services: their state, containers, images and what the proxy points at, in one round trip."
+
+DOCUMENTATION = r"""
+module: service_info
+short_description: Look at the services of a host
+description:
+  - Reads the state of each service, its containers, the images that the engine has, the kept releases, and the
+    container that the proxy sends requests to. Changes nothing.
+  - What is live is what the running proxy says, not what the state says. A deployment that was cut off between the
+    switch and the record leaves the two apart, and then the state would name the wrong container.
+options:
+  home: {description: Where services keep their state., type: path, required: true}
+  service: {description: Look at this service only; it may be unknown yet., type: str}
+  proxy_socket: {description: The proxy's runtime socket., type: path, default: /run/haproxy.sock}
+  proxy_config: {description: The proxy's configuration., type: path, default: /etc/haproxy/haproxy.cfg}
+author: [The mlkit developers]
+"""
+
+EXAMPLES = r"""
+- name: Look at what the host runs
+  service_info:
+    home: /var/lib/mlkit
+    service: flights
+"""
+
+RETURN = r"""
+services:
+  description: By name, the state (or null), the live container (or null), the containers and the kept releases.
+  type: dict
+  returned: always
+ports:
+  description: The port of every service on the host, whichever was asked for.
+  type: dict
+  returned: always
+images:
+  description: The ids of the images that the engine has.
+  type: list
+  returned: always
+free_bytes:
+  description: What is free where the engine and the services keep their files, by folder.
+  type: dict
+  returned: always
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import urllib.error
+import urllib.request
+
+from ansible.module_utils.basic import AnsibleModule
+
+SERVER = re.compile(r"^\s+server (blue|green) 127\.0\.0\.1:(\d+)")
+
+
+def read_json(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+
+
+def containers_of(docker):
+    "Every container of ours, running or not."
+    ids = docker("ps", "--all", "--quiet", "--filter", "label=mlkit.service").split()
+    found = []
+    for each in json.loads(docker("inspect", *ids)) if ids else []:
+        labels = each["Config"]["Labels"]
+        bound = each["HostConfig"]["PortBindings"].get("8000/tcp") or [{}]
+        found.append(
+            {
+                "name": each["Name"].lstrip("/"),
+                "service": labels["mlkit.service"],
+                "release": labels.get("mlkit.release"),
+                "colour": labels.get("mlkit.colour"),
+                "settings": labels.get("mlkit.settings"),
+                "image": each["Image"],
+                "port": int(bound[0].get("HostPort") or 0),
+                "running": each["State"]["Running"],
+                "started": each["State"]["StartedAt"],
+            }
+        )
+    return found
+
+
+def routes_running(path):
+    "What the running proxy sends where, {service: (colour, port)}; None if no proxy runs."
+    try:
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(5)
+            link.connect(path)
+            link.sendall(b"show servers state\n")
+            text = b"".join(iter(lambda: link.recv(65536), b"")).decode()
+    except OSError:
+        return None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return {}
+    names = lines[1].lstrip("# ").split()
+    rows = [dict(zip(names, line.split())) for line in lines[2:]]
+    return {
+        row["be_name"][len("mlkit-") :]: (row["srv_name"], int(row["srv_port"]))
+        for row in rows
+        if row["be_name"].startswith("mlkit-")
+    }
+
+
+def routes_configured(path):
+    "The same from the proxy's configuration: what it would do once started."
+    routes, service = {}, None
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("listen mlkit-"):
+                    service = line.split()[1][len("mlkit-") :]
+                elif service and SERVER.match(line):
+                    colour, port = SERVER.match(line).groups()
+                    routes[service] = (colour, int(port))
+    except FileNotFoundError:
+        pass
+    return routes
+
+
+def model_ready(port):
+    "The digest of the model that is ready on this port, or None."
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return json.load(answer)["model"]["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def look(name, home, containers, images, routes):
+    "One service."
+    folder = os.path.join(home, name)
+    state = read_json(os.path.join(folder, "state.json"))
+    mine = [each for each in containers if each["service"] == name]
+    live = None
+    if name in routes:
+        colour, port = routes[name]
+        live = next((each for each in mine if each["colour"] == colour), {"release": None, "running": False})
+        live = {**live, "colour": colour, "port": port, "model": model_ready(port)}
+        live["model_through_proxy"] = model_ready(state["port"]) if state else None
+    releases = {}
+    kept = os.path.join(folder, "releases")
+    for release_id in sorted(os.listdir(kept)) if os.path.isdir(kept) else []:
+        release = read_json(os.path.join(kept, release_id, "release.json"))
+        if release:
+            releases[release_id] = {**release, "image_present": release["image"]["id"] in images}
+    return {"state": state, "live": live, "containers": mine, "releases": releases}
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "home": {"type": "path", "required": True},
+            "service": {"type": "str"},
+            "proxy_socket": {"type": "path", "default": "/run/haproxy.sock"},
+            "proxy_config": {"type": "path", "default": "/etc/haproxy/haproxy.cfg"},
+        },
+        supports_check_mode=True,
+    )
+    home, only = module.params["home"], module.params["service"]
+
+    def docker(*words):
+        return module.run_command(["docker", *words], check_rc=True)[1]
+
+    containers = containers_of(docker)
+    images = sorted(set(docker("image", "ls", "--all", "--quiet", "--no-trunc").split()))
+    routes = routes_running(module.params["proxy_socket"])
+    if routes is None:
+        routes = routes_configured(module.params["proxy_config"])
+    known = sorted(os.listdir(home)) if os.path.isdir(home) else []
+    ports = {name: state["port"] for name in known if (state := read_json(os.path.join(home, name, "state.json")))}
+    engine_home = docker("info", "--format", "{{.DockerRootDir}}").strip()
+    free = {}
+    for folder in (engine_home, home):
+        there = folder
+        while not os.path.isdir(there):
+            there = os.path.dirname(there)
+        free[folder] = shutil.disk_usage(there).free
+    module.exit_json(
+        changed=False,
+        services={name: look(name, home, containers, images, routes) for name in ([only] if only else known)},
+        ports=ports,
+        images=images,
+        free_bytes=free,
+    )
+
+
+if __name__ == "__main__":
+    main()
