@@ -2,7 +2,9 @@
 
 # %% ../notebooks/examples/flights.ipynb #imports
 import numpy as np
+
 from mlkit.examples.flights import INPUTS, features, load
+
 
 # %% ../notebooks/examples/flights.ipynb #e680af47
 def test_every_arrival_is_there_once_with_its_weather_and_plane():
@@ -10,6 +12,7 @@ def test_every_arrival_is_there_once_with_its_weather_and_plane():
     assert len(flights) == 327_346 and flights.late.mean().round(3) == 0.237
     assert flights.groupby(["date", "sched_dep_time", "carrier", "flight", "origin"]).size().max() == 1
     assert set(INPUTS) <= set(flights) and flights.plane_model.isna().mean().round(2) == 0.15
+
 
 # %% ../notebooks/examples/flights.ipynb #2d0668c1
 def test_the_feature_step_knows_the_calendar_and_the_clock():

@@ -2,18 +2,22 @@
 
 # %% ../notebooks/90_notebook_tests.ipynb #imports
 import ast
+
 from mlkit.notebook_tests import defined_names, imported_names, indented, without_imports
+
 
 # %% ../notebooks/90_notebook_tests.ipynb #a9a6acc1
 def test_the_lines_of_a_string_stay_where_they_are():
     source = 'text = """a\nb"""\nassert text'
     assert indented(source) == '    text = """a\nb"""\n    assert text'
 
+
 # %% ../notebooks/90_notebook_tests.ipynb #c75f0837
 def test_an_import_is_told_apart_from_the_rest_of_its_cell():
     source = "import os.path\nfrom json import dumps as d\nassert d"
     assert imported_names(ast.parse(source)) == {"os": "import os.path", "d": "from json import dumps as d"}
     assert without_imports(source) == "assert d"
+
 
 # %% ../notebooks/90_notebook_tests.ipynb #70ab66ec
 def test_a_cell_of_definitions_and_constants_is_told_apart_from_one_that_asserts():

@@ -15,18 +15,6 @@ ROOT = Path(__file__).parents[2]
 HOSTS = 3
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "integration: needs root, a container engine or the fleet (.ci/system)"
-    )
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker("integration")
-
-
 def cannot_run(why):
     "End a test whose part is missing: loudly in CI, as not run elsewhere."
     report = pytest.fail if os.environ.get("CI") else pytest.skip

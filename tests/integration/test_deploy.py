@@ -25,7 +25,9 @@ PORT = 8000
 
 
 def run(*command, **options):
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=300, **options
+    )
 
 
 def must(*command, **options):
@@ -49,7 +51,9 @@ class Hosts:
 
     def play(self, name, *words):
         "Run a playbook; what it printed, both streams, and its exit code."
-        done = run(ANSIBLE_PLAYBOOK, "-i", self.inventory, ROOT / f"playbooks/{name}.yml", *words, cwd=self.folder)
+        done = run(
+            ANSIBLE_PLAYBOOK, "-i", self.inventory, ROOT / f"playbooks/{name}.yml", *words, cwd=self.folder
+        )
         return collections.namedtuple("Played", "code output")(done.returncode, done.stdout + done.stderr)
 
     def deploy(self, release, *words, limit="h1"):
@@ -83,7 +87,9 @@ def make_release(folder, version, broken="no"):
     release_id = f"flights-{version}-{hashlib.sha256(f'{version} {broken}'.encode()).hexdigest()[:12]}"
     folder, tag = folder / release_id, f"mlkit/flights:{release_id.removeprefix('flights-')}"
     folder.mkdir()
-    arguments = [f"--build-arg={name}" for name in (f"BASE_IMAGE={BASE_IMAGE}", f"MODEL={model}", f"BROKEN={broken}")]
+    arguments = [
+        f"--build-arg={name}" for name in (f"BASE_IMAGE={BASE_IMAGE}", f"MODEL={model}", f"BROKEN={broken}")
+    ]
     must("docker", "build", "--tag", tag, *arguments, Path(__file__).parent / "dummy_service")
     must("docker", "save", "--output", folder / "image.tar", tag)
     image = must("docker", "image", "inspect", "--format", "{{.Id}}", tag)
@@ -206,7 +212,9 @@ def test_a_changed_setting_is_not_overlooked(hosts, serving):
     played = hosts.deploy(serving, "-e", "service_memory=400m")
     assert played.code == 0 and changed(played.output) > 0, played.output
     name = next(name for name, up in hosts.containers().items() if up)
-    assert hosts.fleet("ssh", 1, f"docker inspect --format '{{{{.HostConfig.Memory}}}}' {name}") == str(400 * 1024**2)
+    assert hosts.fleet("ssh", 1, f"docker inspect --format '{{{{.HostConfig.Memory}}}}' {name}") == str(
+        400 * 1024**2
+    )
 
 
 def test_a_new_release_and_a_rollback_lose_no_request(hosts, serving, release):
@@ -254,8 +262,12 @@ def test_a_taken_port_is_named(hosts, serving):
     taken = "setsid python3 -m http.server 8012 --bind 127.0.0.1 >/dev/null 2>&1 </dev/null & echo $!"
     process = hosts.fleet("ssh", 1, taken)
     try:
-        hosts.fleet("ssh", 1, "curl --silent --retry 50 --retry-connrefused --retry-delay 1 127.0.0.1:8012 >/dev/null")
-        colour = "blue" if "mlkit-flights-green" in [n for n, up in hosts.containers().items() if up] else "green"
+        hosts.fleet(
+            "ssh", 1, "curl --silent --retry 50 --retry-connrefused --retry-delay 1 127.0.0.1:8012 >/dev/null"
+        )
+        colour = (
+            "blue" if "mlkit-flights-green" in [n for n, up in hosts.containers().items() if up] else "green"
+        )
         base = 8012 - {"blue": 1, "green": 2}[colour]
         played = hosts.deploy(serving, "-e", json.dumps({"service_ports": {"flights": base}}))
     finally:
@@ -266,7 +278,9 @@ def test_a_taken_port_is_named(hosts, serving):
 
 def test_a_full_disk_is_named(hosts, serving, release):
     hosts.fleet("ssh", 1, "mkdir -p /mnt/kept && cp -a /var/lib/mlkit/. /mnt/kept/")
-    hosts.fleet("ssh", 1, "mount -t tmpfs -o size=20m tmpfs /var/lib/mlkit && cp -a /mnt/kept/. /var/lib/mlkit/")
+    hosts.fleet(
+        "ssh", 1, "mount -t tmpfs -o size=20m tmpfs /var/lib/mlkit && cp -a /mnt/kept/. /var/lib/mlkit/"
+    )
     try:
         played = hosts.deploy(release(2))
     finally:
@@ -304,14 +318,18 @@ def test_rollback_without_anything_before_it_says_what_is_kept(hosts, release):
     hosts.deploy(release(1), limit="h2")
     played = hosts.play("rollback", "-e", "service=flights", "--limit", "h2")
     assert played.code == 2
-    assert f"flights has no good release before {release(1).name} here; kept: {release(1).name}" in played.output
+    assert (
+        f"flights has no good release before {release(1).name} here; kept: {release(1).name}" in played.output
+    )
 
 
 def test_only_the_newest_releases_are_kept(hosts, serving, release):
     played = hosts.deploy(release(2), "-e", "service_keep_releases=1")
     assert played.code == 0, played.output
     assert hosts.fleet("ssh", 1, "ls /var/lib/mlkit/flights/releases") == release(2).name
-    assert hosts.fleet("ssh", 1, "docker images --format '{{.Tag}}'") == release(2).name.removeprefix("flights-")
+    assert hosts.fleet("ssh", 1, "docker images --format '{{.Tag}}'") == release(2).name.removeprefix(
+        "flights-"
+    )
 
 
 def test_status_names_what_is_live(hosts, serving):
@@ -333,8 +351,12 @@ def test_an_unreachable_host_stops_the_deployment_before_any_host_is_changed(hos
 def test_an_unknown_host_key_is_refused(hosts, serving, tmp_path):
     strange = tmp_path / "inventory.ini"
     (tmp_path / "known_hosts").touch()
-    text = hosts.inventory.read_text().replace(str(hosts.folder / "known_hosts"), str(tmp_path / "known_hosts"))
-    strange.write_text(text.replace("StrictHostKeyChecking=yes", "StrictHostKeyChecking=no -o ControlPath=none"))
+    text = hosts.inventory.read_text().replace(
+        str(hosts.folder / "known_hosts"), str(tmp_path / "known_hosts")
+    )
+    strange.write_text(
+        text.replace("StrictHostKeyChecking=yes", "StrictHostKeyChecking=no -o ControlPath=none")
+    )
     played = run(ANSIBLE_PLAYBOOK, "-i", strange, ROOT / "playbooks/status.yml", "--limit", "h1")
     assert played.returncode == 4 and "Host key verification failed" in played.stdout + played.stderr
     assert (tmp_path / "known_hosts").read_text() == ""
@@ -346,8 +368,16 @@ def test_an_unknown_host_key_is_refused(hosts, serving, tmp_path):
         ("deploy", [], "say which release to deploy: -e release=PATH_TO_RELEASE_FOLDER"),
         ("deploy", ["-e", "release=nowhere"], "there is no release folder "),
         ("deploy", ["-e", "release=."], " is no release folder: it has no release.json"),
-        ("deploy", ["-e", "service_keep_releases=many"], "argument 'service_keep_releases' is of type str and we were"),
-        ("deploy", ["-e", "engine_install=perhaps"], "argument 'engine_install' is of type str and we were unable"),
+        (
+            "deploy",
+            ["-e", "service_keep_releases=many"],
+            "argument 'service_keep_releases' is of type str and we were",
+        ),
+        (
+            "deploy",
+            ["-e", "engine_install=perhaps"],
+            "argument 'engine_install' is of type str and we were unable",
+        ),
         ("rollback", [], "is no service: say which with -e service=NAME"),
         ("rollback", ["-e", "service=../etc"], "'../etc' is no service"),
     ],

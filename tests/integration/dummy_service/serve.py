@@ -41,7 +41,9 @@ class Handler(BaseHTTPRequestHandler):
         with running:
             rows = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["rows"]
             time.sleep(sum(row.get("sleep", 0) for row in rows))
-            self.answer(200, {"id": uuid.uuid4().hex, "model": MODEL, "predictions": [predict(row) for row in rows]})
+            self.answer(
+                200, {"id": uuid.uuid4().hex, "model": MODEL, "predictions": [predict(row) for row in rows]}
+            )
 
     def log_message(self, *words):
         pass

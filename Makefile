@@ -1,0 +1,51 @@
+# The two commands of the README, and what they are made of. Everything is installed into .venv/, nothing elsewhere.
+PYTHON ?= python3
+VENV ?= .venv
+UV = UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+MODULES = $(shell find notebooks -name '*.ipynb' -not -path '*/.*')
+
+.PHONY: demo test unit export lock lab clean
+
+demo: $(VENV)/.ready  ## from nothing to a live prediction on this machine
+	mlkit run prepare
+	mlkit train
+	mlkit validate
+	mlkit register --to champion
+	mlkit deploy local
+	mlkit status local
+
+test: $(VENV)/.ready  ## everything: unit, notebooks, integration
+	pytest
+
+unit: $(VENV)/.ready  ## what needs no engine, no root and no minute
+	pytest -m "not integration and not notebooks"
+
+lab: $(VENV)/.ready  ## JupyterLab on the pipelines
+	jupyter lab notebooks/pipelines/train.ipynb
+
+export: $(VENV)/.ready  ## notebooks → library and tests; run it after every change of a notebook
+	ruff format -q notebooks
+	ruff check -q --select I --fix notebooks
+	nbdev-export
+	ruff format -q mlkit tests
+	ruff check -q --select I --fix mlkit tests
+	nbdev-clean
+
+lock: $(VENV)/.ready  ## new pins for all dependencies, for Python 3.11 to 3.13
+	$(UV) compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra dev setup.py -o requirements.lock
+	$(UV) compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  -c requirements.lock --no-emit-package scipy --no-emit-package narwhals \
+	  deploy/image/requirements.txt -o deploy/image/requirements.lock
+
+clean:  ## the environment and what was made here; never the store
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+
+$(VENV)/.ready: requirements.lock settings.ini setup.py
+	@echo "making $(VENV) with $$($(PYTHON) --version): half a minute when nothing is cached"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
+	$(UV) install -q --require-hashes -r requirements.lock
+	$(UV) install -q --no-deps -e .
+	@touch $@

@@ -1,0 +1,41 @@
+"The notebooks, run as their readers run them."
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+
+
+def run(*words, cwd, **options):
+    return subprocess.run([str(w) for w in words], cwd=cwd, capture_output=True, text=True, **options)
+
+
+def test_the_module_notebooks_run_from_top_to_bottom(root):
+    done = run(BIN / "nbdev-test", "--skip-folder-re", r"^[_.]|pipelines", "--n-workers", 2, cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_library_is_what_the_notebooks_say(root, tmp_path):
+    "Exports a copy and compares, so that nothing of the checkout is overwritten."
+    files = run("git", "ls-files", "-co", "--exclude-standard", cwd=root, check=True).stdout.splitlines()
+    for name in files:
+        if (root / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, tmp_path / name)
+    run("git", "init", "-q", cwd=tmp_path, check=True)
+    run("git", "add", "-A", cwd=tmp_path, check=True)
+    done = run("make", "export", f"VENV={BIN.parent}", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    diff = run("git", "diff", "--", "mlkit", "tests", "notebooks", cwd=tmp_path).stdout
+    untracked = run("git", "ls-files", "-o", "mlkit", "tests", cwd=tmp_path).stdout
+    untracked = "\n".join(line for line in untracked.splitlines() if "__pycache__" not in line)
+    if diff or untracked:
+        pytest.fail(
+            f"{diff}{untracked}\nnotebooks and library differ; run `make export`, "
+            "or `nbdev-update` if you edited the .py files, and commit",
+            pytrace=False,
+        )
