@@ -1,11 +1,15 @@
 "Packaging: the metadata comes from settings.ini, so that it is written once."
 
+import shutil
 from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+SHIPPED = ["Dockerfile", "playbooks", "deploy/image", "deploy/serve", "deploy/inventories"]
+
 settings = ConfigParser(interpolation=None)
 settings.read(ROOT / "settings.ini", encoding="utf-8")
 package = settings["package"]
@@ -13,6 +17,22 @@ package = settings["package"]
 
 def lines(key):
     return [line for line in package.get(key, "").splitlines() if line.strip()]
+
+
+class BuildWithShipped(build_py):
+    "Puts what stands beside the library in a checkout inside the wheel: see mlkit.settings.shipped."
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        for name in SHIPPED:
+            source, dest = ROOT / name, Path(self.build_lib, package["lib_path"], "shipped", name)
+            dest.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, dest, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+            else:
+                shutil.copy2(source, dest)
 
 
 setup(
@@ -25,8 +45,8 @@ setup(
     license=package["license"],
     python_requires=f">={package['min_python']}",
     packages=find_packages(include=[package["lib_path"], f"{package['lib_path']}.*"]),
-    include_package_data=True,
     install_requires=lines("requires"),
     extras_require={"dev": lines("dev_requires")},
     entry_points={"console_scripts": ["mlkit=mlkit.cli:main"]},
+    cmdclass={"build_py": BuildWithShipped},
 )
