@@ -78,7 +78,7 @@ def show(value, as_json: bool, words: str) -> None:
     click.echo(json.dumps(value, indent=1, sort_keys=True) if as_json else words)
 
 
-# %% ../notebooks/20_cli.ipynb #27719bf0
+# %% ../notebooks/20_cli.ipynb #58a3c890
 @main.command(short_help="Show the parameters of a notebook.")
 @click.argument("notebook")
 @json_option
@@ -152,7 +152,7 @@ def validate(model, given, as_json):
 def _run_and_show(notebook, given, as_json):
     from dataclasses import asdict
 
-    from mlkit.run import run_notebook
+    from mlkit.runner import run_notebook
     from mlkit.settings import find_project
 
     project = find_project()

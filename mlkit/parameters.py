@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["TYPES", "Parameter", "read_parameters", "parse_cell", "check_parameters"]
 
-# %% ../notebooks/08_parameters.ipynb #1ef9affd
+# %% ../notebooks/08_parameters.ipynb #669ff607
 import ast
 import io
 import json
@@ -14,8 +14,6 @@ import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import nbformat
 
 from .errors import BadSettings, WrongType, unknown_name
 
@@ -80,11 +78,13 @@ class Parameter:
         return " ".join(words.split(" ")).rstrip()
 
 
-# %% ../notebooks/08_parameters.ipynb #fec08a5e
+# %% ../notebooks/08_parameters.ipynb #693e0419
 def read_parameters(
     notebook: Path,
 ) -> dict[str, Parameter]:
     "The parameters cell of `notebook`; empty where it has none. Raises `BadSettings`."
+    import nbformat  # a second
+
     try:
         cells = nbformat.read(notebook, as_version=4).cells
     except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:

@@ -10,9 +10,9 @@ import pytest
 FLOORS = [
     {"errors", "settings", "supervisor", "notebook_tests"},
     {"store", "digest"},
-    {"dataset", "signature", "parameters", "provenance"},
+    {"dataset", "signature", "parameters", "provenance", "evidence"},
     {"features", "flavors.flavour", "flavors.lightgbm", "bundle"},
-    {"gate", "registry", "run", "serve.predictor", "serve.telemetry", "serve.app"},
+    {"gate", "registry", "run", "runner", "serve.predictor", "serve.telemetry", "serve.app"},
     {"release", "local", "deploy", "examples.flights"},
     {"cli"},
 ]
