@@ -198,6 +198,15 @@ def test_a_new_release_and_a_rollback_lose_no_request(hosts, serving, release):
     assert [entry["outcome"] for entry in hosts.journal()][-2:] == ["deployed", "rolled back"]
 
 
+def test_a_request_that_runs_during_the_switch_is_finished_by_the_old_release(hosts, serving, release):
+    connection = http.client.HTTPConnection(hosts.fleet.address(1), PORT, timeout=60)
+    connection.request("POST", "/predict", json.dumps({"rows": [{"x": 1.5, "sleep": 25}]}))
+    played = hosts.deploy(release(2))
+    answer = connection.getresponse()
+    assert played.code == 0, played.output
+    assert answer.status == 200 and json.load(answer)["model"] == model_of(1)
+
+
 @pytest.mark.parametrize(
     ("broken", "cause"),
     [
