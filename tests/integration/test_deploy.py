@@ -270,7 +270,7 @@ def test_a_full_disk_is_named(hosts, serving, release):
     hosts.fleet.ssh(1, "mkdir -p /mnt/kept && cp -a /var/lib/mlkit/. /mnt/kept/")
     hosts.fleet.ssh(1, "mount -t tmpfs -o size=20m tmpfs /var/lib/mlkit && cp -a /mnt/kept/. /var/lib/mlkit/")
     try:
-        played = hosts.deploy(release(2))
+        played = hosts.deploy(release(3, "exits at start"))
     finally:
         hosts.fleet.ssh(1, "umount /var/lib/mlkit; rm -r /mnt/kept")
     assert played.code == 2 and "cause: disk full: /var/lib/mlkit has" in played.output, played.output
