@@ -49,7 +49,9 @@ def read_record(path, format):
 def read_release(folder):
     "The record of the release in a folder, once the folder holds all that a host will need."
     if not folder:
-        raise Refused("say which release to deploy: -e release=PATH_TO_RELEASE_FOLDER (mlkit release makes one)")
+        raise Refused(
+            "say which release to deploy: -e release=PATH_TO_RELEASE_FOLDER (mlkit release makes one)"
+        )
     folder = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(folder):
         raise Refused(
@@ -76,13 +78,15 @@ def read_release(folder):
             " expected names like 'flights' and ids like 'flights-3-1a2b3c4d5e6f'"
         )
     if wanted["image"]["engine"] != "docker":
-        raise Refused(f"{wanted['id']} was made for the engine {wanted['image']['engine']!r}; hosts run docker")
+        raise Refused(
+            f"{wanted['id']} was made for the engine {wanted['image']['engine']!r}; hosts run docker"
+        )
     archive = os.path.join(folder, os.path.basename(wanted["image"]["archive"]))
     if not os.path.isfile(archive):
         raise Refused(f"{wanted['id']} has no image: {archive} is missing")
     golden = read_record(os.path.join(folder, "golden.json"), "mlkit.golden/1")
     rows, predictions = golden.get("rows"), golden.get("predictions")
-    if not rows or not isinstance(rows, list) or not isinstance(predictions, list) or len(rows) != len(predictions):
+    if not (isinstance(rows, list) and isinstance(predictions, list) and len(rows) == len(predictions) > 0):
         raise Refused(f"{folder}/golden.json must have as many predictions as rows, and at least one")
     return {**wanted, "folder": folder, "archive": archive, "archive_bytes": os.path.getsize(archive)}
 
@@ -128,18 +132,20 @@ def service_plan(seen, release, port, settings):
         and live["model"] == live["model_through_proxy"] == model
     )
     colour = OTHER[live["colour"]] if live else "blue"
-    old = {
+    old = live and {
         "release": live["release"] or "a container that is gone",
         "colour": live["colour"],
         "port": live["port"],
         "container": f"mlkit-{name}-{live['colour']}",
         "listen": state.get("port", port),
-    } if live else None
+    }
     if healthy:
         summary = f"{release['id']} is live and healthy: nothing to do"
     else:
         summary = f"{release['id']} goes to {colour} on port {ports[colour]}" + (
-            f", beside {old['release']} ({old['colour']}), which serves until the switch" if old else ", the first of its name"
+            f", beside {old['release']} ({old['colour']}), which serves until the switch"
+            if old
+            else ", the first of its name"
         )
     return {
         "change": not healthy,
@@ -160,7 +166,9 @@ def rollback_target(seen, service, release_id=""):
     state, live, kept = here["state"], here["live"], here["releases"]
     if not state:
         others = ", ".join(sorted(seen["ports"])) or "none"
-        raise Refused(f"{service} was never deployed here, so there is nothing to go back to; services here: {others}")
+        raise Refused(
+            f"{service} was never deployed here, so there is nothing to go back to; services here: {others}"
+        )
     good = [entry["release"] for entry in state["history"]]
     usable = [each for each in state["kept"] if kept.get(each, {}).get("image_present")]
     if release_id:
@@ -188,7 +196,12 @@ def state_after(state, release, colour, port, when, keep, rollback):
     """
     state = state or {"history": [], "kept": []}
     kept = [release["id"], *(each for each in state["kept"] if each != release["id"])][:keep]
-    entry = {"release": release["id"], "image": release["image"]["id"], "model": release["model"]["digest"], "when": when}
+    entry = {
+        "release": release["id"],
+        "image": release["image"]["id"],
+        "model": release["model"]["digest"],
+        "when": when,
+    }
     older, ids = state["history"], [each["release"] for each in state["history"]]
     if rollback and release["id"] in ids:
         older = older[ids.index(release["id"]) + 1 :]
@@ -259,7 +272,9 @@ def likely_cause(result, task):
         return result["msg"]
     words = [str(result.get(key) or "") for key in ("stderr", "stdout", "msg", "module_stderr")]
     text = "\n".join(words)
-    last = next((line for part in words for line in reversed(part.strip().splitlines()) if line.strip()), "no message")
+    last = next(
+        (line for part in words for line in reversed(part.strip().splitlines()) if line.strip()), "no message"
+    )
     if "no space left on device" in text.lower():
         return f"disk full: {last}"
     if "port is already allocated" in text or "address already in use" in text.lower():

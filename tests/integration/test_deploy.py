@@ -7,93 +7,69 @@ import collections
 import hashlib
 import http.client
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, run
+from eventually import eventually
 
-pytestmark = pytest.mark.integration
-
-ROOT = Path(__file__).parents[2]
-BASE_IMAGE = os.environ.get("BASE_IMAGE", "mlkit-base:bookworm")
-ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 PORT = 8000
 
 
-def run(*command, **options):
-    return subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=300, **options
-    )
-
-
-def must(*command, **options):
-    done = run(*command, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
-
-
 class Hosts:
-    "Two hosts of a fleet of their own: h1 keeps what earlier tests deployed, h2 is fresh."
+    "A fleet to deploy on. Tests share h1, which keeps what earlier ones deployed; h2 and h3 begin fresh."
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.inventory = folder / "inventory.ini"
+    def __init__(self, fleet, ansible):
+        self.fleet, self.ansible = fleet, ansible
 
-    def fleet(self, *words):
-        return must(ROOT / "deploy/fleet/fleet", *words, env={**os.environ, "MLKIT_FLEET": str(self.folder)})
-
-    def address(self, number):
-        return dict(line.split()[:2] for line in self.fleet("list").splitlines())[f"h{number}"]
-
-    def play(self, name, *words):
-        "Run a playbook; what it printed, both streams, and its exit code."
-        done = run(
-            ANSIBLE_PLAYBOOK, "-i", self.inventory, ROOT / f"playbooks/{name}.yml", *words, cwd=self.folder
-        )
+    def play(self, name, *words, inventory=None):
+        "Run a playbook as a person would: its exit code, and what it printed on both streams."
+        playbook = ROOT / f"playbooks/{name}.yml"
+        inventory = inventory or self.fleet.inventory
+        done = self.ansible("ansible-playbook", "-i", inventory, playbook, *words, check=False)
         return collections.namedtuple("Played", "code output")(done.returncode, done.stdout + done.stderr)
 
     def deploy(self, release, *words, limit="h1"):
         return self.play("deploy", "-e", f"release={release}", "--limit", limit, *words)
 
     def journal(self, number=1):
-        lines = self.fleet("ssh", number, "cat /var/lib/mlkit/flights/journal.jsonl").splitlines()
+        lines = self.fleet.ssh(number, "cat /var/lib/mlkit/flights/journal.jsonl").splitlines()
         return [json.loads(line) for line in lines]
 
     def containers(self, number=1):
-        "Name → up or down, of every container on the host."
-        lines = self.fleet("ssh", number, "docker ps --all --format '{{.Names}} {{.Status}}'").splitlines()
-        return {line.split()[0]: line.split()[1] == "Up" for line in lines}
+        "Name → whether it runs, of every container on the host."
+        lines = self.fleet.ssh(number, "docker ps --all --format '{{.Names}} {{.State}}'").splitlines()
+        return {name: state == "running" for name, state in map(str.split, lines)}
+
+    def live(self, number=1):
+        "The digest of the model that answers through the proxy."
+        connection = http.client.HTTPConnection(self.fleet.address(number), PORT, timeout=10)
+        connection.request("GET", "/readyz")
+        return json.load(connection.getresponse())["model"]["digest"]
 
 
 @pytest.fixture(scope="module")
-def hosts(tmp_path_factory):
-    hosts = Hosts(tmp_path_factory.mktemp("fleet"))
-    hosts.fleet("up", 2)
-    yield hosts
-    hosts.fleet("down")
+def hosts(make_fleet, ansible):
+    return Hosts(make_fleet(3), ansible)
 
 
 def model_of(version):
     return "sha256:" + hashlib.sha256(f"flights {version}".encode()).hexdigest()
 
 
-def make_release(folder, version, broken="no"):
+def make_release(engine, base_images, folder, version, broken):
     "A release of the dummy service, in the form that every release has."
     model = model_of(version)
     release_id = f"flights-{version}-{hashlib.sha256(f'{version} {broken}'.encode()).hexdigest()[:12]}"
     folder, tag = folder / release_id, f"mlkit/flights:{release_id.removeprefix('flights-')}"
     folder.mkdir()
-    arguments = [
-        f"--build-arg={name}" for name in (f"BASE_IMAGE={BASE_IMAGE}", f"MODEL={model}", f"BROKEN={broken}")
-    ]
-    must("docker", "build", "--tag", tag, *arguments, Path(__file__).parent / "dummy_service")
-    must("docker", "save", "--output", folder / "image.tar", tag)
-    image = must("docker", "image", "inspect", "--format", "{{.Id}}", tag)
-    must("docker", "image", "rm", tag)
+    told = ["--build-arg", f"MODEL={model}", "--build-arg", f"BROKEN={broken}"]
+    run(engine, "build", "--tag", tag, *base_images, *told, Path(__file__).parent / "dummy_service")
+    run(engine, "save", "--output", folder / "image.tar", tag)
+    image = run(engine, "image", "inspect", "--format", "{{.Id}}", tag).stdout.strip()
+    run(engine, "image", "rm", tag)
     rows = [{"x": 0.1 * number} for number in range(50)]
     golden = {"rows": rows, "predictions": [row["x"] / 3 + int(model[-4:], 16) for row in rows]}
     record = {
@@ -109,13 +85,13 @@ def make_release(folder, version, broken="no"):
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory):
+def release(engine, base_images, tmp_path_factory):
     "Make a release once: release(version, broken=…) is its folder."
     folder, made = tmp_path_factory.mktemp("releases"), {}
 
     def get(version, broken="no"):
         if (version, broken) not in made:
-            made[version, broken] = make_release(folder, version, broken)
+            made[version, broken] = make_release(engine, base_images, folder, version, broken)
         return made[version, broken]
 
     return get
@@ -162,13 +138,6 @@ class Load:
             thread.join()
 
 
-def ask(address):
-    "The digest of the model that answers through the proxy."
-    connection = http.client.HTTPConnection(address, PORT, timeout=10)
-    connection.request("GET", "/readyz")
-    return json.load(connection.getresponse())["model"]["digest"]
-
-
 def changed(output):
     return int(re.search(r"changed=(\d+)", output).group(1))
 
@@ -176,13 +145,13 @@ def changed(output):
 def test_a_fresh_host_answers_through_the_proxy_after_one_command(hosts, release):
     played = hosts.deploy(release(1), limit="h2")
     assert played.code == 0, played.output
-    assert ask(hosts.address(2)) == model_of(1)
+    assert hosts.live(2) == model_of(1)
     assert [entry["outcome"] for entry in hosts.journal(2)] == ["deployed"]
 
 
 def test_the_container_can_do_nothing_but_answer(hosts, serving):
     (name,) = [name for name, up in hosts.containers().items() if up]
-    seen = json.loads(hosts.fleet("ssh", 1, f"docker inspect {name}"))[0]
+    seen = json.loads(hosts.fleet.ssh(1, f"docker inspect {name}"))[0]
     limits = seen["HostConfig"]
     assert seen["Config"]["User"] == "10001:10001"
     assert limits["ReadonlyRootfs"] and limits["CapDrop"] == ["ALL"]
@@ -205,28 +174,37 @@ def test_check_mode_says_what_would_happen_and_does_nothing(hosts, serving, rele
     played = hosts.deploy(release(2), "--check")
     assert played.code == 0 and changed(played.output) == 1, played.output
     assert f"{release(2).name} goes to" in played.output
-    assert ask(hosts.address(1)) == model_of(1)
+    assert hosts.live() == model_of(1)
 
 
 def test_a_changed_setting_is_not_overlooked(hosts, serving):
     played = hosts.deploy(serving, "-e", "service_memory=400m")
     assert played.code == 0 and changed(played.output) > 0, played.output
     name = next(name for name, up in hosts.containers().items() if up)
-    assert hosts.fleet("ssh", 1, f"docker inspect --format '{{{{.HostConfig.Memory}}}}' {name}") == str(
+    assert hosts.fleet.ssh(1, f"docker inspect --format '{{{{.HostConfig.Memory}}}}' {name}") == str(
         400 * 1024**2
     )
 
 
 def test_a_new_release_and_a_rollback_lose_no_request(hosts, serving, release):
-    with Load(hosts.address(1)) as load:
+    with Load(hosts.fleet.address(1)) as load:
         deployed = hosts.deploy(release(2))
         rolled_back = hosts.play("rollback", "-e", "service=flights", "--limit", "h1")
     assert deployed.code == 0, deployed.output
     assert rolled_back.code == 0, rolled_back.output
     assert load.failures == []
     assert load.answers.keys() == {model_of(1), model_of(2)}
-    assert ask(hosts.address(1)) == model_of(1)
+    assert hosts.live() == model_of(1)
     assert [entry["outcome"] for entry in hosts.journal()][-2:] == ["deployed", "rolled back"]
+
+
+def test_a_request_that_runs_during_the_switch_is_finished_by_the_old_release(hosts, serving, release):
+    connection = http.client.HTTPConnection(hosts.fleet.address(1), PORT, timeout=60)
+    connection.request("POST", "/predict", json.dumps({"rows": [{"x": 1.5, "sleep": 25}]}))
+    played = hosts.deploy(release(2))
+    answer = connection.getresponse()
+    assert played.code == 0, played.output
+    assert answer.status == 200 and json.load(answer)["model"] == model_of(1)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +218,7 @@ def test_a_new_release_and_a_rollback_lose_no_request(hosts, serving, release):
 )
 def test_a_broken_release_never_gets_traffic(hosts, serving, release, broken, cause):
     bad = release(3, broken)
-    with Load(hosts.address(1)) as load:
+    with Load(hosts.fleet.address(1)) as load:
         played = hosts.deploy(bad, "-e", "service_ready_seconds=2")
     assert played.code == 2, played.output
     assert f"{bad.name} did not go live on h1." in played.output
@@ -250,7 +228,25 @@ def test_a_broken_release_never_gets_traffic(hosts, serving, release, broken, ca
     assert load.answers.keys() == {model_of(1)}
     last = hosts.journal()[-1]
     assert last["outcome"] == "failed" and last["release"] == bad.name and cause in last["reason"]
-    assert bad.name not in hosts.fleet("ssh", 1, "ls /var/lib/mlkit/flights/releases; docker images")
+    assert bad.name not in hosts.fleet.ssh(1, "ls /var/lib/mlkit/flights/releases; docker images")
+
+
+def test_a_release_that_fails_behind_the_proxy_is_switched_back(hosts, serving, release):
+    with Load(hosts.fleet.address(1)) as load:
+        played = hosts.deploy(release(3, "wrong after the first answer"))
+    assert played.code == 2 and "cause: golden rows differ: row 0" in played.output, played.output
+    assert load.failures == []
+    assert hosts.live() == model_of(1)
+    assert hosts.journal()[-1]["outcome"] == "failed"
+
+
+def test_a_first_release_that_fails_leaves_nothing_behind(hosts, release):
+    played = hosts.deploy(release(3, "wrong after the first answer"), limit="h3")
+    assert played.code == 2 and "still serving: nothing, it was the first of its name" in played.output, (
+        played.output
+    )
+    assert hosts.containers(3) == {}
+    assert hosts.fleet.ssh(3, "ss -Hltn 'sport = :8000'") == ""
 
 
 def test_the_last_words_of_a_failed_container_are_printed(hosts, serving, release):
@@ -259,34 +255,26 @@ def test_the_last_words_of_a_failed_container_are_printed(hosts, serving, releas
 
 
 def test_a_taken_port_is_named(hosts, serving):
-    taken = "setsid python3 -m http.server 8012 --bind 127.0.0.1 >/dev/null 2>&1 </dev/null & echo $!"
-    process = hosts.fleet("ssh", 1, taken)
+    process = hosts.fleet.ssh(1, "setsid python3 -m http.server 8010 >/dev/null 2>&1 </dev/null & echo $!")
     try:
-        hosts.fleet(
-            "ssh", 1, "curl --silent --retry 50 --retry-connrefused --retry-delay 1 127.0.0.1:8012 >/dev/null"
-        )
-        colour = (
-            "blue" if "mlkit-flights-green" in [n for n, up in hosts.containers().items() if up] else "green"
-        )
-        base = 8012 - {"blue": 1, "green": 2}[colour]
-        played = hosts.deploy(serving, "-e", json.dumps({"service_ports": {"flights": base}}))
+        eventually(lambda: hosts.fleet.ssh(1, "ss -Hltn 'sport = :8010'"))
+        played = hosts.deploy(serving, "-e", '{"service_ports": {"flights": 8010}}')
     finally:
-        hosts.fleet("ssh", 1, f"kill {process}")
-    assert played.code == 2 and "cause: port taken: another program listens on port 8012" in played.output
-    assert ask(hosts.address(1)) == model_of(1)
+        hosts.fleet.ssh(1, f"kill {process}")
+    assert played.code == 2, played.output
+    assert "cause: port taken: another program listens on port 8010, which flights needs" in played.output
+    assert hosts.live() == model_of(1)
 
 
 def test_a_full_disk_is_named(hosts, serving, release):
-    hosts.fleet("ssh", 1, "mkdir -p /mnt/kept && cp -a /var/lib/mlkit/. /mnt/kept/")
-    hosts.fleet(
-        "ssh", 1, "mount -t tmpfs -o size=20m tmpfs /var/lib/mlkit && cp -a /mnt/kept/. /var/lib/mlkit/"
-    )
+    hosts.fleet.ssh(1, "mkdir -p /mnt/kept && cp -a /var/lib/mlkit/. /mnt/kept/")
+    hosts.fleet.ssh(1, "mount -t tmpfs -o size=20m tmpfs /var/lib/mlkit && cp -a /mnt/kept/. /var/lib/mlkit/")
     try:
-        played = hosts.deploy(release(2))
+        played = hosts.deploy(release(3, "exits at start"))
     finally:
-        hosts.fleet("ssh", 1, "umount /var/lib/mlkit; rm -r /mnt/kept")
+        hosts.fleet.ssh(1, "umount /var/lib/mlkit; rm -r /mnt/kept")
     assert played.code == 2 and "cause: disk full: /var/lib/mlkit has" in played.output, played.output
-    assert ask(hosts.address(1)) == model_of(1)
+    assert hosts.live() == model_of(1)
 
 
 def test_an_archive_that_is_no_image_is_named(hosts, serving, release, tmp_path):
@@ -299,19 +287,19 @@ def test_an_archive_that_is_no_image_is_named(hosts, serving, release, tmp_path)
     (bad / "image.tar").write_bytes(b"half an archive")
     played = hosts.deploy(bad)
     assert played.code == 2 and "cause: image could not be loaded: " in played.output, played.output
-    assert ask(hosts.address(1)) == model_of(1)
+    assert hosts.live() == model_of(1)
 
 
 def test_a_cut_off_deployment_is_mended_by_the_next(hosts, serving, release):
     "Cut between the switch and the record, the state names the old container and the proxy the new one."
-    state = hosts.fleet("ssh", 1, "cat /var/lib/mlkit/flights/state.json")
+    state = hosts.fleet.ssh(1, "cat /var/lib/mlkit/flights/state.json")
     assert hosts.deploy(release(2)).code == 0
-    hosts.fleet("ssh", 1, f"echo '{state}' > /var/lib/mlkit/flights/state.json")
+    hosts.fleet.ssh(1, f"echo '{state}' > /var/lib/mlkit/flights/state.json")
     assert "the last deployment was cut off" in hosts.play("status", "--limit", "h1").output
-    with Load(hosts.address(1)) as load:
+    with Load(hosts.fleet.address(1)) as load:
         played = hosts.deploy(release(1))
     assert played.code == 0, played.output
-    assert load.failures == [] and ask(hosts.address(1)) == model_of(1)
+    assert load.failures == [] and hosts.live() == model_of(1)
 
 
 def test_rollback_without_anything_before_it_says_what_is_kept(hosts, release):
@@ -326,10 +314,8 @@ def test_rollback_without_anything_before_it_says_what_is_kept(hosts, release):
 def test_only_the_newest_releases_are_kept(hosts, serving, release):
     played = hosts.deploy(release(2), "-e", "service_keep_releases=1")
     assert played.code == 0, played.output
-    assert hosts.fleet("ssh", 1, "ls /var/lib/mlkit/flights/releases") == release(2).name
-    assert hosts.fleet("ssh", 1, "docker images --format '{{.Tag}}'") == release(2).name.removeprefix(
-        "flights-"
-    )
+    assert hosts.fleet.ssh(1, "ls /var/lib/mlkit/flights/releases") == release(2).name
+    assert hosts.fleet.ssh(1, "docker images --format '{{.Tag}}'") == release(2).name.removeprefix("flights-")
 
 
 def test_status_names_what_is_live(hosts, serving):
@@ -342,24 +328,24 @@ def test_an_unreachable_host_stops_the_deployment_before_any_host_is_changed(hos
     try:
         played = hosts.deploy(release(2), limit="all")
     finally:
-        hosts.fleet("heal", 2)
+        hosts.fleet.restore()
     assert played.code == 4, played.output
-    assert "h2" in played.output and "Failed to connect to the host via ssh" in played.output
-    assert ask(hosts.address(1)) == model_of(1)
+    assert "[h2]: UNREACHABLE!" in played.output and "can be reached over ssh" in played.output
+    assert hosts.live() == model_of(1)
 
 
-def test_an_unknown_host_key_is_refused(hosts, serving, tmp_path):
-    strange = tmp_path / "inventory.ini"
-    (tmp_path / "known_hosts").touch()
-    text = hosts.inventory.read_text().replace(
-        str(hosts.folder / "known_hosts"), str(tmp_path / "known_hosts")
+def test_an_unknown_host_key_is_refused_whatever_the_inventory_says(hosts, serving, tmp_path):
+    known_hosts, inventory = tmp_path / "known_hosts", tmp_path / "inventory.ini"
+    known_hosts.touch()
+    text = hosts.fleet.inventory.read_text().replace(
+        str(hosts.fleet.folder / "known_hosts"), str(known_hosts)
     )
-    strange.write_text(
+    inventory.write_text(
         text.replace("StrictHostKeyChecking=yes", "StrictHostKeyChecking=no -o ControlPath=none")
     )
-    played = run(ANSIBLE_PLAYBOOK, "-i", strange, ROOT / "playbooks/status.yml", "--limit", "h1")
-    assert played.returncode == 4 and "Host key verification failed" in played.stdout + played.stderr
-    assert (tmp_path / "known_hosts").read_text() == ""
+    played = hosts.play("status", "--limit", "h1", inventory=inventory)
+    assert played.code == 4 and "Host key verification failed" in played.output, played.output
+    assert known_hosts.read_text() == ""
 
 
 @pytest.mark.parametrize(

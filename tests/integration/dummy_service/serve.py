@@ -12,10 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 MODEL, BROKEN = os.environ["MODEL"], os.environ["BROKEN"]
 NUMBER = int(MODEL[-4:], 16)
 running = threading.Semaphore(1000)
+answered = 0
 
 
 def predict(row):
-    return row["x"] / 3 + NUMBER + (1e-12 if BROKEN == "wrong golden answer" else 0)
+    wrong = BROKEN == "wrong golden answer" or BROKEN == "wrong after the first answer" and answered
+    return row["x"] / 3 + NUMBER + (1e-9 if wrong else 0)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -38,12 +40,17 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {"status": "ready", "model": {"name": "dummy", "version": 1, "digest": digest}})
 
     def do_POST(self):
+        global answered
         with running:
             rows = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["rows"]
             time.sleep(sum(row.get("sleep", 0) for row in rows))
             self.answer(
                 200, {"id": uuid.uuid4().hex, "model": MODEL, "predictions": [predict(row) for row in rows]}
             )
+<<<<<<< HEAD
+=======
+            answered += 1
+>>>>>>> playbooks
 
     def log_message(self, *words):
         pass

@@ -1,6 +1,13 @@
 #!/usr/bin/python
 "Wait until a container is ready with the model that we expect, or say at once why it never will be."
 
+import json
+import time
+import urllib.error
+import urllib.request
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: container_ready
 short_description: Wait until a container serves the expected model
@@ -28,13 +35,6 @@ RETURN = r"""
 seconds: {description: How long it took., type: float, returned: success}
 cause: {description: Why it is not ready., type: str, returned: failure}
 """
-
-import json
-import time
-import urllib.error
-import urllib.request
-
-from ansible.module_utils.basic import AnsibleModule
 
 
 def ask(port):
@@ -72,17 +72,25 @@ def main():
         module.fail_json(msg=cause, cause=cause)
 
     while True:
-        state = json.loads(module.run_command(["docker", "inspect", want["container"]], check_rc=True)[1])[0]["State"]
+        state = json.loads(module.run_command(["docker", "inspect", want["container"]], check_rc=True)[1])[0][
+            "State"
+        ]
         if not state["Running"]:
             killed = " (killed: out of memory, see service_memory)" if state.get("OOMKilled") else ""
             fail(f"exited at start with code {state['ExitCode']}{killed}")
         status, body = ask(want["port"])
         if status == 200:
             if digest_in(body) != want["model"]:
-                fail(f"wrong model: the release promises {want['model']}, /readyz says {digest_in(body) or body[:200]}")
+                fail(
+                    f"wrong model: the release promises {want['model']}, /readyz says {digest_in(body) or body[:200]}"
+                )
             module.exit_json(changed=False, seconds=round(time.monotonic() - began, 2))
         if time.monotonic() - began > want["seconds"]:
-            said = f"/readyz answered {status}: {body[:300]}" if status else f"nobody answered on port {want['port']}: {body}"
+            said = (
+                f"/readyz answered {status}: {body[:300]}"
+                if status
+                else f"nobody answered on port {want['port']}: {body}"
+            )
             fail(f"not ready in time: after {want['seconds']} s (service_ready_seconds) {said}")
         time.sleep(0.1)
 

@@ -1,6 +1,13 @@
 #!/usr/bin/python
 "Replay the golden rows of a release through a server, and compare the predictions to the bit."
 
+import json
+import time
+import urllib.error
+import urllib.request
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: golden_rows
 short_description: Replay golden rows and compare the predictions to the bit
@@ -33,13 +40,6 @@ rows: {description: How many rows agreed., type: int, returned: success}
 cause: {description: What differs., type: str, returned: failure}
 """
 
-import json
-import time
-import urllib.error
-import urllib.request
-
-from ansible.module_utils.basic import AnsibleModule
-
 
 def predict(port, rows):
     "Status and body of the answer; status 0 when nobody answers."
@@ -68,14 +68,14 @@ def first_difference(wanted, got):
     "A sentence about the first prediction that differs, or None."
     if not isinstance(got, list) or len(got) != len(wanted):
         return f"expected {len(wanted)} predictions, got {len(got) if isinstance(got, list) else json.dumps(got)[:200]}"
-    for row, (one, other) in enumerate(zip(wanted, got)):
-        if not same(one, other):
-            differing = sum(not same(*pair) for pair in zip(wanted, got))
-            return (
-                f"row {row} (counted from 0) should give {json.dumps(one)} and gives {json.dumps(other)};"
-                f" {differing} of {len(wanted)} rows differ"
-            )
-    return None
+    differing = [row for row in range(len(wanted)) if not same(wanted[row], got[row])]
+    if not differing:
+        return None
+    row = differing[0]
+    return (
+        f"row {row} (counted from 0) should give {json.dumps(wanted[row])} and gives {json.dumps(got[row])};"
+        f" {len(differing)} of {len(wanted)} rows differ"
+    )
 
 
 def judge(status, body, golden, model):
@@ -87,7 +87,10 @@ def judge(status, body, golden, model):
         answer = json.loads(body)
         said, predictions = answer["model"], answer["predictions"]
     except (ValueError, KeyError, TypeError):
-        return f"golden rows refused: /predict answered 200 without model and predictions: {body[:300]}", False
+        return (
+            f"golden rows refused: /predict answered 200 without model and predictions: {body[:300]}",
+            False,
+        )
     if said != model:
         return f"wrong model: the release promises {model}, /predict says {said}", True
     difference = first_difference(golden["predictions"], predictions)

@@ -1,6 +1,16 @@
 #!/usr/bin/python
 "What one host says about its services: their state, containers, images and what the proxy points at, in one round trip."
 
+import json
+import os
+import re
+import shutil
+import socket
+import urllib.error
+import urllib.request
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: service_info
 short_description: Look at the services of a host
@@ -42,16 +52,6 @@ free_bytes:
   type: dict
   returned: always
 """
-
-import json
-import os
-import re
-import shutil
-import socket
-import urllib.error
-import urllib.request
-
-from ansible.module_utils.basic import AnsibleModule
 
 SERVER = re.compile(r"^\s+server (blue|green) 127\.0\.0\.1:(\d+)")
 
@@ -101,11 +101,12 @@ def routes_running(path):
     if len(lines) < 2:
         return {}
     names = lines[1].lstrip("# ").split()
-    rows = [dict(zip(names, line.split())) for line in lines[2:]]
+    proxy, server, port = (names.index(name) for name in ("be_name", "srv_name", "srv_port"))
+    rows = [line.split() for line in lines[2:]]
     return {
-        row["be_name"][len("mlkit-") :]: (row["srv_name"], int(row["srv_port"]))
+        row[proxy][len("mlkit-") :]: (row[server], int(row[port]))
         for row in rows
-        if row["be_name"].startswith("mlkit-")
+        if row[proxy].startswith("mlkit-")
     }
 
 
@@ -175,7 +176,9 @@ def main():
     if routes is None:
         routes = routes_configured(module.params["proxy_config"])
     known = sorted(os.listdir(home)) if os.path.isdir(home) else []
-    ports = {name: state["port"] for name in known if (state := read_json(os.path.join(home, name, "state.json")))}
+    ports = {
+        name: state["port"] for name in known if (state := read_json(os.path.join(home, name, "state.json")))
+    }
     engine_home = docker("info", "--format", "{{.DockerRootDir}}").strip()
     free = {}
     for folder in (engine_home, home):

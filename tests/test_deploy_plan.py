@@ -1,0 +1,156 @@
+"What a deployment decides, tested as data: no host, no Ansible."
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+decide = load(PLAYBOOKS / "filter_plugins/mlkit.py")
+golden_rows = load(PLAYBOOKS / "roles/service/library/golden_rows.py")
+
+
+def release(version):
+    return {
+        "id": f"flights-{version}-0123456789ab",
+        "name": "flights",
+        "image": {"id": f"sha256:{version}", "tag": f"mlkit/flights:{version}"},
+        "model": {"digest": f"sha256:{version}"},
+    }
+
+
+def after(*steps):
+    "The state after deploying (3) or rolling back to (-3) each version in turn."
+    state = None
+    for step in steps:
+        wanted = release(abs(step))
+        state = decide.state_after(state, wanted, "blue", 8000, "2026-01-01T00:00:00Z", 3, step < 0)
+    return state
+
+
+def seen(state, colour="blue", **differences):
+    "What service_info says of a host where all is well, but for the differences."
+    live = {
+        "release": state["release"],
+        "running": True,
+        "image": state["image"],
+        "settings": "s",
+        "colour": colour,
+        "port": {"blue": 8001, "green": 8002}[colour],
+        "model": state["model"],
+        "model_through_proxy": state["model"],
+        **differences,
+    }
+    releases = {each: {**release(int(each.split("-")[1])), "image_present": True} for each in state["kept"]}
+    here = {"state": state, "live": live, "containers": [], "releases": releases}
+    return {"services": {"flights": here}, "ports": {"flights": 8000}, "images": [state["image"]]}
+
+
+def versions(ids):
+    return [int(each.split("-")[1]) for each in ids]
+
+
+def test_a_healthy_release_needs_no_change():
+    plan = decide.service_plan(seen(after(1)), release(1), 8000, "s")
+    assert plan["change"] is False and plan["summary"].endswith("is live and healthy: nothing to do")
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"running": False},
+        {"image": "sha256:other"},
+        {"settings": "other"},
+        {"model": None},
+        {"model_through_proxy": None},
+        {"release": "flights-9-0123456789ab"},
+    ],
+)
+def test_whatever_differs_is_put_right_beside_what_serves(difference):
+    plan = decide.service_plan(seen(after(1), **difference), release(1), 8000, "s")
+    assert plan["change"] is True
+    assert (plan["container"], plan["port"]) == ("mlkit-flights-green", 8002)
+    assert plan["old"]["container"] == "mlkit-flights-blue"
+
+
+def test_the_new_container_never_takes_the_place_that_the_proxy_uses():
+    "Not even when the state, left behind by a deployment that was cut off, names the other colour."
+    plan = decide.service_plan(seen({**after(1), "colour": "blue"}, "green"), release(2), 8000, "s")
+    assert plan["colour"] == "blue" and plan["old"]["colour"] == "green"
+
+
+def test_services_with_overlapping_ports_are_refused_with_a_way_out():
+    host = seen(after(1))
+    host["ports"]["churn"] = 8002
+    refused = decide.service_plan(host, release(2), 8000, "s")["refused"]
+    assert refused.startswith(
+        "port taken: flights wants the ports 8000 to 8002 and the service churn has 8002 to 8004"
+    )
+    assert 'service_ports={"churn": 8002, "flights": 8012}' in refused
+
+
+def test_a_second_rollback_goes_further_back_and_not_forth():
+    state = after(1, 2, 3)
+    target = decide.rollback_target(seen(state), "flights")
+    assert target["id"] == release(2)["id"]
+    state = after(1, 2, 3, -2)
+    assert versions(each["release"] for each in state["history"]) == [2, 1]
+    assert decide.rollback_target(seen(state), "flights")["id"] == release(1)["id"]
+    assert decide.rollback_target(seen(state), "flights", release(3)["id"])["id"] == release(3)["id"]
+
+
+def test_a_release_that_is_not_kept_is_refused_by_naming_those_that_are():
+    refused = decide.rollback_target(seen(after(1, 2)), "flights", "flights-7-0123456789ab")["refused"]
+    assert refused.startswith("flights-7-0123456789ab is not kept here; kept, newest first: flights-2-")
+
+
+def test_only_the_last_live_releases_are_kept():
+    state = after(1, 2, 3, 4)
+    assert versions(state["kept"]) == [4, 3, 2]
+    assert versions(each["release"] for each in state["history"]) == [4, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("result", "cause"),
+    [
+        ({"cause": "exited at start with code 3", "msg": "more"}, "exited at start with code 3"),
+        ({"msg": "write: No space left on device"}, "disk full: write: No space left on device"),
+        (
+            {"results": [{"skipped": True}, {"failed": True, "msg": "disk full: / has 1 MB"}]},
+            "disk full: / has 1 MB",
+        ),
+        (
+            {"stderr": "first\nbind: address already in use\n", "msg": "rc"},
+            "port taken: bind: address already in use",
+        ),
+        ({"msg": "timed out"}, "Start the new container: timed out"),
+    ],
+)
+def test_the_cause_is_named_in_one_sentence(result, cause):
+    assert decide.likely_cause(result, "Start the new container") == cause
+
+
+@pytest.mark.parametrize(
+    ("wanted", "got", "said"),
+    [
+        ([0.1, 2], [0.1, 2.0], None),
+        ([[0.1, 0.9]], [[0.1, 0.9]], None),
+        ([0.1, 0.3], [0.1, 0.30000000000000004], "row 1 (counted from 0) should give 0.3 and gives 0.30000000000000004; 1 of 2"),
+        ([1], [True], "row 0 (counted from 0) should give 1 and gives true"),
+        ([[0.1]], [0.1], "row 0 (counted from 0) should give [0.1] and gives 0.1"),
+        ([0.1, 0.2], [0.1], "expected 2 predictions, got 1"),
+        ([0.1], None, "expected 1 predictions, got null"),
+    ],
+)  # fmt: skip
+def test_predictions_agree_to_the_bit_or_the_first_difference_is_shown(wanted, got, said):
+    difference = golden_rows.first_difference(wanted, got)
+    assert difference == said or difference.startswith(said)
