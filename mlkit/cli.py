@@ -78,7 +78,7 @@ def show(value, as_json: bool, words: str) -> None:
     click.echo(json.dumps(value, indent=1, sort_keys=True) if as_json else words)
 
 
-# %% ../notebooks/20_cli.ipynb #58a3c890
+# %% ../notebooks/20_cli.ipynb #32c7fd34
 @main.command(short_help="Show the parameters of a notebook.")
 @click.argument("notebook")
 @json_option
@@ -156,7 +156,9 @@ def _run_and_show(notebook, given, as_json):
     from mlkit.settings import find_project
 
     project = find_project()
-    record = run_notebook(project, project.pipeline(notebook), dict(given), show_progress=sys.stderr.isatty())
+    path = project.pipeline(notebook)
+    click.echo(f"running {path.name} …", err=True)
+    record = run_notebook(project, path, dict(given), show_progress=sys.stderr.isatty())
     lines = [f"run {record.id} done: {project.store}/{record.key}/executed.ipynb"]
     lines += [f"  wrote {w['name']}: {w['rows']:,} rows, {w['fingerprint'][:19]}" for w in record.written]
     lines += [f"  {name} = {value:.4f}" for name, value in record.metrics.items()]
@@ -240,7 +242,7 @@ def _project_and_store():
     return project, Store(project.store)
 
 
-# %% ../notebooks/20_cli.ipynb #420fa225
+# %% ../notebooks/20_cli.ipynb #5e734976
 @main.command(short_help="Build the container image of a model.")
 @click.argument("model", required=False)
 @json_option
@@ -352,7 +354,9 @@ def status(environment):
         return click.echo(status_local(project))
     from mlkit.deploy import run_playbook
 
-    run_playbook("status", project.environment(environment), {}, _show_step)
+    steps = run_playbook("status", project.environment(environment), {}, lambda step: None)
+    said = [step for step in steps if step.message]
+    click.echo("\n".join(f"{step.host}  {line}" for step in said for line in step.message.splitlines()))
 
 
 @main.command()

@@ -18,7 +18,7 @@ from .release import Release
 from .settings import Environment, shipped
 
 
-# %% ../notebooks/18_deploy.ipynb #ac9591a3
+# %% ../notebooks/18_deploy.ipynb #65e08c3e
 @dataclass(frozen=True)
 class Step:
     "One task on one host."
@@ -26,7 +26,7 @@ class Step:
     host: str
     task: str  # the task's name, a sentence
     outcome: str  # "ok", "changed", "failed", "unreachable", "skipped", or "started"
-    message: str = ""  # of a failure: what ansible says
+    message: str = ""  # what a task says: of a failure why, of a status what runs
     seconds: float = 0.0
 
 
@@ -43,17 +43,18 @@ def read_event(
     event: dict,  # of ansible-runner
 ) -> Step | None:
     "The step that an event tells of, or None for one that tells of none."
-    outcome = OUTCOMES.get(event.get("event", ""))
-    if not outcome:
+    outcome, data = OUTCOMES.get(event.get("event", "")), event.get("event_data", {})
+    if not outcome or data.get("task", "").startswith("Validating arguments"):
         return None
-    data = event["event_data"]
     result = data.get("res") or {}
     if outcome == "failed" and data.get("ignore_errors"):
         outcome = "ok"
     if outcome == "ok" and result.get("changed"):
         outcome = "changed"
-    message = str(result.get("msg", "")) if outcome in ("failed", "unreachable") else ""
-    return Step(data.get("host", ""), data.get("task", ""), outcome, message, data.get("duration") or 0.0)
+    says = outcome in ("failed", "unreachable") or data.get("task_action", "").endswith("debug")
+    message = result.get("msg", "") if says else ""
+    words = "\n".join(map(str, message)) if isinstance(message, list) else str(message)
+    return Step(data.get("host", ""), data.get("task", ""), outcome, words, data.get("duration") or 0.0)
 
 
 # %% ../notebooks/18_deploy.ipynb #48376aca

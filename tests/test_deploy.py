@@ -10,7 +10,7 @@ from mlkit.errors import MissingData
 from mlkit.settings import Environment
 
 
-# %% ../notebooks/18_deploy.ipynb #7ee2fa18
+# %% ../notebooks/18_deploy.ipynb #a3a0ef9e
 def test_a_failed_task_says_which_host_and_why():
     event = {
         "event": "runner_on_failed",
@@ -23,6 +23,13 @@ def test_a_failed_task_says_which_host_and_why():
     }
     assert read_event(event) == Step("h1", "Wait until ready", "failed", "exited with 3", 2.5)
     assert read_event({"event": "playbook_on_start"}) is None
+    said = {
+        "host": "h1",
+        "task": "Status",
+        "task_action": "ansible.builtin.debug",
+        "res": {"msg": ["flights", "ready"]},
+    }
+    assert read_event({"event": "runner_on_ok", "event_data": said}).message == "flights\nready"
 
 
 # %% ../notebooks/18_deploy.ipynb #5f8154f0

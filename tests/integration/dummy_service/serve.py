@@ -47,10 +47,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(
                 200, {"id": uuid.uuid4().hex, "model": MODEL, "predictions": [predict(row) for row in rows]}
             )
-<<<<<<< HEAD
-=======
             answered += 1
->>>>>>> playbooks
 
     def log_message(self, *words):
         pass
