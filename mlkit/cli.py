@@ -242,7 +242,7 @@ def _project_and_store():
     return project, Store(project.store)
 
 
-# %% ../notebooks/20_cli.ipynb #5e734976
+# %% ../notebooks/20_cli.ipynb #c193f20f
 @main.command(short_help="Build the container image of a model.")
 @click.argument("model", required=False)
 @json_option
@@ -260,7 +260,10 @@ def release(model, as_json):
 @main.command(short_help="Put a release on hosts, or a model here.")
 @click.argument("environment")
 @click.argument("what", required=False)
-def deploy(environment, what):
+@click.option(
+    "--engine", type=click.Choice(["docker", "podman"]), help="For `local`: as a container of this engine."
+)
+def deploy(environment, what, engine):
     """Put a release on the hosts of ENVIRONMENT, or a model on this machine (`local`).
 
     WHAT is a release id or folder; for `local` a model. The default is the champion. Whatever
@@ -269,11 +272,12 @@ def deploy(environment, what):
     \b
     Example:
       mlkit deploy local
+      mlkit deploy local --engine docker
       mlkit deploy fleet
       mlkit deploy fleet flights-3-1a2b3c4d5e6f
     """
     if environment == "local":
-        return _deploy_local(what)
+        return _deploy_local(what, engine)
     from mlkit.deploy import deploy_release
     from mlkit.release import open_release
     from mlkit.settings import find_project
@@ -295,14 +299,20 @@ def _make_release(model):
     return make_release(project, digest)
 
 
-def _deploy_local(model):
-    from mlkit.local import deploy_local
+def _deploy_local(model, engine):
     from mlkit.registry import find_model
 
     project, store = _project_and_store()
     digest = find_model(store, model or f"{project.model}@champion", project.model)
-    local = deploy_local(project, digest)
-    click.echo(f"{project.model} {digest[:19]} is live: {local.url}")
+    if engine:
+        from mlkit.container import deploy_container
+
+        url = deploy_container(project, digest, engine)
+    else:
+        from mlkit.local import deploy_local
+
+        url = deploy_local(project, digest).url
+    click.echo(f"{project.model} {digest[:19]} is live: {url}")
 
 
 def _show_step(step):
@@ -368,10 +378,12 @@ def stop(environment):
     Example:
       mlkit stop local
     """
+    from mlkit.container import stop_container
     from mlkit.local import stop_local
     from mlkit.settings import find_project
 
-    click.echo("stopped" if stop_local(find_project()) else "nothing is running")
+    project = find_project()
+    click.echo("stopped" if stop_local(project) or stop_container(project) else "nothing is running")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def read_event(
     return Step(data.get("host", ""), data.get("task", ""), outcome, words, data.get("duration") or 0.0)
 
 
-# %% ../notebooks/18_deploy.ipynb #48376aca
+# %% ../notebooks/18_deploy.ipynb #28ba76e9
 def run_playbook(
     name: str,  # "deploy", "rollback", "status"
     environment: Environment,
@@ -110,7 +110,9 @@ def _ansible_environment(playbook: Path) -> dict[str, str]:
 
 def _failure(name: str, environment: Environment, steps: list[Step], done) -> DeployFailed:
     failed = [step for step in steps if step.outcome in ("failed", "unreachable") and step.message]
-    words = [f"{step.host}: {step.task}: {step.message}" for step in failed]
+    words = list(
+        {step.host: f"{step.host}: {step.message}" for step in failed}.values()
+    )  # the last word of each host
     unreachable = sorted({step.host for step in steps if step.outcome == "unreachable"})
     if unreachable:
         words.append(

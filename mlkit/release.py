@@ -8,6 +8,7 @@ __all__ = [
     "CONTEXT",
     "NO_REGISTRY",
     "find_engine",
+    "run_engine",
     "stage",
     "Release",
     "make_release",
@@ -31,7 +32,7 @@ from .registry import load_model, read_registry
 from .settings import Project, shipped
 from .store import Store
 
-# %% ../notebooks/15_release.ipynb #90e04cb7
+# %% ../notebooks/15_release.ipynb #4e18a205
 ENGINES = ("docker", "podman")
 
 
@@ -46,7 +47,12 @@ def find_engine() -> str:
     )
 
 
-def _run(command: list[str], what: str, hint: str = "") -> str:
+def run_engine(
+    command: list[str],
+    what: str,  # for the error: "building the image"
+    hint: str = "",
+) -> str:
+    "What the engine prints. Raises `StateError` with its last lines."
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
@@ -56,7 +62,7 @@ def _run(command: list[str], what: str, hint: str = "") -> str:
     return done.stdout.strip()
 
 
-# %% ../notebooks/15_release.ipynb #37e77f57
+# %% ../notebooks/15_release.ipynb #c297b104
 CONTEXT = ("Dockerfile", "deploy/image/requirements.lock", "deploy/serve/gunicorn.conf.py")
 NO_REGISTRY = (
     "no registry to pull the base image from? `deploy/image/base` makes one out of Debian packages:\n"
@@ -85,12 +91,12 @@ def _build(engine: str, context: Path, tag: str) -> str:
     for name in ("BASE_IMAGE", "BUILD_IMAGE"):
         if value := os.environ.get(f"MLKIT_{name}"):
             arguments += ["--build-arg", f"{name}={value}"]
-    _run([engine, "build", *arguments, "-t", tag, str(context)], "building the image", NO_REGISTRY)
-    image = _run([engine, "image", "inspect", "-f", "{{.Id}}", tag], "looking at the image")
+    run_engine([engine, "build", *arguments, "-t", tag, str(context)], "building the image", NO_REGISTRY)
+    image = run_engine([engine, "image", "inspect", "-f", "{{.Id}}", tag], "looking at the image")
     return image if image.startswith("sha256:") else f"sha256:{image}"
 
 
-# %% ../notebooks/15_release.ipynb #ba1d5061
+# %% ../notebooks/15_release.ipynb #c0bfd0bc
 @dataclass(frozen=True)
 class Release:
     "A release folder."
@@ -106,6 +112,7 @@ class Release:
 def make_release(
     project: Project,
     model: str,  # digest of a registered model
+    engine: str | None = None,  # default: the first that answers
 ) -> Release:
     """Build the image of a registered model and lay out the release folder.
 
@@ -120,7 +127,7 @@ def make_release(
     )
     if version is None:
         raise MissingData(f"the model {model[:19]} is not registered", f"mlkit register {model[:19]}")
-    engine = find_engine()
+    engine = engine or find_engine()
     with TemporaryDirectory(prefix="mlkit-release-", dir=_releases(project)) as temporary:
         unfinished = Path(temporary)
         stage(bundle, unfinished / "context")
@@ -141,8 +148,8 @@ def make_release(
             "made": utc_now(),
         }
         if not folder.exists():
-            _run([engine, "tag", image, tag], "naming the image")
-            _run([engine, "save", "-o", str(unfinished / "image.tar"), tag], "saving the image")
+            run_engine([engine, "tag", image, tag], "naming the image")
+            run_engine([engine, "save", "-o", str(unfinished / "image.tar"), tag], "saving the image")
             (unfinished / "golden.json").write_bytes(bundle.files["golden.json"])
             (unfinished / "release.json").write_bytes(write_record("release", record))
             unfinished.chmod(0o755)

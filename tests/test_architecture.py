@@ -13,7 +13,7 @@ FLOORS = [
     {"dataset", "signature", "parameters", "provenance", "evidence"},
     {"features", "flavors.flavour", "flavors.lightgbm", "bundle"},
     {"gate", "registry", "run", "runner", "serve.predictor", "serve.telemetry", "serve.app"},
-    {"release", "local", "deploy", "examples.flights"},
+    {"release", "local", "container", "deploy", "examples.flights"},
     {"cli"},
 ]
 FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}

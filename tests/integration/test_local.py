@@ -14,72 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from eventually import eventually
-
-MLKIT = [sys.executable, "-m", "mlkit.cli"]
-
-TRAIN = """
-import lightgbm, numpy as np, pandas as pd
-from mlkit.features import encode, fit_features
-from mlkit.run import current_run
-from mlkit.signature import Output, frame_columns, infer_signature
-run = current_run()
-frame = pd.DataFrame({"distance": np.arange(400) % 40, "temp": np.arange(400) / 7, "carrier": ["AA", "UA"] * 200})
-frame.loc[::9, "temp"] = np.nan
-signature = infer_signature(frame, Output("late", "probability"))
-columns = frame_columns(signature, frame)
-matrix = encode(fit_features(columns), columns)
-settings = {"objective": "binary", "num_threads": 1, "verbose": -1, "seed": 1}
-data = lightgbm.Dataset(matrix, matrix[:, 0] > 20, params={"verbose": -1})
-bundle = run.save_model(lightgbm.train(settings, data, num_boost_round=TREES), signature, columns)
-run.write("rows", frame)
-run.read("rows")
-run.judge(bundle, "rows", {"auc": 0.9})
-print(bundle.digest)
-"""
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Laptop:
-    "A project in a folder, with the commands that a person types."
-
-    def __init__(self, folder):
-        self.folder, self.port = folder, free_port()
-        (folder / "settings.ini").write_text(
-            f"[project]\nname = flights\nport = {self.port}\n[gates]\nauc = >= 0.5\n"
-        )
-
-    def with_models_of(self, other):
-        shutil.copytree(other.folder / "store", self.folder / "store")
-        return self
-
-    def mlkit(self, *words, check=True):
-        done = subprocess.run([*MLKIT, *words], cwd=self.folder, capture_output=True, text=True, timeout=120)
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def train(self, trees):
-        "Train and judge a model; give its digest."
-        code = TRAIN.replace("TREES", str(trees))
-        done = subprocess.run([sys.executable, "-c", code], cwd=self.folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()[-1]
-
-    def ask(self, body, content_type="application/json", path="/predict"):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("POST", path, body, {"Content-Type": content_type})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-
-    def model(self):
-        return self.ask(b'{"rows":[{"distance":3,"carrier":"AA"}]}')[1]["model"]
-
-    def process(self, name):
-        return psutil.Process(int((self.folder / f".mlkit/local/{name}.pid").read_text()))
+from laptop import Laptop, Load
 
 
 @pytest.fixture(scope="module")
@@ -89,45 +24,6 @@ def laptop(tmp_path_factory):
     laptop.mlkit("deploy", "local", laptop.first)
     yield laptop
     laptop.mlkit("stop", "local")
-
-
-class Load(threading.Thread):
-    "Keep-alive requests, one after the other, no retries; every failure is kept."
-
-    def __init__(self, laptop):
-        super().__init__()
-        self.laptop, self.models, self.failures, self.ended = laptop, [], [], threading.Event()
-
-    def run(self):
-        connection = None
-        while not self.ended.is_set():
-            try:
-                if connection is None:
-                    connection = http.client.HTTPConnection("127.0.0.1", self.laptop.port, timeout=10)
-                connection.request(
-                    "POST",
-                    "/predict",
-                    b'{"rows":[{"distance":3,"carrier":"AA"}]}',
-                    {"Content-Type": "application/json"},
-                )
-                answer = connection.getresponse()
-                body = answer.read()
-                assert answer.status == 200, body
-                self.models.append(json.loads(body)["model"])
-                if answer.will_close:
-                    connection = None
-            except Exception as error:
-                self.failures.append(repr(error))
-                connection = None
-
-    def __enter__(self):
-        self.start()
-        eventually(lambda: self.models)
-        return self
-
-    def __exit__(self, *_):
-        self.ended.set()
-        self.join()
 
 
 def test_the_live_server_answers_the_golden_rows_to_the_bit(laptop):
@@ -144,7 +40,7 @@ def test_the_curl_line_works_when_pasted(laptop):
 
 def test_a_new_model_is_switched_in_without_a_failed_request(laptop):
     laptop.mlkit("deploy", "local", laptop.first)
-    with Load(laptop) as load:
+    with Load("127.0.0.1", laptop.port) as load:
         for model in (laptop.second, laptop.first, laptop.second):
             laptop.mlkit("deploy", "local", model)
     assert not load.failures

@@ -1,0 +1,107 @@
+"The whole line: a model becomes a release, the release goes to a host over ssh, the host answers, and bad ones never do."
+
+import http.client
+import json
+import shutil
+
+import pytest
+from laptop import Laptop, Load
+
+
+class Fleeted(Laptop):
+    "A laptop whose project has an environment, `lab`: the first host of the fleet."
+
+    def __init__(self, folder, fleet, environment):
+        super().__init__(folder)
+        self.address = fleet.address(1)
+        lines = fleet.inventory.read_text().splitlines()
+        inventory = folder / "inventory.ini"
+        inventory.write_text("\n".join(line for line in lines if not line.startswith(("h2 ", "h3 "))))
+        with open(folder / "settings.ini", "a") as settings:
+            settings.write(
+                "[environment lab]\ninventory = inventory.ini\nservice_port = 8300\nproxy_drain_seconds = 2\n"
+            )
+        self.environment = environment
+
+    def mlkit(self, *words, check=True):
+        return super().mlkit(*words, check=check, **self.environment)
+
+    def release(self, model):
+        "Register a model and build its release; give the release folder."
+        self.mlkit("register", model)
+        return (
+            self.folder / ".mlkit/releases" / json.loads(self.mlkit("release", model, "--json").stdout)["id"]
+        )
+
+    def live(self):
+        connection = http.client.HTTPConnection(self.address, 8300, timeout=10)
+        connection.request("GET", "/readyz")
+        return json.loads(connection.getresponse().read())
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, engine, base_images, fleet):
+    images = [argument for argument in base_images if "=" in argument]
+    environment = {f"MLKIT_{name}": value for name, value in (argument.split("=", 1) for argument in images)}
+    lab = Fleeted(tmp_path_factory.mktemp("lab"), fleet, environment)
+    lab.first, lab.second = lab.train(3), lab.train(5)
+    lab.release_1, lab.release_2 = lab.release(lab.first), lab.release(lab.second)
+    lab.mlkit("deploy", "lab", lab.release_1.name)
+    return lab
+
+
+def test_the_host_answers_with_the_very_model(lab):
+    assert lab.live()["model"]["digest"] == lab.first
+    assert lab.live()["release"] == lab.release_1.name
+    assert f"{lab.release_1.name} ready" in lab.mlkit("status", "lab").stdout
+
+
+def test_the_same_release_is_built_from_the_same_model(lab):
+    assert lab.release(lab.first) == lab.release_1
+
+
+def test_a_new_release_and_back_without_a_failed_request(lab):
+    with Load(lab.address, 8300) as load:
+        lab.mlkit("deploy", "lab", lab.release_2.name)
+        assert lab.live()["model"]["digest"] == lab.second
+        lab.mlkit("rollback", "lab")
+    assert lab.live()["model"]["digest"] == lab.first
+    assert not load.failures and set(load.models) == {lab.first, lab.second}
+
+
+def test_a_broken_release_never_gets_traffic(lab):
+    broken = lab.folder / "broken"
+    shutil.copytree(lab.release_2, broken)
+    golden = json.loads((broken / "golden.json").read_text())
+    golden["predictions"][7] += 1e-12
+    (broken / "golden.json").write_text(json.dumps(golden))
+    with Load(lab.address, 8300) as load:
+        done = lab.mlkit("deploy", "lab", str(broken), check=False)
+    assert done.returncode == 3
+    assert "deploy to lab failed" in done.stderr and "row 7 (counted from 0) should give" in done.stderr
+    assert f"still serving: {lab.release_1.name}" in done.stderr
+    assert not load.failures and set(load.models) == {lab.first}
+
+
+def test_an_environment_that_does_not_exist_says_which_do(lab):
+    done = lab.mlkit("deploy", "labb", check=False)
+    assert done.returncode == 2 and "did you mean: lab?" in done.stderr
+
+
+def test_a_host_that_cannot_be_reached_is_named(lab, fleet):
+    fleet("kill", 1)
+    try:
+        done = lab.mlkit("deploy", "lab", lab.release_2.name, check=False)
+    finally:
+        fleet.restore()
+    assert done.returncode == 3 and "cannot be reached: h1" in done.stderr
+
+
+def test_the_engine_runs_a_release_on_this_machine(lab, engine):
+    lab.mlkit("deploy", "local", lab.first, "--engine", engine)
+    try:
+        assert lab.model() == lab.first
+        lab.mlkit("deploy", "local", lab.second, "--engine", engine)
+        assert lab.model() == lab.second
+    finally:
+        lab.mlkit("stop", "local")
