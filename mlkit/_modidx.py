@@ -242,6 +242,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlkit.settings.Project': ('settings.html#project', 'mlkit/settings.py'),
                                 'mlkit.settings.Project.environment': ('settings.html#project.environment', 'mlkit/settings.py'),
                                 'mlkit.settings.Project.pipeline': ('settings.html#project.pipeline', 'mlkit/settings.py'),
+                                'mlkit.settings.Project.section': ('settings.html#project.section', 'mlkit/settings.py'),
                                 'mlkit.settings._check_section': ('settings.html#_check_section', 'mlkit/settings.py'),
                                 'mlkit.settings._environments': ('settings.html#_environments', 'mlkit/settings.py'),
                                 'mlkit.settings._port': ('settings.html#_port', 'mlkit/settings.py'),

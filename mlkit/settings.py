@@ -6,6 +6,7 @@
 __all__ = [
     "SETTINGS",
     "SECTIONS",
+    "NAMED",
     "Gate",
     "Environment",
     "Project",
@@ -65,7 +66,7 @@ class Environment:
     variables: dict[str, str]  # the section's other keys: variables of the roles
 
 
-# %% ../notebooks/01_settings.ipynb #c0d0efe6
+# %% ../notebooks/01_settings.ipynb #3fa1f79b
 SETTINGS = "settings.ini"
 
 
@@ -83,6 +84,14 @@ class Project:
     port: int  # where `deploy local` listens
     gates: tuple[Gate, ...]
     environments: dict[str, Environment]
+    sections: dict[str, dict[str, str]]  # the whole file, as it is written
+
+    def section(
+        self,
+        name: str,  # "dataset flights", "outcome"
+    ) -> dict[str, str]:
+        "A section as it is written; empty where the file has none."
+        return self.sections.get(name, {})
 
     def pipeline(
         self,
@@ -120,12 +129,18 @@ def find_project(
     raise MissingData(f"no {SETTINGS} in {start} or above", "run this inside a project")
 
 
-# %% ../notebooks/01_settings.ipynb #e64a1795
+# %% ../notebooks/01_settings.ipynb #65924864
 SECTIONS = {
     "project": {"name", "store", "model", "dataset", "pipelines", "leaks", "port"},
     "package": None,  # setup.py's; not ours to check
     "gates": None,  # one key a metric
+    # read and checked by the module that they are for, with `Project.section`:
+    "limits": None,  # mlkit.runner
+    "slices": None,  # mlkit.judgement
+    "outcome": None,  # mlkit.judgement
+    "card": None,  # mlkit.card
 }
+NAMED = ("dataset ", "environment ")  # sections of which there are many
 
 
 def read_project(
@@ -134,12 +149,13 @@ def read_project(
     "Read and check `root`/settings.ini. Raises `BadSettings`."
     path = root / SETTINGS
     ini = ConfigParser(interpolation=None)
+    ini.optionxform = str  # column names keep their case
     try:
         ini.read_string(path.read_text(encoding="utf-8"), source=str(path))
     except (Error, UnicodeDecodeError) as error:
         raise BadSettings(f"cannot read {path}", str(error)) from error
     for section in ini.sections():
-        if not section.startswith("environment "):
+        if not section.startswith(NAMED):
             _check_section(ini[section])
     if "project" not in ini:
         raise BadSettings(f"{path} has no [project] section")
@@ -155,13 +171,16 @@ def read_project(
         port=_port(project),
         gates=tuple(Gate.parse(k, v) for k, v in ini["gates"].items()) if "gates" in ini else (),
         environments={e.name: e for e in _environments(ini, root)},
+        sections={name: dict(ini[name]) for name in ini.sections()},
     )
 
 
 def _check_section(section: SectionProxy) -> None:
     try:
         if section.name not in SECTIONS:
-            raise unknown_name("no such section:", section.name, [*SECTIONS, "environment NAME"])
+            raise unknown_name(
+                "no such section:", section.name, [*SECTIONS, "dataset NAME", "environment NAME"]
+            )
         allowed = SECTIONS[section.name]
         for key in section if allowed else ():
             if key not in allowed:
