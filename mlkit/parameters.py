@@ -9,13 +9,12 @@ __all__ = ["TYPES", "Parameter", "read_parameters", "parse_cell", "check_paramet
 import ast
 import io
 import json
+import os
 import re
 import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import nbformat
 
 from .errors import BadSettings, WrongType, unknown_name
 
@@ -85,6 +84,8 @@ def read_parameters(
     notebook: Path,
 ) -> dict[str, Parameter]:
     "The parameters cell of `notebook`; empty where it has none. Raises `BadSettings`."
+    import nbformat  # a second: only who reads notebooks pays it, not each kernel
+
     try:
         cells = nbformat.read(notebook, as_version=4).cells
     except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
@@ -132,17 +133,17 @@ def _comments(source: str) -> dict[int, str]:
 def check_parameters(
     contract: dict[str, Parameter],
     given: dict[str, Any],  # texts from a shell, or values of their types
-    notebook: str,  # its name, for the errors
+    notebook: Path,  # for the errors
 ) -> dict[str, Any]:
     "The values to inject: the given ones, typed. Raises `UnknownName` with the nearest name, `WrongType`."
     values = {}
     for name, value in given.items():
         if name not in contract:
             raise unknown_name(
-                f"{notebook} has no parameter",
+                f"{notebook.name} has no parameter",
                 name,
                 contract,
-                more=f"all parameters: mlkit params {notebook}",
+                more=f"all parameters: mlkit params {os.path.relpath(notebook)}",
             )
         parameter = contract[name]
         values[name] = parameter.read(value) if isinstance(value, str) else parameter.check(value)

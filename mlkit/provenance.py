@@ -12,8 +12,6 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-import nbformat
-
 from .digest import canonical, digest
 
 
@@ -22,6 +20,8 @@ def code_digest(
     notebook: Path,
 ) -> str:
     "The digest of the notebook's code cells, in order."
+    import nbformat  # a second: only who reads notebooks pays it, not each kernel
+
     cells = nbformat.read(notebook, as_version=4).cells
     return digest(canonical([cell.source for cell in cells if cell.cell_type == "code"]))
 

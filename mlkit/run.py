@@ -15,7 +15,6 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import nbformat
 import pandas as pd
 from IPython.display import display
 
@@ -183,7 +182,7 @@ def run_notebook(
     when a cell raises: the record and the notebook up to that cell are kept all the same.
     """
     name = os.path.relpath(notebook, project.root)
-    values = check_parameters(read_parameters(notebook), given, notebook.name)
+    values = check_parameters(read_parameters(notebook), given, notebook)
     store = Store(project.store)
     record = RunRecord(
         id=new_run_id(),
@@ -260,6 +259,8 @@ def _keep_evidence(store: Store, record: RunRecord, folder: Path) -> None:
 
 def _read_outputs(record: RunRecord, executed: Path) -> None:
     "What the notebook showed of itself, into the record."
+    import nbformat  # a second: only who reads notebooks pays it, not each kernel
+
     cells = nbformat.read(executed, as_version=4).cells
     shown = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
 
