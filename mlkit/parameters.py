@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ["TYPES", "Parameter", "read_parameters", "parse_cell", "check_parameters"]
 
-# %% ../notebooks/08_parameters.ipynb #669ff607
+# %% ../notebooks/08_parameters.ipynb #e43b14cd
 import ast
 import io
 import json
+import os
 import re
 import tokenize
 from dataclasses import dataclass
@@ -128,21 +129,21 @@ def _comments(source: str) -> dict[int, str]:
     return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
 
 
-# %% ../notebooks/08_parameters.ipynb #af9b4c19
+# %% ../notebooks/08_parameters.ipynb #e5704f58
 def check_parameters(
     contract: dict[str, Parameter],
     given: dict[str, Any],  # texts from a shell, or values of their types
-    notebook: str,  # its name, for the errors
+    notebook: Path,  # for the errors
 ) -> dict[str, Any]:
     "The values to inject: the given ones, typed. Raises `UnknownName` with the nearest name, `WrongType`."
     values = {}
     for name, value in given.items():
         if name not in contract:
             raise unknown_name(
-                f"{notebook} has no parameter",
+                f"{notebook.name} has no parameter",
                 name,
                 contract,
-                more=f"all parameters: mlkit params {notebook}",
+                more=f"all parameters: mlkit params {os.path.relpath(notebook)}",
             )
         parameter = contract[name]
         values[name] = parameter.read(value) if isinstance(value, str) else parameter.check(value)

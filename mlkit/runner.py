@@ -51,7 +51,7 @@ class RunRecord:
         store.put(f"{self.key}/run.json", write_record("run", asdict(self)))
 
 
-# %% ../notebooks/14_runner.ipynb #583a81dc
+# %% ../notebooks/14_runner.ipynb #35068440
 def run_notebook(
     project: Project,
     notebook: Path,
@@ -64,7 +64,7 @@ def run_notebook(
     when a cell raises: the record and the notebook up to that cell are kept all the same.
     """
     name = os.path.relpath(notebook, project.root)
-    values = check_parameters(read_parameters(notebook), given, notebook.name)
+    values = check_parameters(read_parameters(notebook), given, notebook)
     store = Store(project.store)
     record = RunRecord(
         id=new_run_id(),
