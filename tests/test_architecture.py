@@ -8,11 +8,11 @@ import sys
 import pytest
 
 FLOORS = [
-    {"errors", "settings", "supervisor", "notebook_tests"},
+    {"errors", "settings", "secrecy", "supervisor", "notebook_tests"},
     {"store", "digest"},
     {"dataset", "signature", "parameters", "provenance", "evidence"},
     {"features", "flavors.flavour", "flavors.lightgbm", "bundle"},
-    {"gate", "registry", "run", "runner", "serve.predictor", "serve.telemetry", "serve.app"},
+    {"gate", "registry", "run", "runs", "runner", "serve.predictor", "serve.telemetry", "serve.app"},
     {"release", "local", "container", "deploy", "examples.flights"},
     {"cli"},
 ]

@@ -37,7 +37,7 @@ def test_what_is_typed_in_a_shell_gets_the_type_of_the_contract():
     }
 
 
-# %% ../notebooks/08_parameters.ipynb #537f0a1e
+# %% ../notebooks/08_parameters.ipynb #43aa0ddb
 def test_a_wrong_name_or_value_is_refused_before_anything_runs():
     def refusal(**given):
         with pytest.raises(Exception) as refused:
@@ -53,6 +53,7 @@ def test_a_wrong_name_or_value_is_refused_before_anything_runs():
     assert refusal(trees="1.5").startswith("parameter trees = 1.5: expected int in [1, 5000]")
     assert refusal(trees=True).startswith("parameter trees = True: expected int")
     assert refusal(learning_rate="0").startswith("parameter learning_rate = 0.0: expected float in (0, 1]")
+    assert refusal(flight="ghp_" + "a1B2" * 9).startswith("the parameter flight looks like a secret")
     assert refusal(objective="l2").startswith(
         "parameter objective = 'l2': expected str in {binary, cross_entropy}"
     )
