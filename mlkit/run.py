@@ -7,6 +7,7 @@ __all__ = ["MIME", "Run", "current_run", "new_run_id", "RunRecord", "run_noteboo
 
 # %% ../notebooks/12_run.ipynb #eed95b81
 import os
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -109,7 +110,7 @@ class Run:
         verdict = gate.judge(self.project.gates, metrics, bundle.digest, fingerprint, self.id)
         gate.save_verdict(self.store, verdict)
         shown = {"id": verdict.id, "passed": verdict.passed, "model": verdict.model, "words": str(verdict)}
-        _show("verdict", shown, str(verdict))
+        _show("verdict", shown, str(verdict), {"text/html": verdict.html})
         return verdict
 
 
@@ -137,8 +138,8 @@ def _put_bundle(store: Store, bundle: Bundle) -> None:
 MIME = "application/vnd.mlkit.{noun}+json"
 
 
-def _show(noun: str, fields: dict, words: str) -> None:
-    display({MIME.format(noun=noun): fields, "text/plain": words}, raw=True)
+def _show(noun: str, fields: dict, words: str, more: Mapping = {}) -> None:  # noqa: B006
+    display({MIME.format(noun=noun): fields, "text/plain": words, **more}, raw=True)
 
 
 # %% ../notebooks/12_run.ipynb #e5fc7de8
