@@ -60,7 +60,7 @@ class Verdict:
         head, *lines = str(self).splitlines()
         rows = [
             f'<tr><td style="color:{colours[o.passed]}"><b>{line[:4]}</b></td>'
-            f"<td>{escape(o.metric)}</td><td>{escape(o.comparison)} {o.threshold:g}</td><td>{o.value:.4f}</td></tr>"
+            f"<td>{escape(o.metric)}</td><td>{escape(o.comparison)} {o.threshold:g}</td><td>is {o.value:.4f}</td></tr>"
             for o, line in zip(self.outcomes, lines, strict=True)
         ]
         return f'<b style="color:{colours[self.passed]}">{head}</b><table>{"".join(rows)}</table>'

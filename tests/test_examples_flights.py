@@ -30,4 +30,4 @@ def test_the_curves_say_how_good_the_answers_are():
         plot_quality(np.array([0, 0, 1, 1] * 10), np.array([0.1, 0.4, 0.35, 0.8] * 10))
         titles = [axis.get_title(loc="left") for axis in pyplot.gcf().axes]
         pyplot.close()
-    assert titles == ["ROC: area 0.750", "Precision: average 0.833", "Calibration: 20 equal groups"]
+    assert titles == ["ROC: AUC 0.750", "Precision: average 0.833", "Calibration: 20 equal groups"]
