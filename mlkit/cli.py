@@ -345,7 +345,7 @@ def _project_and_store():
     return project, Store(project.store)
 
 
-# %% ../notebooks/20_cli.ipynb #c193f20f
+# %% ../notebooks/20_cli.ipynb #44995677
 @main.command(short_help="Build the container image of a model.")
 @click.argument("model", required=False)
 @json_option
@@ -487,7 +487,3 @@ def stop(environment):
 
     project = find_project()
     click.echo("stopped" if stop_local(project) or stop_container(project) else "nothing is running")
-
-
-if __name__ == "__main__":
-    main()

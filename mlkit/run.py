@@ -26,7 +26,7 @@ from .signature import Signature, refuse_leaks
 from .store import Store
 
 
-# %% ../notebooks/13_run.ipynb #c47bb11a
+# %% ../notebooks/13_run.ipynb #4276811d
 class Run:
     "The run that a notebook is part of."
 
@@ -107,7 +107,7 @@ class Run:
         verdict = gate.judge(self.project.gates, metrics, bundle.digest, fingerprint, self.id)
         gate.save_verdict(self.store, verdict)
         shown = {"id": verdict.id, "passed": verdict.passed, "model": verdict.model, "words": str(verdict)}
-        show("verdict", shown, str(verdict))
+        show("verdict", shown, str(verdict), verdict.html)
         return verdict
 
 

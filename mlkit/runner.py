@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["STOPPED", "Limits", "read_limits", "run_notebook", "settle_killed_runs"]
 
-# %% ../notebooks/14_runner.ipynb #8214a633
+# %% ../notebooks/14_runner.ipynb #b7d745c1
 import os
 import shutil
 from contextlib import contextmanager
@@ -29,6 +29,7 @@ from mlkit.provenance import (
     packages,
 )
 
+from . import errors
 from .bundle import model_key
 from .dataset import dataset_fingerprint
 from .digest import canonical, digest, utc_now
@@ -283,7 +284,7 @@ def settle_killed_runs(
     return settled
 
 
-# %% ../notebooks/14_runner.ipynb #15cff212
+# %% ../notebooks/14_runner.ipynb #3284fba3
 STOPPED = ("CellTimeoutError", "DeadKernelError", "TimeoutError")
 
 
@@ -303,5 +304,10 @@ def _in_a_line(error: BaseException, limits: Limits) -> str:
 def _as_notebook_failed(error: BaseException, name: str, store: Store, record: RunRecord) -> BaseException:
     if hasattr(error, "ename") or type(error).__name__ in STOPPED:
         hint = f"the notebook up to there: {store.url}/{record.folder}/executed.ipynb"
-        return NotebookFailed(f"{name} failed: {record.error}", hint)
+        failed = NotebookFailed(f"{name} failed: {record.error}", hint)
+        ours = getattr(errors, getattr(error, "ename", ""), NotebookFailed)
+        failed.exit_code = (
+            ours.exit_code
+        )  # a person who asked for a missing dataset made the mistake, not the notebook
+        return failed
     return error

@@ -21,7 +21,7 @@ FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in flo
 
 def modules(root):
     for path in sorted((root / "mlkit").rglob("*.py")):
-        if path.name not in ("__init__.py", "_modidx.py"):
+        if path.name not in ("__init__.py", "__main__.py", "_modidx.py"):
             yield path, ".".join(path.relative_to(root / "mlkit").with_suffix("").parts)
 
 
