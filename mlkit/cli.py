@@ -16,6 +16,7 @@ __all__ = [
     "runs",
     "show_run",
     "diff",
+    "reproduce",
     "register",
     "models",
     "promote",
@@ -269,6 +270,37 @@ def diff(one, two, as_json):
     found = differences(find_run(project, one), find_run(project, two))
     lines = [f"{s:11} {name}: {a} → {b}" for s, names in found.items() for name, (a, b) in names.items()]
     show(found, as_json, "\n".join(lines) or "nothing differs")
+
+
+# %% ../notebooks/20_cli.ipynb #5eaae9e8
+@main.command(short_help="Run a past run again and compare.")
+@click.argument("run")
+@click.option("--at", metavar="COMMIT", help="With the code of another commit than the recorded one.")
+@json_option
+def reproduce(run, at, as_json):
+    """Run RUN again from its record and compare model, predictions and metrics byte for byte.
+
+    Exits with 1 when the result is different, and says what differs first.
+
+    \b
+    Example:
+      mlkit reproduce latest
+      mlkit reproduce 20261122T090227 --at HEAD
+    """
+    from dataclasses import asdict
+
+    from mlkit.errors import NotReproduced
+    from mlkit.reproduction import DIFFERENT, reproduce
+    from mlkit.runs import find_run
+    from mlkit.settings import find_project
+
+    project = find_project()
+    record = find_run(project, run)
+    click.echo(f"running {record.notebook['path']} again …", err=True)
+    done = reproduce(project, record, at)
+    show(asdict(done), as_json, str(done))
+    if done.outcome == DIFFERENT:
+        raise NotReproduced(f"{record.id} was not reproduced")
 
 
 # %% ../notebooks/20_cli.ipynb #c8c0c93d

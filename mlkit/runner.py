@@ -66,7 +66,7 @@ def read_limits(
     return Limits(**values)
 
 
-# %% ../notebooks/14_runner.ipynb #edf92657
+# %% ../notebooks/14_runner.ipynb #7d94131d
 def run_notebook(
     project: Project,
     notebook: Path,
@@ -83,8 +83,9 @@ def run_notebook(
     """
     contract, limits, store = read_parameters(notebook), read_limits(project), Store(output or project.store)
     values = check_parameters(contract, given, notebook)
-    settle_killed_runs(project)
-    record = _begin(project, notebook, {name: p.default for name, p in contract.items()} | values)
+    if not output:
+        settle_killed_runs(project)
+    record = _begin(project, notebook, {name: p.default for name, p in contract.items()}, values)
     if not force and (earlier := _equal_run(project, record)):
         return earlier
     _keep_diff(project, record, store)
@@ -110,7 +111,7 @@ def run_notebook(
     return record
 
 
-def _begin(project: Project, notebook: Path, parameters: dict[str, Any]) -> RunRecord:
+def _begin(project: Project, notebook: Path, defaults: dict[str, Any], given: dict[str, Any]) -> RunRecord:
     cells = cell_digests(notebook)
     own = Path(mlkit.__file__).parent
     folders = {own.resolve(), project.library.resolve()} if project.library.is_dir() else {own}
@@ -121,7 +122,8 @@ def _begin(project: Project, notebook: Path, parameters: dict[str, Any]) -> RunR
             "code": digest(canonical(cells)),
             "cells": cells,
         },
-        parameters=parameters,
+        parameters=defaults | given,
+        given=given,
         source={
             "commit": commit_of(project.root),
             "clean": True,
@@ -170,7 +172,7 @@ def _keep_diff(project: Project, record: RunRecord, store: Store) -> None:
         store.put(f"{record.folder}/tree.diff", diff)
 
 
-# %% ../notebooks/14_runner.ipynb #10752f9d
+# %% ../notebooks/14_runner.ipynb #62daa342
 def _execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str, show_progress: bool) -> None:
     import papermill  # half a second: only who runs a notebook pays it
     from traitlets.config import Config
@@ -220,6 +222,7 @@ def _kernel_environment(project: Project, run: str, output: str | None):
         "MLKIT_STORE": project.store,
         "MLKIT_OUTPUT": output or project.store,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(project.root), os.environ.get("PYTHONPATH")])),
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
