@@ -20,6 +20,7 @@ __all__ = [
     "register",
     "models",
     "promote",
+    "trace",
     "release",
     "deploy",
     "rollback",
@@ -375,6 +376,24 @@ def _project_and_store():
 
     project = find_project()
     return project, Store(project.store)
+
+
+# %% ../notebooks/20_cli.ipynb #1b18664b
+@main.command(short_help="Walk the chain around an id.")
+@click.argument("id")
+@json_option
+def trace(id, as_json):
+    """Draw the chain around ID: of a prediction, release, model, run or dataset.
+
+    \b
+    Example:
+      mlkit trace flights@champion
+    """
+    from mlkit.settings import find_project
+    from mlkit.trace import trace
+
+    found = trace(find_project(), id)
+    show(found.to_json(), as_json, str(found))
 
 
 # %% ../notebooks/20_cli.ipynb #44995677

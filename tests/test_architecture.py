@@ -19,6 +19,7 @@ FLOORS = [
         "runs",
         "runner",
         "reproduction",
+        "trace",
         "serve.predictor",
         "serve.telemetry",
         "serve.app",
