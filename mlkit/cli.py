@@ -4,11 +4,7 @@
 
 # %% auto #0
 __all__ = [
-    "Commands",
     "main",
-    "parameters_option",
-    "json_option",
-    "show",
     "params",
     "run",
     "train",
@@ -16,6 +12,7 @@ __all__ = [
     "register",
     "models",
     "promote",
+    "demote",
     "release",
     "deploy",
     "rollback",
@@ -24,27 +21,15 @@ __all__ = [
 ]
 
 # %% ../notebooks/20_cli.ipynb #abd53b9e
-import json
 import sys
 
 import click
 
-from .errors import MlkitError
+from .command import Commands, json_option, parameters_option, say, show
+from .errors import StateError
 
 
 # %% ../notebooks/20_cli.ipynb #732e78c9
-class Commands(click.Group):
-    "Shows mlkit's own errors as sentences."
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except MlkitError as error:
-            click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(str(error), err=True)
-            sys.exit(error.exit_code)
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="mlkit-workbench", prog_name="mlkit")
 def main():
@@ -56,26 +41,6 @@ def main():
       mlkit register && mlkit promote flights@1 --to champion
       mlkit deploy local
     """
-
-
-def parameters_option(command):
-    return click.option(
-        "-p",
-        "--parameter",
-        "given",
-        type=(str, str),
-        multiple=True,
-        metavar="NAME VALUE",
-        help="A parameter of the notebook.",
-    )(command)
-
-
-def json_option(command):
-    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(command)
-
-
-def show(value, as_json: bool, words: str) -> None:
-    click.echo(json.dumps(value, indent=1, sort_keys=True) if as_json else words)
 
 
 # %% ../notebooks/20_cli.ipynb #32c7fd34
@@ -191,29 +156,39 @@ def register(model, alias):
         click.echo(f"{project.model}@{alias} is now {project.model}@{version}")
 
 
-@main.command()
+@main.command(short_help="List the registered versions.")
+@click.option("--history", "name", metavar="NAME", help="Who changed what of NAME, and when.")
 @json_option
-def models(as_json):
-    """List the registered versions.
+def models(name, as_json):
+    """List the registered versions, with their verdicts and aliases.
+
+    A record that cannot be read is named on stderr and makes the exit code 3; the others are listed.
 
     \b
     Example:
       mlkit models
+      mlkit models --history flights
     """
-    from mlkit.registry import read_registry
+    from mlkit.registry import read_history, read_versions
 
     _, store = _project_and_store()
-    registries = [read_registry(store, name) for name in store.folders("registry")]
-    entries = [
-        {"name": r.name, **v, "aliases": [a for a, n in r.aliases.items() if n == v["version"]]}
-        for r in registries
-        for v in r.versions
-    ]
-    lines = [
-        f"{e['name']}@{e['version']}  {e['model'][:19]}  {e['registered'][:16]}  {' '.join(e['aliases'])}".rstrip()
-        for e in entries
-    ]
+    if name:
+        found, broken = read_history(store, name)
+        entries = [vars(change) for change in found]
+        lines = [f"{c.number:>4}  {c.changed[:19]}Z  {c.who}  {c.change}" for c in found]
+    else:
+        entries, broken = read_versions(store)
+        words = {True: "passed", False: "FAILED", None: "unreadable"}
+        lines = [
+            f"{e['name']}@{e['version']}  {e['model'][:19]}  {e['registered'][:16]}Z  "
+            f"verdict {e['verdict']} {words[e['passed']]}  {' '.join(e['aliases'])}".rstrip()
+            for e in entries
+        ]
     show(entries, as_json, "\n".join(lines) or "nothing is registered yet: mlkit register")
+    for error in broken:
+        say(error)
+    if broken:
+        sys.exit(StateError.exit_code)
 
 
 @main.command(short_help="Point an alias at a version.")
@@ -232,6 +207,23 @@ def promote(version, alias):
     name, _, selector = version.rpartition("@")
     number = registry.promote(store, name or project.model, selector, alias)
     click.echo(f"{name or project.model}@{alias} is now {name or project.model}@{number}")
+
+
+@main.command(short_help="Take an alias away.")
+@click.argument("name")
+@click.argument("alias")
+def demote(name, alias):
+    """Take ALIAS away from the version of NAME that has it; the version stays.
+
+    \b
+    Example:
+      mlkit demote flights challenger
+    """
+    from mlkit import registry
+
+    _, store = _project_and_store()
+    number = registry.demote(store, name, alias)
+    click.echo(f"{name}@{number} is no longer {alias}")
 
 
 def _project_and_store():

@@ -136,10 +136,8 @@ def _open_url(url: str):
     except ValueError as error:
         raise BadSettings(f"cannot use the store {url}: {error}", STORE_HINT) from None
     except ImportError as error:
-        extra = "s3" if protocol in OPTIONS else protocol
-        raise ToolMissing(
-            f"cannot use the store {url}: {error}", f"pip install 'mlkit-workbench[{extra}]'"
-        ) from None
+        hint = "pip install 'mlkit-workbench[s3]'" if protocol in OPTIONS else STORE_HINT
+        raise ToolMissing(f"cannot use the store {url}: {error}", hint) from None
     if protocol in OPTIONS:
         fs.retries = 2
     return fs, root.rstrip("/")

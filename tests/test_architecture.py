@@ -14,7 +14,7 @@ FLOORS = [
     {"features", "flavors.flavour", "flavors.lightgbm", "bundle"},
     {"gate", "registry", "run", "runner", "serve.predictor", "serve.telemetry", "serve.app"},
     {"release", "local", "container", "deploy", "examples.flights"},
-    {"cli"},
+    {"command", "cli"},
 ]
 FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}
 
