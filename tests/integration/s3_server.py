@@ -53,6 +53,7 @@ class S3Server:
                 f"-dir={self.folder}/data",
                 "-ip=127.0.0.1",
                 "-master.telemetry=false",
+                "-master.electionTimeout=1s",  # after a kill it elects itself again
                 "-master.volumeSizeLimitMB=256",
                 "-volume.max=20",
                 "-volume.preStopSeconds=0",
