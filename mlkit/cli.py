@@ -25,11 +25,12 @@ import sys
 
 import click
 
+from .cli_runs import diff, runs, show_run
 from .command import Commands, json_option, parameters_option, say, show
 from .errors import StateError
 
 
-# %% ../notebooks/20_cli.ipynb #732e78c9
+# %% ../notebooks/20_cli.ipynb #01ebd067
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="mlkit-workbench", prog_name="mlkit")
 def main():
@@ -43,7 +44,7 @@ def main():
     """
 
 
-# %% ../notebooks/20_cli.ipynb #32c7fd34
+# %% ../notebooks/20_cli.ipynb #2fe2be53
 @main.command(short_help="Show the parameters of a notebook.")
 @click.argument("notebook")
 @json_option
@@ -65,7 +66,7 @@ def params(notebook, as_json):
 @click.argument("notebook")
 @parameters_option
 @json_option
-def run(notebook, given, as_json):
+def run(notebook, given, force, as_json):
     """Run NOTEBOOK with parameters and keep its record.
 
     NOTEBOOK is a pipeline's name or a path.
@@ -75,27 +76,27 @@ def run(notebook, given, as_json):
       mlkit run prepare
       mlkit run train -p num_leaves 63 -p trees 200
     """
-    _run_and_show(notebook, given, as_json)
+    _run_and_show(notebook, given, force, as_json)
 
 
 @main.command()
 @parameters_option
 @json_option
-def train(given, as_json):
+def train(given, force, as_json):
     """Run the pipeline `train`.
 
     \b
     Example:
       mlkit train -p num_leaves 63
     """
-    _run_and_show("train", given, as_json)
+    _run_and_show("train", given, force, as_json)
 
 
 @main.command(short_help="Judge a model; exit 1 if a gate fails.")
 @click.argument("model", default="latest")
 @parameters_option
 @json_option
-def validate(model, given, as_json):
+def validate(model, given, force, as_json):
     """Judge MODEL on the held-out rows; exit 1 if a gate fails.
 
     MODEL is flights@champion, flights@3, sha256:1f2e… or latest.
@@ -107,30 +108,40 @@ def validate(model, given, as_json):
     """
     from mlkit.errors import GateFailed
 
-    record = _run_and_show("validate", [("model", model), *given], as_json)
+    record = _run_and_show("validate", [("model", model), *given], force, as_json)
     if record.verdict is None:
         raise GateFailed("the notebook gave no verdict", "its last cell calls run.judge(…)")
     if not record.verdict["passed"]:
         raise GateFailed(f"the model {record.verdict['model'][:19]} did not pass", record.verdict["words"])
 
 
-def _run_and_show(notebook, given, as_json):
+def _run_and_show(notebook, given, force, as_json):
     from dataclasses import asdict
 
+    from mlkit.digest import utc_now
     from mlkit.runner import run_notebook
     from mlkit.settings import find_project
 
     project = find_project()
     path = project.pipeline(notebook)
     click.echo(f"running {path.name} …", err=True)
-    record = run_notebook(project, path, dict(given), show_progress=sys.stderr.isatty())
-    lines = [f"run {record.id} done: {project.store}/{record.key}/executed.ipynb"]
+    started = utc_now()
+    record = run_notebook(project, path, dict(given), force=force, show_progress=sys.stderr.isatty())
+    what = (
+        "done" if record.start >= started else "was done before and nothing has changed (--force repeats it)"
+    )
+    lines = [f"run {record.id} {what}: {project.store}/{record.folder}/executed.ipynb"]
     lines += [f"  wrote {w['name']}: {w['rows']:,} rows, {w['fingerprint'][:19]}" for w in record.written]
     lines += [f"  {name} = {value:.4f}" for name, value in record.metrics.items()]
     lines += [f"  model {record.model}"] if record.model else []
     lines += ["  " + line for line in record.verdict["words"].splitlines()] if record.verdict else []
     show(asdict(record), as_json, "\n".join(lines))
     return record
+
+
+# %% ../notebooks/20_cli.ipynb #70255379
+for command in (runs, show_run, diff):
+    main.add_command(command)
 
 
 # %% ../notebooks/20_cli.ipynb #c8c0c93d
@@ -234,7 +245,7 @@ def _project_and_store():
     return project, Store(project.store)
 
 
-# %% ../notebooks/20_cli.ipynb #c193f20f
+# %% ../notebooks/20_cli.ipynb #44995677
 @main.command(short_help="Build the container image of a model.")
 @click.argument("model", required=False)
 @json_option
@@ -376,7 +387,3 @@ def stop(environment):
 
     project = find_project()
     click.echo("stopped" if stop_local(project) or stop_container(project) else "nothing is running")
-
-
-if __name__ == "__main__":
-    main()

@@ -33,15 +33,15 @@ def say(error: MlkitError) -> None:
 
 # %% ../notebooks/21_command.ipynb #0b5400d5
 def parameters_option(command):
-    return click.option(
-        "-p",
-        "--parameter",
-        "given",
+    given = click.option(
+        *("-p", "--parameter", "given"),
         type=(str, str),
         multiple=True,
         metavar="NAME VALUE",
         help="A parameter of the notebook.",
-    )(command)
+    )
+    force = click.option("--force", is_flag=True, help="Run also what was done before.")
+    return given(force(command))
 
 
 def json_option(command):

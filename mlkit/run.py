@@ -26,7 +26,7 @@ from .signature import Signature, refuse_leaks
 from .store import Store
 
 
-# %% ../notebooks/13_run.ipynb #8f8768ca
+# %% ../notebooks/13_run.ipynb #4276811d
 class Run:
     "The run that a notebook is part of."
 
@@ -90,7 +90,10 @@ class Run:
         reference: str,  # "flights@champion", a digest, "latest"
     ) -> Bundle:
         "A model of the store. Raises `UnknownName`, `MissingData`, `CorruptRecord`."
-        return load_model(self.store, find_model(self.store, reference, self.project.model))
+        bundle = load_model(self.store, find_model(self.store, reference, self.project.model))
+        fields = {"reference": reference, "digest": bundle.digest}
+        show("loaded", fields, f"loaded {bundle.name} {bundle.digest[:19]}")
+        return bundle
 
     def judge(
         self,
@@ -104,7 +107,7 @@ class Run:
         verdict = gate.judge(self.project.gates, metrics, bundle.digest, fingerprint, self.id)
         gate.save_verdict(self.store, verdict)
         shown = {"id": verdict.id, "passed": verdict.passed, "model": verdict.model, "words": str(verdict)}
-        show("verdict", shown, str(verdict))
+        show("verdict", shown, str(verdict), verdict.html)
         return verdict
 
 
