@@ -25,7 +25,7 @@ FLOORS = [
         "serve.app",
     },
     {"release", "local", "container", "deploy", "examples.flights"},
-    {"cli"},
+    {"command", "cli_runs", "cli"},
 ]
 FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}
 
