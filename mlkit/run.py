@@ -41,10 +41,10 @@ class Run:
 
     def read(
         self,
-        name: str,  # a dataset of the store
+        name: str,  # `[dataset NAME]` in settings.ini, or a dataset of the store
     ) -> pd.DataFrame:
-        "The rows of a dataset; its fingerprint goes into the record. Raises `MissingData`."
-        frame, source = dataset.read_dataset(self.store, name)
+        "The rows of a dataset; its fingerprint goes into the record. Raises `MissingData`, `ExpectationFailed`."
+        frame, source = dataset.read_dataset(self.project, name)
         self.sources[name] = source
         show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
         return frame
@@ -55,7 +55,7 @@ class Run:
         frame: pd.DataFrame,
     ) -> None:
         "Write a dataset for the next pipeline. Raises `StoreUnreachable`."
-        made = dataset.write_dataset(self.store, name, frame)
+        made = dataset.write_dataset(self.project, name, frame)
         show("written", asdict(made), f"wrote {name}: {made.rows:,} rows, {made.fingerprint[:19]}")
 
     def log(

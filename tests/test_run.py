@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mlkit import run as module
 from mlkit.errors import MissingData
 from mlkit.run import Run
 from mlkit.settings import read_project
@@ -17,6 +18,21 @@ def scratch_run():
     root = Path(tempfile.mkdtemp())
     (root / "settings.ini").write_text("[project]\nname = demo\n[gates]\nrows = >= 2\n")
     return Run(read_project(root), "scratch")
+
+
+# %% ../notebooks/13_run.ipynb #e18c78d6
+def test_a_run_shows_which_files_it_read():
+    shown, show = [], module.show
+    module.show = lambda noun, fields, words: shown.append((noun, fields))
+    try:
+        run = scratch_run()
+        run.write("numbers", pd.DataFrame({"n": [1, 2, 3]}))
+        run.read("numbers")
+    finally:
+        module.show = show
+    (_, written), (_, read) = shown
+    assert read == written and read["rows"] == 3
+    assert list(read["files"]) == ["rows.parquet"] and read["files"]["rows.parquet"].startswith("sha256:")
 
 
 # %% ../notebooks/13_run.ipynb #c8d0ddc7

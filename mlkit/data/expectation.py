@@ -45,6 +45,8 @@ def is_type(
         return (
             yes if _is(values, "bool") else values.map(lambda v: isinstance(v, bool | np.bool_)).astype(bool)
         )
+    if isinstance(values.dtype, pd.StringDtype):
+        return yes if kind in ("category", "text") else ~yes
     if kind in ("category", "text"):
         return values.map(lambda v: isinstance(v, str)).astype(bool)
     if _is(values, "object"):
@@ -96,7 +98,7 @@ class ColumnExpectation:
         text, missing = words, 0.0
         if allowed := re.search(r"\smissing(?:\s*<=\s*(\S+))?$", words):
             text, missing = words[: allowed.start()], float(allowed[1] or 1)
-        kind, *rest = shlex.split(text)
+        kind, *rest = shlex.split(text) or [""]
         if kind not in TYPES:
             raise ValueError(f"{kind!r} is no type: {', '.join(TYPES)}")
         if not 0 <= missing <= 1:
@@ -244,9 +246,8 @@ def check(
 
 
 def _words(problem: dict) -> str:
-    lines = [
-        f"{problem['expectation']}: {problem['count']:,} rows" + (" are otherwise" if problem["rows"] else "")
-    ]
+    count = f"{problem['count']:,} row{'s'[: problem['count'] != 1]}"
+    lines = [f"{problem['expectation']}: {count}" + (" not so" if problem["rows"] else "")]
     lines += [
         f"  row {row['row']}: {'missing' if row['value'] is None else row['value']}"
         for row in problem["rows"]
