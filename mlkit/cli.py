@@ -14,6 +14,9 @@ __all__ = [
     "train",
     "validate",
     "data",
+    "runs",
+    "show_run",
+    "diff",
     "register",
     "models",
     "promote",
@@ -33,7 +36,7 @@ import click
 from .errors import MlkitError
 
 
-# %% ../notebooks/20_cli.ipynb #732e78c9
+# %% ../notebooks/20_cli.ipynb #01ebd067
 class Commands(click.Group):
     "Shows mlkit's own errors as sentences."
 
@@ -60,15 +63,15 @@ def main():
 
 
 def parameters_option(command):
-    return click.option(
-        "-p",
-        "--parameter",
-        "given",
+    given = click.option(
+        *("-p", "--parameter", "given"),
         type=(str, str),
         multiple=True,
         metavar="NAME VALUE",
         help="A parameter of the notebook.",
-    )(command)
+    )
+    force = click.option("--force", is_flag=True, help="Run also what was done before.")
+    return given(force(command))
 
 
 def json_option(command):
@@ -79,7 +82,7 @@ def show(value, as_json: bool, words: str) -> None:
     click.echo(json.dumps(value, indent=1, sort_keys=True) if as_json else words)
 
 
-# %% ../notebooks/20_cli.ipynb #32c7fd34
+# %% ../notebooks/20_cli.ipynb #2fe2be53
 @main.command(short_help="Show the parameters of a notebook.")
 @click.argument("notebook")
 @json_option
@@ -101,7 +104,7 @@ def params(notebook, as_json):
 @click.argument("notebook")
 @parameters_option
 @json_option
-def run(notebook, given, as_json):
+def run(notebook, given, force, as_json):
     """Run NOTEBOOK with parameters and keep its record.
 
     NOTEBOOK is a pipeline's name or a path.
@@ -111,27 +114,27 @@ def run(notebook, given, as_json):
       mlkit run prepare
       mlkit run train -p num_leaves 63 -p trees 200
     """
-    _run_and_show(notebook, given, as_json)
+    _run_and_show(notebook, given, force, as_json)
 
 
 @main.command()
 @parameters_option
 @json_option
-def train(given, as_json):
+def train(given, force, as_json):
     """Run the pipeline `train`.
 
     \b
     Example:
       mlkit train -p num_leaves 63
     """
-    _run_and_show("train", given, as_json)
+    _run_and_show("train", given, force, as_json)
 
 
 @main.command(short_help="Judge a model; exit 1 if a gate fails.")
 @click.argument("model", default="latest")
 @parameters_option
 @json_option
-def validate(model, given, as_json):
+def validate(model, given, force, as_json):
     """Judge MODEL on the held-out rows; exit 1 if a gate fails.
 
     MODEL is flights@champion, flights@3, sha256:1f2e… or latest.
@@ -143,24 +146,29 @@ def validate(model, given, as_json):
     """
     from mlkit.errors import GateFailed
 
-    record = _run_and_show("validate", [("model", model), *given], as_json)
+    record = _run_and_show("validate", [("model", model), *given], force, as_json)
     if record.verdict is None:
         raise GateFailed("the notebook gave no verdict", "its last cell calls run.judge(…)")
     if not record.verdict["passed"]:
         raise GateFailed(f"the model {record.verdict['model'][:19]} did not pass", record.verdict["words"])
 
 
-def _run_and_show(notebook, given, as_json):
+def _run_and_show(notebook, given, force, as_json):
     from dataclasses import asdict
 
+    from mlkit.digest import utc_now
     from mlkit.runner import run_notebook
     from mlkit.settings import find_project
 
     project = find_project()
     path = project.pipeline(notebook)
     click.echo(f"running {path.name} …", err=True)
-    record = run_notebook(project, path, dict(given), show_progress=sys.stderr.isatty())
-    lines = [f"run {record.id} done: {project.store}/{record.key}/executed.ipynb"]
+    started = utc_now()
+    record = run_notebook(project, path, dict(given), force=force, show_progress=sys.stderr.isatty())
+    what = (
+        "done" if record.start >= started else "was done before and nothing has changed (--force repeats it)"
+    )
+    lines = [f"run {record.id} {what}: {project.store}/{record.folder}/executed.ipynb"]
     lines += [f"  wrote {w['name']}: {w['rows']:,} rows, {w['fingerprint'][:19]}" for w in record.written]
     lines += [f"  {name} = {value:.4f}" for name, value in record.metrics.items()]
     lines += [f"  model {record.model}"] if record.model else []
@@ -198,6 +206,101 @@ def data(as_json):
         click.secho(f"broken: {error}", fg="red", err=True)
     if broken:
         sys.exit(broken[0].exit_code)
+
+
+# %% ../notebooks/20_cli.ipynb #70255379
+@main.command(short_help="List the runs, newest last.")
+@click.option("--notebook", help="Only of this pipeline.")
+@click.option(
+    "--outcome", type=click.Choice(["done", "failed", "killed", "running", "scratch"]), help="Only these."
+)
+@click.option(
+    "-n", "count", type=int, default=20, show_default=True, help="How many, counted from the newest."
+)
+@json_option
+def runs(notebook, outcome, count, as_json):
+    """List the runs of the store, newest last.
+
+    \b
+    Example:
+      mlkit runs
+      mlkit runs --notebook train --outcome failed --json
+    """
+    from mlkit.runner import settle_killed_runs
+    from mlkit.runs import list_runs
+    from mlkit.settings import find_project
+
+    project = find_project()
+    broken = []
+    settle_killed_runs(project)
+    found = [
+        run
+        for run in list_runs(project, broken.append)
+        if (not notebook or run["notebook"]["path"].endswith(f"{notebook.removesuffix('.ipynb')}.ipynb"))
+        and (not outcome or run["outcome"] == outcome)
+    ][-count:]
+    show(found, as_json, "\n".join(map(_run_line, found)) or "no runs: mlkit run prepare")
+    for error in broken:
+        click.secho(f"broken: {error}", fg="red", err=True)
+    if broken:
+        sys.exit(broken[0].exit_code)
+
+
+def _run_line(run):
+    name = run["notebook"]["path"].rpartition("/")[2].removesuffix(".ipynb")
+    metrics = "  ".join(f"{k} {v:.4f}" for k, v in list(run["metrics"].items())[:3])
+    made = run["model"][:19] if run["model"] else ""
+    return f"{run['id']}  {run['outcome']:8} {name:12} {made:19}  {run['error'] or metrics}".rstrip()
+
+
+@main.command("show", short_help="Show the record of a run.")
+@click.argument("run")
+@json_option
+def show_run(run, as_json):
+    """Show the record of RUN: an id, its beginning, or latest.
+
+    \b
+    Example:
+      mlkit show latest
+    """
+    from dataclasses import asdict
+
+    from mlkit.runs import find_run
+    from mlkit.settings import find_project
+
+    record = asdict(find_run(find_project(), run))
+    hidden = ("packages", "machine", "process", "notebook")
+    lines = [
+        f"{name:11} {_in_words(value)}" for name, value in record.items() if value and name not in hidden
+    ]
+    lines.insert(1, f"{'notebook':11} {record['notebook']['path']}")
+    show(record, as_json, "\n".join(lines))
+
+
+def _in_words(value):
+    if isinstance(value, dict):
+        return "  ".join(f"{k}={v}" for k, v in value.items() if v is not None)
+    return "\n            ".join(_in_words(v) for v in value) if isinstance(value, list) else str(value)
+
+
+@main.command(short_help="Say what differs between two runs.")
+@click.argument("one")
+@click.argument("two")
+@json_option
+def diff(one, two, as_json):
+    """Say what differs between the runs ONE and TWO, side by side.
+
+    \b
+    Example:
+      mlkit diff 20261122T090227 latest
+    """
+    from mlkit.runs import differences, find_run
+    from mlkit.settings import find_project
+
+    project = find_project()
+    found = differences(find_run(project, one), find_run(project, two))
+    lines = [f"{s:11} {name}: {a} → {b}" for s, names in found.items() for name, (a, b) in names.items()]
+    show(found, as_json, "\n".join(lines) or "nothing differs")
 
 
 # %% ../notebooks/20_cli.ipynb #c8c0c93d

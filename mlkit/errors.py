@@ -8,12 +8,14 @@ __all__ = [
     "UserError",
     "StateError",
     "GateFailed",
+    "NotReproduced",
     "BadSettings",
     "UnknownName",
     "WrongType",
     "MissingData",
     "ExpectationFailed",
     "LeakColumn",
+    "SecretParameter",
     "BodyRefused",
     "SignatureMismatch",
     "BodyTooLarge",
@@ -24,6 +26,7 @@ __all__ = [
     "CorruptRecord",
     "NewerFormat",
     "NotebookFailed",
+    "SecretFound",
     "NotReady",
     "PortInUse",
     "ToolMissing",
@@ -36,7 +39,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-# %% ../notebooks/00_errors.ipynb #8cea615d
+# %% ../notebooks/00_errors.ipynb #e7152c38
 class MlkitError(Exception):
     "Anything that mlkit refuses. `str()` is what happened; `hint` is what to do about it."
 
@@ -72,7 +75,10 @@ class GateFailed(MlkitError):
     exit_code = 1
 
 
-# %% ../notebooks/00_errors.ipynb #0a3695e6
+class NotReproduced(GateFailed): ...
+
+
+# %% ../notebooks/00_errors.ipynb #cd08bd23
 class BadSettings(UserError): ...
 
 
@@ -101,6 +107,9 @@ class ExpectationFailed(UserError):
 class LeakColumn(UserError): ...
 
 
+class SecretParameter(UserError): ...
+
+
 class BodyRefused(UserError): ...
 
 
@@ -124,7 +133,7 @@ class UnsupportedType(UserError):
     http_status = 415
 
 
-# %% ../notebooks/00_errors.ipynb #ab5f69d6
+# %% ../notebooks/00_errors.ipynb #97bc5056
 class StoreUnreachable(StateError): ...
 
 
@@ -141,6 +150,9 @@ class NewerFormat(StateError): ...
 
 
 class NotebookFailed(StateError): ...
+
+
+class SecretFound(StateError): ...
 
 
 class NotReady(StateError): ...

@@ -26,7 +26,7 @@ from .signature import Signature, refuse_leaks
 from .store import Store
 
 
-# %% ../notebooks/13_run.ipynb #8f8768ca
+# %% ../notebooks/13_run.ipynb #c47bb11a
 class Run:
     "The run that a notebook is part of."
 
@@ -90,7 +90,10 @@ class Run:
         reference: str,  # "flights@champion", a digest, "latest"
     ) -> Bundle:
         "A model of the store. Raises `UnknownName`, `MissingData`, `CorruptRecord`."
-        return load_model(self.store, find_model(self.store, reference, self.project.model))
+        bundle = load_model(self.store, find_model(self.store, reference, self.project.model))
+        fields = {"reference": reference, "digest": bundle.digest}
+        show("loaded", fields, f"loaded {bundle.name} {bundle.digest[:19]}")
+        return bundle
 
     def judge(
         self,

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ["UNFINISHED", "Store"]
 
-# %% ../notebooks/02_store.ipynb #4af2faac
+# %% ../notebooks/02_store.ipynb #71213a8b
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from .errors import AlreadyThere, MissingData, StoreUnreachable
 
 
-# %% ../notebooks/02_store.ipynb #44d2e940
+# %% ../notebooks/02_store.ipynb #4697dba8
 class Store:
     "A place for artefacts, addressed by keys like `runs/<id>/run.json`."
 
@@ -78,6 +78,19 @@ class Store:
                 return []
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths)
 
+    def stamps(
+        self,
+        prefix: str,  # "runs"
+        name: str,  # of the files: "run.json"
+    ) -> dict[str, str]:
+        "Every `prefix/<folder>/name`, with what changes when its content does: cheap, for caches."
+        with self._reachable("list", prefix):
+            if isinstance(self.fs, LocalFileSystem):
+                return _file_stamps(Path(self.root), prefix, name)
+            found = self.fs.find(f"{self.root}/{prefix}", detail=True)
+        keys = {path[len(self.root) :].lstrip("/"): info for path, info in found.items()}
+        return {k: str(i.get("ETag", i)) for k, i in sorted(keys.items()) if k.endswith(f"/{name}")}
+
     def open(
         self,
         key: str,
@@ -101,8 +114,20 @@ class Store:
             ) from error
 
 
-# %% ../notebooks/02_store.ipynb #c3d045bd
+# %% ../notebooks/02_store.ipynb #921ead0e
 UNFINISHED = ".unfinished"
+
+
+def _file_stamps(root: Path, prefix: str, name: str) -> dict[str, str]:
+    stamps = {}
+    if (root / prefix).is_dir():
+        for folder in os.scandir(root / prefix):
+            with suppress(FileNotFoundError):  # a folder without that file
+                found = os.stat(f"{folder.path}/{name}")
+                stamps[f"{prefix}/{folder.name}/{name}"] = (
+                    f"{found.st_mtime_ns}-{found.st_size}-{found.st_ino}"
+                )
+    return dict(sorted(stamps.items()))
 
 
 def _put_file(path: Path, data: bytes, new: bool) -> None:

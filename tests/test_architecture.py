@@ -8,12 +8,12 @@ import sys
 import pytest
 
 FLOORS = [
-    {"errors", "settings", "supervisor", "notebook_tests"},
+    {"errors", "settings", "secrecy", "supervisor", "notebook_tests"},
     {"store", "digest"},
     {"data.template", "data.source", "data.query", "data.fingerprint", "data.expectation"}
     | {"dataset", "signature", "parameters", "provenance", "evidence"},
     {"features", "flavors.flavour", "flavors.lightgbm", "bundle"},
-    {"gate", "registry", "run", "runner", "serve.predictor", "serve.telemetry", "serve.app"},
+    {"gate", "registry", "run", "runs", "runner", "serve.predictor", "serve.telemetry", "serve.app"},
     {"release", "local", "container", "deploy", "examples.flights"},
     {"cli"},
 ]

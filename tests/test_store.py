@@ -23,6 +23,16 @@ def test_what_was_put_is_what_is_got():
     assert store.keys("runs") == ["runs/a/run.json"] and store.folders("runs") == ["a"]
 
 
+# %% ../notebooks/02_store.ipynb #8510c932
+def test_a_stamp_changes_with_the_content():
+    store = new_store()
+    store.put("runs/a/run.json", b"{}")
+    store.put("runs/b/other.json", b"{}")
+    before = store.stamps("runs", "run.json")
+    store.put("runs/a/run.json", b"[]")
+    assert list(before) == ["runs/a/run.json"] and store.stamps("runs", "run.json") != before
+
+
 # %% ../notebooks/02_store.ipynb #1e3011dd
 def test_a_new_record_never_replaces_one_that_is_there():
     store = new_store()
