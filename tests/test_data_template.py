@@ -19,10 +19,15 @@ def test_what_is_shown_is_what_was_written():
 
 
 # %% ../notebooks/data/00_template.ipynb #f4c8896f
-def test_a_password_in_plain_sight_and_a_variable_that_is_not_set_are_refused():
-    with pytest.raises(BadSettings, match="holds a password") as refused:
-        Template.read("postgresql://me:secret@host/db", "[dataset demo] source")
-    assert "secret" not in str(refused.value)
+def test_a_secret_in_plain_sight_and_a_variable_that_is_not_set_are_refused():
+    for words in [
+        "postgresql://me:hush@host/db",
+        "postgresql://${USER}:hush@host/db",
+        "https://host/x.csv?a=1&token=hush",
+    ]:
+        with pytest.raises(BadSettings, match="holds a secret") as refused:
+            Template.read(words, "[dataset demo] source")
+        assert "hush" not in str(refused.value)
     with pytest.raises(BadSettings, match="needs the environment variable DEMO_ABSENT"):
         Template.read("s3://${DEMO_ABSENT}/rows.csv", "[dataset demo] source")
 

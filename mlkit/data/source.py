@@ -91,7 +91,7 @@ class Files:
                 raise MissingData(
                     f"dataset {self.name!r}: nothing is at {self.words}", "a path is relative to the project"
                 )
-        parts = [path.split("?")[0].split("/") for path in sorted(paths)]
+        parts = [(path.split("?")[0] if "://" in path else path).split("/") for path in sorted(paths)]
         shared = len(os.path.commonprefix([folders[:-1] for folders in parts]))
         names = [self.template.hide("/".join(folders[shared:])) for folders in parts]
         for name in names:

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from ..errors import BadSettings, MissingData, MlkitError, SourceFailed, ToolMissing
+from ..secrecy import looks_secret
 from ..settings import SETTINGS
 
 
@@ -31,11 +32,12 @@ class Template:
         words: str,
         where: str,  # for the error: "[dataset clicks] source"
     ) -> "Template":
-        "Look up the variables. Raises `BadSettings` for one that is not set, and for a password in plain sight."
-        password = re.match(r"[\w+.-]+://[^/@]*?:([^/@]*)@", words)
-        if password and not re.fullmatch(VARIABLE, password[1]):
+        "Look up the variables. Raises `BadSettings` for one that is not set, and for a secret in plain sight."
+        bare = re.sub(VARIABLE, "", words)
+        parts = [("", bare), *parse_qsl(bare.partition("?")[2])]
+        if re.search(r"://[^/@]*:[^/@]+@", bare) or any(looks_secret(*part) for part in parts):
             raise BadSettings(
-                f"{SETTINGS}: {where} holds a password",
+                f"{SETTINGS}: {where} holds a secret",
                 "write ${NAME} in its place and set the environment variable NAME",
             )
         names = re.findall(VARIABLE, words)
