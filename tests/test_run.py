@@ -19,10 +19,12 @@ def scratch_run():
     return Run(read_project(root), "scratch")
 
 
-# %% ../notebooks/13_run.ipynb #c8d0ddc7
+# %% ../notebooks/13_run.ipynb #ea38ea03
 def test_what_a_run_writes_it_can_read():
     run = scratch_run()
     run.write("numbers", pd.DataFrame({"n": [1, 2, 3]}))
-    assert list(run.read("numbers").n) == [1, 2, 3] and run.sources["numbers"].rows == 3
+    assert list(run.read("numbers").n) == [1, 2, 3]
+    read = run.sources["numbers"]
+    assert read.rows == 3 and list(read.files) == ["rows.parquet"]
     with pytest.raises(MissingData, match="no dataset 'letters'"):
         run.read("letters")
