@@ -89,9 +89,15 @@ class Project:
     def section(
         self,
         name: str,  # "dataset flights", "outcome"
+        known: set[str] | None = None,  # what it may hold; default: anything
     ) -> dict[str, str]:
-        "A section as it is written; empty where the file has none."
-        return self.sections.get(name, {})
+        "A section as it is written; empty where the file has none. Raises `BadSettings` for what is not in `known`."
+        said = self.sections.get(name, {})
+        for key in said if known else ():
+            if key not in known:
+                error = unknown_name(f"{SETTINGS}: [{name}] has no setting", key, known)
+                raise BadSettings(error.args[0], error.hint)
+        return said
 
     def pipeline(
         self,
@@ -136,8 +142,8 @@ SECTIONS = {
     "gates": None,  # one key a metric
     # read and checked by the module that they are for, with `Project.section`:
     "limits": None,  # mlkit.runner
-    "slices": None,  # mlkit.judgement
-    "outcome": None,  # mlkit.judgement
+    "slices": None,  # mlkit.slices
+    "outcome": None,  # mlkit.worth
     "card": None,  # mlkit.card
 }
 NAMED = ("dataset ", "environment ")  # sections of which there are many

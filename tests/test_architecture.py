@@ -12,8 +12,9 @@ FLOORS = [
     {"store", "digest"},
     {"dataset", "signature", "parameters", "provenance", "evidence"},
     {"features", "flavors.flavour", "flavors.lightgbm", "bundle"},
-    {"gate", "registry", "run", "runner", "serve.predictor", "serve.telemetry", "serve.app"},
-    {"release", "local", "container", "deploy", "examples.flights"},
+    {"gate", "registry", "run", "runner", "serve.predictor", "serve.telemetry", "serve.app"}
+    | {"measures", "slices", "worth", "judgement", "figures", "report"},
+    {"release", "local", "container", "deploy", "card", "examples.flights"},
     {"cli"},
 ]
 FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}
