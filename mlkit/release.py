@@ -26,9 +26,8 @@ from tempfile import TemporaryDirectory
 from .bundle import Bundle
 from .digest import digest, read_record, utc_now, write_record
 from .errors import MissingData, StateError, ToolMissing, unknown_name
-from .gate import require_verdict
 from .provenance import commit_of
-from .registry import load_model, read_registry
+from .registry import load_model, read_registry, require_admission
 from .settings import Project, shipped
 from .store import Store
 
@@ -120,8 +119,8 @@ def make_release(
     without an engine, `StateError` with the build's last lines.
     """
     store = Store(project.store)
-    verdict = require_verdict(store, model)
     bundle = load_model(store, model)
+    verdict = require_admission(store, bundle.name, model)
     version = next(
         (v["version"] for v in read_registry(store, bundle.name).versions if v["model"] == model), None
     )
@@ -143,6 +142,7 @@ def make_release(
             "image": {"tag": tag, "id": image, "archive": "image.tar", "engine": engine},
             "model": {"name": bundle.name, "version": version, "digest": model, "run": bundle.run},
             "verdict": verdict["id"],
+            **({"override": verdict["override"]} if verdict.get("override") else {}),
             "commit": commit_of(project.root)["commit"],
             "lock": digest(shipped("deploy/image/requirements.lock").read_bytes()),
             "made": utc_now(),

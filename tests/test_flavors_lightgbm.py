@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlkit.errors import CorruptRecord, WrongType
-from mlkit.flavors.lightgbm import essence, load, save
+from mlkit.flavors.lightgbm import essence, importance, load, save
 
 
 # %% ../notebooks/flavors/01_lightgbm.ipynb #6ad343fd
@@ -41,6 +41,13 @@ def test_a_loaded_model_answers_as_the_booster_does_to_the_bit():
     booster, matrix = small_booster()
     assert np.array_equal(load(save(booster)).predict(matrix), booster.predict(matrix))
     assert np.array_equal(load(save(booster)).predict(matrix[:1]), booster.predict(matrix[:1]))
+
+
+# %% ../notebooks/flavors/01_lightgbm.ipynb #201a3413
+def test_the_importance_is_the_share_of_the_gain_as_lightgbm_counts_it():
+    booster, _ = small_booster()
+    gain = booster.feature_importance("gain")
+    assert np.allclose(importance(load(save(booster))), gain / gain.sum())
 
 
 # %% ../notebooks/flavors/01_lightgbm.ipynb #1699fbb5

@@ -6,10 +6,10 @@ import tempfile
 import pytest
 
 from mlkit.bundle import model_key
-from mlkit.digest import write_record
-from mlkit.errors import AlreadyThere, GateFailed
+from mlkit.digest import read_record, write_record
+from mlkit.errors import AlreadyThere, GateFailed, MissingData, UnknownName
 from mlkit.gate import judge, save_verdict
-from mlkit.registry import _write, find_model, promote, read_registry, register
+from mlkit.registry import _write, find_model, promote, read_registry, register, require_admission
 from mlkit.settings import Gate
 from mlkit.store import Store
 
@@ -42,6 +42,22 @@ def test_a_model_without_a_passing_verdict_is_not_registered():
         register(store_with_models("sha256:a"), "flights", "sha256:z")
 
 
+# %% ../notebooks/12_registry.ipynb #8bc97347
+def test_an_override_is_recorded_and_lets_the_model_go_live():
+    store = store_with_models("sha256:a")
+    register(store, "flights", "sha256:z", override="the labels of May are late")
+    promote(store, "flights", "1", "champion", override="agreed with ops")
+    registry = read_registry(store, "flights")
+    assert registry.versions[0]["override"]["reason"] == "the labels of May are late"
+    last = read_record("registry", store.get(store.keys("registry/flights")[-1]), "registry")
+    assert last["override"]["reason"] == "agreed with ops" and last["override"]["who"]
+    assert require_admission(store, "flights", "sha256:z")["override"] == registry.versions[0]["override"]
+    with pytest.raises(GateFailed):
+        promote(store, "flights", "1", "challenger")
+    with pytest.raises(GateFailed):
+        require_admission(store, "flights", "sha256:y")
+
+
 # %% ../notebooks/12_registry.ipynb #4c5ee2f3
 def test_of_two_changes_at_the_same_moment_one_is_told():
     store = store_with_models("sha256:a", "sha256:b")
@@ -58,6 +74,18 @@ def test_a_model_is_found_by_every_name_it_has():
     promote(store, "flights", "1", "champion")
     for reference in ["flights@1", "flights@champion", "sha256:abd", "abd2"]:
         assert find_model(store, reference, "flights") == "sha256:abd2"
+
+
+# %% ../notebooks/12_registry.ipynb #49b2dbcc
+def test_the_id_of_a_run_means_the_model_that_it_made():
+    store = store_with_models("sha256:abc1")
+    for run, model in {"20261122T084250-5558fa": "sha256:abc1", "20261122T084251-5558fb": None}.items():
+        store.put(f"runs/{run}/run.json", write_record("run", {"model": model}))
+    assert find_model(store, "20261122T084250-5558fa", "flights") == "sha256:abc1"
+    with pytest.raises(MissingData, match="made no model"):
+        find_model(store, "20261122T084251-5558fb", "flights")
+    with pytest.raises(UnknownName, match="no run 20261122T084252-5558fc"):
+        find_model(store, "20261122T084252-5558fc", "flights")
 
 
 # %% ../notebooks/12_registry.ipynb #35ebcda9

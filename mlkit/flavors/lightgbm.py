@@ -9,12 +9,14 @@ __all__ = [
     "FLOAT64",
     "ROW_MAJOR",
     "NORMAL",
+    "GAIN",
     "ONE_THREAD",
     "save",
     "essence",
     "library",
     "Model",
     "load",
+    "importance",
 ]
 
 # %% ../../notebooks/flavors/01_lightgbm.ipynb #bf50f8c2
@@ -54,7 +56,7 @@ def essence(
 
 
 # %% ../../notebooks/flavors/01_lightgbm.ipynb #46434925
-FLOAT64, ROW_MAJOR, NORMAL = 1, 1, 0
+FLOAT64, ROW_MAJOR, NORMAL, GAIN = 1, 1, 0, 1
 ONE_THREAD = b"num_threads=1"
 
 
@@ -141,3 +143,18 @@ def load(
 ) -> Model:
     "The booster of a bundle, ready to be asked. Raises `CorruptRecord`, `ToolMissing`."
     return Model(files[MODEL])
+
+
+def importance(
+    model: Model,
+) -> np.ndarray:
+    "Of each feature, the share of the whole gain that its splits brought."
+    gain = np.zeros(model.width)
+    _call(
+        "LGBM_BoosterFeatureImportance",
+        model._handle,
+        ctypes.c_int(0),  # all iterations
+        ctypes.c_int(GAIN),
+        gain.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),
+    )
+    return gain / (gain.sum() or 1)
