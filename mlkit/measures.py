@@ -61,6 +61,8 @@ def checked(
             )
         if guess.min() < 0 or guess.max() > 1:
             raise WrongType("a predicted probability lies outside 0 to 1", "is the output a value?")
+    elif np.ptp(truth) == 0:
+        raise WrongType("the truth is the same in all rows", "there is nothing to predict")
     return truth, guess
 
 
