@@ -15,11 +15,13 @@ def show(
     noun: str,  # "dataset", "written", "metrics", "model", "verdict"
     fields: dict,  # what JSON can say
     words: str,  # what a person reads
+    html: str = "",  # the same, or more, where a browser shows it
 ) -> None:
     "Display `fields` as an output of the running cell."
     from IPython.display import display
 
-    display({MIME.format(noun=noun): fields, "text/plain": words}, raw=True)
+    page = {"text/html": html} if html else {}
+    display({MIME.format(noun=noun): fields, "text/plain": words} | page, raw=True)
 
 
 def read_evidence(
