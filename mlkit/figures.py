@@ -43,6 +43,11 @@ STYLE = {
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
     "axes.grid": True,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlesize": 11,
+    "axes.titlecolor": INK,
+    "axes.titlepad": 10,
     "axes.axisbelow": True,
     "grid.color": "#e8ecf0",
     "xtick.color": GREY,
@@ -221,7 +226,7 @@ def slices(
         spread = np.abs(ends[where] - values[where, None]).T
         axis.errorbar(values[where], np.array(at)[where], xerr=spread, fmt="o", ms=5, lw=1.5, color=color)
     axis.axvline(overall, ls=":", color=GREY)
-    axis.set(xlabel=metric, title=f"{metric} by slice", yticks=at, yticklabels=names)
+    axis.set(xlabel=metric, title=f"{metric} by slice", yticks=at, yticklabels=names, ylim=(0.6, y + 1))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
 
@@ -263,8 +268,9 @@ def confusion(
         axis.text(
             x + 0.5, y + 0.36, f"{words[x, y]}, {share:.1%}", ha="center", va="center", size=9, color=ink
         )
-    axis.set(xlim=(0, 2), ylim=(0, 2), xticks=[0.5, 1.5], yticks=[0.5, 1.5])
-    axis.set(xticklabels=["not acted", "acted"], yticklabels=["did not come", "came"])
+    axis.set(xlim=(0, 2), ylim=(0, 2))
+    axis.set_xticks([0.5, 1.5], ["not acted", "acted"])
+    axis.set_yticks([0.5, 1.5], ["did not come", "came"])
     never = " (never acting is best)" if np.isinf(threshold) else ""
     axis.set(title=f"what came of acting from {threshold:.3f} on{never}")
     axis.grid(visible=False)
@@ -287,14 +293,8 @@ def profit(
         axis.plot(thin_share, thin_gain, color=color, lw=2, label=label)
         if label == "model":
             axis.plot(share[best], gain[best], "o", ms=7, color=INK, zorder=5)
-            axis.annotate(
-                f"{gain[best]:,.0f} from {threshold[best]:.2f} on",
-                (share[best], gain[best]),
-                xytext=(0, 8),
-                textcoords="offset points",
-                ha="left",
-                weight="bold",
-            )
+            words, at = f"{gain[best]:,.0f}, from {threshold[best]:.3f} on", (share[best], gain[best])
+            axis.annotate(words, at, xytext=(10, 6), textcoords="offset points", weight="bold")
     axis.axhline(0, color=GREY, lw=1)
     axis.margins(y=0.15)
     axis.set(xlabel="share of rows acted on", ylabel=f"{worth.unit} per thousand", title="what it is worth")

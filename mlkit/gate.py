@@ -85,10 +85,10 @@ class Verdict:
 def shown(
     value: float,
 ) -> str:
-    "A metric as a person reads it: 0.6991, 12, 1,234, 0.00031."
+    "A metric as a person reads it: 0.6991, 12, 1,234, 0.000067."
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.4f}" if abs(value) >= 0.001 else f"{value:.2g}"
+    return f"{value:.4f}" if abs(value) >= 0.001 else f"{value:.6f}"
 
 
 def judge(

@@ -162,93 +162,69 @@ def judge_rows(
 ) -> Judgement:
     "Measure a model. Raises `BadSettings`, `WrongType`."
     kind = bundle.signature.output.kind
+    primary = PRIMARY[kind]
     slicing, worth = read_slicing(project), read_worth(project, kind)
     truth, guess = checked(kind, truth, guess)
     rival = ask_champion(bundle, champion, frame)
 
-    columns = {name: contributions(name, truth, guess) for name in BY_ROW[kind]}
-    if worth:
-        gain = columns["gain_per_thousand"] = expected_rows(worth, truth, guess)
-        trivial = trivial_policies(worth, truth)
-        best_trivial = max(trivial, key=lambda policy: trivial[policy].mean())
-        columns["gain_over_trivial"] = gain - trivial[best_trivial]
-    against = _champion_columns(kind, worth, truth, rival)
-    better = {
-        (name, "better"): (columns[name] - theirs) * (-1 if name in LESS_IS_BETTER else 1)
-        for name, theirs in against.items()
-    }
+    ours = _by_row(kind, worth, truth, guess)
+    theirs = {} if rival.guess is None else _by_row(kind, worth, truth, rival.guess)
+    better = {(n, "better"): (ours[n] - theirs[n]) * (-1 if n in LESS_IS_BETTER else 1) for n in theirs}
+    trivial = trivial_policies(worth, truth) if worth else {}
+    extra = (
+        {"gain_over_trivial": ours["gain_per_thousand"] - max(trivial.values(), key=np.mean)} if worth else {}
+    )
     sliced = slice_rows(slicing, frame, kind, truth, guess)
-    by_slice = {(n, "slice"): of_slice[PRIMARY[kind]] for n, (_, of_slice) in enumerate(sliced)}
-    found = intervals(columns | better | by_slice)
+    by_slice = {(n, "slice"): columns[primary] for n, (_, columns) in enumerate(sliced)}
+    ends = intervals(ours | extra | better | by_slice)  # all on the same draws
 
-    differences = {
-        name: {
-            "candidate": float(columns[name].mean()),
-            "champion": float(theirs.mean()),
-            "better_by": float(better[name, "better"].mean()),
-            "low": found[name, "better"][0],
-            "high": found[name, "better"][1],
-        }
-        for name, theirs in against.items()
-    }
-    table = [
-        asdict(part)
-        | {"interval": list(found[n, "slice"]) if part.metrics[PRIMARY[kind]] is not None else None}
-        for n, (part, _) in enumerate(sliced)
-    ]
+    parts = [part for part, _ in sliced]
     metrics = plain_metrics(kind, truth, guess)
-    metrics |= {name: found[name][0] for name in columns if name.startswith("gain_")}
-    metrics |= {
-        f"{name}_against_champion": differences[name]["low"]
-        if rival.guess is not None
-        else Unmeasured(rival.excused, rival.why)
-        for name in columns
-        if name != "gain_over_trivial"
-    }
-    metrics |= _worst_metrics(kind, slicing, [part for part, _ in sliced])
+    metrics |= {name: ends[name][0] for name in (*ours, *extra) if name.startswith("gain_")}
+    for name in ours:
+        value = ends[name, "better"][0] if theirs else Unmeasured(rival.excused, rival.why)
+        metrics[f"{name}_against_champion"] = value
+    metrics |= _worst_metrics(kind, slicing, parts)
     metrics |= {
         "golden_rows_wrong": golden_rows_wrong(bundle),
         "leak_columns": sum(c.name in project.leaks for c in bundle.signature.inputs),
         "seconds_per_row": seconds_per_row(bundle, frame_columns(bundle.signature, frame)),
         **(more or {}),
     }
-    expected = None
-    if worth:
-        threshold = best_threshold(worth, truth, guess) if kind == "probability" else None
-        expected = {
-            "question": worth.question,
-            "unit": worth.unit,
-            "gains": worth.gains,
-            "threshold": None if threshold is None or np.isinf(threshold) else threshold,
-            "per_thousand": float(gain.mean()),
-            "interval": list(found["gain_per_thousand"]),
-            "policies": {policy: float(rows.mean()) for policy, rows in trivial.items()},
-            "over_best_policy": float(columns["gain_over_trivial"].mean()),
-            "over_best_policy_interval": list(found["gain_over_trivial"]),
-        }
     return Judgement(
-        kind,
-        truth,
-        guess,
-        metrics,
-        {name: found[name] for name in columns},
-        rival,
-        differences,
-        slicing,
-        table,
-        worth,
-        expected,
-        importance_of(bundle),
+        kind=kind,
+        truth=truth,
+        guess=guess,
+        metrics=metrics,
+        intervals={name: ends[name] for name in (*ours, *extra)},
+        champion=rival,
+        differences={
+            n: _difference(ours[n], theirs[n], better[n, "better"], ends[n, "better"]) for n in theirs
+        },
+        slicing=slicing,
+        slices=[_slice_fields(part, primary, ends[n, "slice"]) for n, part in enumerate(parts)],
+        worth=worth,
+        expected=_expected(worth, truth, guess, ours, extra, trivial, ends) if worth else None,
+        importance=importance_of(bundle),
     )
 
 
-def _champion_columns(
-    kind: str, worth: Worth | None, truth: np.ndarray, champion: Champion
-) -> dict[str, np.ndarray]:
-    if champion.guess is None:
-        return {}
-    columns = {name: contributions(name, truth, champion.guess) for name in BY_ROW[kind]}
-    return columns | ({"gain_per_thousand": expected_rows(worth, truth, champion.guess)} if worth else {})
+def _by_row(kind: str, worth: Worth | None, truth: np.ndarray, guess: np.ndarray) -> dict[str, np.ndarray]:
+    columns = {name: contributions(name, truth, guess) for name in BY_ROW[kind]}
+    return columns | ({"gain_per_thousand": expected_rows(worth, truth, guess)} if worth else {})
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray, better: np.ndarray, ends: tuple[float, float]) -> dict:
+    means = {
+        "candidate": float(ours.mean()),
+        "champion": float(theirs.mean()),
+        "better_by": float(better.mean()),
+    }
+    return means | {"low": ends[0], "high": ends[1]}
+
+
+def _slice_fields(part: Slice, primary: str, ends: tuple[float, float]) -> dict:
+    return asdict(part) | {"interval": None if part.metrics[primary] is None else list(ends)}
 
 
 def _worst_metrics(kind: str, slicing: Slicing, slices: list[Slice]) -> dict[str, float | Unmeasured]:
@@ -257,3 +233,20 @@ def _worst_metrics(kind: str, slicing: Slicing, slices: list[Slice]) -> dict[str
     nothing = Unmeasured(False, f"no slice has {slicing.smallest} rows")
     found = {name: worst(slices, name) for name in BY_ROW[kind]}
     return {f"worst_slice_{n}": part.metrics[n] if part else nothing for n, part in found.items()}
+
+
+def _expected(
+    worth: Worth, truth: np.ndarray, guess: np.ndarray, ours: dict, extra: dict, trivial: dict, ends: dict
+) -> dict:
+    threshold = best_threshold(worth, truth, guess) if worth.kind == "probability" else np.inf
+    return {
+        "question": worth.question,
+        "unit": worth.unit,
+        "gains": worth.gains,
+        "threshold": None if np.isinf(threshold) else threshold,
+        "per_thousand": float(ours["gain_per_thousand"].mean()),
+        "interval": list(ends["gain_per_thousand"]),
+        "policies": {policy: float(rows.mean()) for policy, rows in trivial.items()},
+        "over_best_policy": float(extra["gain_over_trivial"].mean()),
+        "over_best_policy_interval": list(ends["gain_over_trivial"]),
+    }

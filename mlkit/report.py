@@ -73,7 +73,7 @@ def draw_figures(
         of = partial(
             figures.slices, table=found.slices, metric=found.primary, overall=found.metrics[found.primary]
         )
-        drawn["slices"] = figures.svg(of, "slices", (9, 1.1 + 0.23 * len(found.slices)))
+        drawn["slices"] = figures.svg(of, "slices", (6.4, 1.1 + 0.24 * len(found.slices)))
     return drawn
 
 
@@ -242,7 +242,7 @@ def summary(
 ) -> str:
     "What the cell that judges shows in JupyterLab."
     cell = '<div style="flex:1 1 {width}px;max-width:{width}px">{figure}</div>'
-    wide = {"slices": 800}
+    wide = {"slices": 600}
     cells = [
         cell.format(width=wide.get(name, 430), figure=figure)
         for name, figure in drawn.items()

@@ -36,11 +36,11 @@ def test_a_metric_without_a_value_says_why():
         missing = Unmeasured(passes, "no champion yet")
         verdict = judge(gates, {"auc_against_champion": missing}, model="sha256:a", dataset="sha256:b")
         assert verdict.passed == passes and "auc_against_champion >= 0.01  no champion yet" in str(verdict)
-    assert [shown(x) for x in (0.69911, 12.0, 1234.5, 0.00031, -0.002)] == [
+    assert [shown(x) for x in (0.69911, 12.0, 1234.5, 0.000067, -0.002)] == [
         "0.6991",
         "12",
         "1,234",
-        "0.00031",
+        "0.000067",
         "-0.0020",
     ]
 
