@@ -73,7 +73,7 @@ def draw_figures(
         of = partial(
             figures.slices, table=found.slices, metric=found.primary, overall=found.metrics[found.primary]
         )
-        drawn["slices"] = figures.svg(of, "slices", (6.4, 1.1 + 0.24 * len(found.slices)))
+        drawn["slices"] = figures.svg(of, "slices", (5.6, 1.0 + 0.23 * len(found.slices)))
     return drawn
 
 
@@ -98,7 +98,8 @@ def how_made(
         changed = "" if trained["git"]["clean"] else " and changes of its own"
         made |= {
             "notebook": trained["notebook"]["path"],
-            "parameters": ", ".join(f"{k} = {json.dumps(v)}" for k, v in trained["parameters"].items()),
+            "parameters": ", ".join(f"{k} = {json.dumps(v)}" for k, v in trained["parameters"].items())
+            or "the notebook's defaults",
             "commit": f"{trained['git']['commit']}{changed}",
             "learned from": "; ".join(f"{d['name']} {d['fingerprint']}" for d in trained["datasets"]),
         }

@@ -94,11 +94,20 @@ def test_a_card_of_a_model_that_was_never_judged_or_registered_says_so():
     store.put(
         f"runs/{RUN}/run.json",
         write_record(
-            "run", {"datasets": [asdict(Dataset("flights", "sha256:f", 600))], "parameters": {"trees": 5}}
+            "run",
+            {
+                "datasets": [asdict(Dataset("flights", "sha256:f", 600))],
+                "notebook": {"path": "train.ipynb"},
+                "parameters": {"trees": 5},
+            },
         ),
     )
     card = model_card(project, store, bundle.digest)
-    assert f"$ mlkit reproduce {RUN}" in card and "`sha256:f`" in card and "trees = 5" in card
+    assert (
+        f"$ mlkit reproduce {RUN}" in card
+        and "`sha256:f`" in card
+        and "train.ipynb with its defaults, but trees = 5" in card
+    )
 
 
 # %% ../notebooks/36_card.ipynb #44f5153b
