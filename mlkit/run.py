@@ -65,7 +65,8 @@ class Run:
     ) -> None:
         "Put metrics into the record."
         values = {name: float(value) for name, value in metrics.items()}
-        show("metrics", values, "  ".join(f"{name} = {value:.4f}" for name, value in values.items()))
+        words = [f"{name} = {gate.shown(value)}" for name, value in values.items()]
+        show("metrics", values, ("  " if len(words) < 6 else "\n").join(words))
 
     def save_model(
         self,

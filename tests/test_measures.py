@@ -87,9 +87,14 @@ def test_the_interval_of_a_part_of_the_rows_is_that_of_the_part_alone():
 def test_eighty_thousand_rows_of_two_models_take_less_than_two_seconds():
     truth, guess = guesses(80_000)
     other = guesses(80_000, noise=1.1)[1]
-    start = time.perf_counter()
-    names = BY_ROW["probability"]
-    found = intervals({n: contributions(n, truth, guess) - contributions(n, truth, other) for n in names})
-    assert time.perf_counter() - start < 2 and found == intervals(
-        {n: contributions(n, truth, guess) - contributions(n, truth, other) for n in names}
+    start = time.process_time()
+    found, again = (
+        intervals(
+            {
+                n: contributions(n, truth, guess) - contributions(n, truth, other)
+                for n in BY_ROW["probability"]
+            }
+        )
+        for _ in range(2)
     )
+    assert (time.process_time() - start) / 2 < 2 and found == again
