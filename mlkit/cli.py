@@ -11,10 +11,12 @@ __all__ = [
     "validate",
     "data",
     "reproduce",
+    "override_option",
     "register",
     "models",
     "promote",
     "demote",
+    "card",
     "trace",
     "release",
     "deploy",
@@ -47,7 +49,7 @@ def main():
     """
 
 
-# %% ../notebooks/20_cli.ipynb #2fe2be53
+# %% ../notebooks/20_cli.ipynb #eda7c58a
 @main.command(short_help="Show the parameters of a notebook.")
 @click.argument("notebook")
 @json_option
@@ -102,7 +104,8 @@ def train(given, force, as_json):
 def validate(model, given, force, as_json):
     """Judge MODEL on the held-out rows; exit 1 if a gate fails.
 
-    MODEL is flights@champion, flights@3, sha256:1f2e… or latest.
+    MODEL is flights@champion, flights@3, sha256:1f2e…, latest, or the id of the run that made it.
+    The verdict and a report to read are kept in the store.
 
     \b
     Example:
@@ -135,9 +138,12 @@ def _run_and_show(notebook, given, force, as_json):
     )
     lines = [f"run {record.id} {what}: {project.store}/{record.folder}/executed.ipynb"]
     lines += [f"  wrote {w['name']}: {w['rows']:,} rows, {w['fingerprint'][:19]}" for w in record.written]
-    lines += [f"  {name} = {value:.4f}" for name, value in record.metrics.items()]
+    if record.verdict:  # and its report has all the metrics
+        lines += ["  " + line for line in record.verdict["words"].splitlines()]
+        lines += [f"  report: {project.store}/{record.verdict['report']}"]
+    else:
+        lines += [f"  {name} = {value:.4f}" for name, value in record.metrics.items()]
     lines += [f"  model {record.model}"] if record.model else []
-    lines += ["  " + line for line in record.verdict["words"].splitlines()] if record.verdict else []
     show(asdict(record), as_json, "\n".join(lines))
     return record
 
@@ -209,11 +215,17 @@ def reproduce(run, at, as_json):
         raise NotReproduced(f"{record.id} was not reproduced")
 
 
-# %% ../notebooks/20_cli.ipynb #c8c0c93d
+# %% ../notebooks/20_cli.ipynb #83816b40
+def override_option(command):
+    help = "Do it without a passing verdict; the reason, who and when are recorded."
+    return click.option("--override", default="", metavar="REASON", help=help)(command)
+
+
 @main.command(short_help="Give a model its version number.")
 @click.argument("model", default="latest")
 @click.option("--to", "alias", help="Promote it too: champion, challenger.")
-def register(model, alias):
+@override_option
+def register(model, alias, override):
     """Give MODEL the next version number; it needs a passing verdict.
 
     \b
@@ -225,10 +237,10 @@ def register(model, alias):
 
     project, store = _project_and_store()
     digest = registry.find_model(store, model, project.model)
-    version = registry.register(store, project.model, digest)
+    version = registry.register(store, project.model, digest, override)
     click.echo(f"{project.model}@{version} is {digest}")
     if alias:
-        registry.promote(store, project.model, str(version), alias)
+        registry.promote(store, project.model, str(version), alias, override)
         click.echo(f"{project.model}@{alias} is now {project.model}@{version}")
 
 
@@ -270,7 +282,8 @@ def models(name, as_json):
 @main.command(short_help="Point an alias at a version.")
 @click.argument("version")
 @click.option("--to", "alias", required=True, help="The alias: champion, challenger.")
-def promote(version, alias):
+@override_option
+def promote(version, alias, override):
     """Point an alias at VERSION, written NAME@N.
 
     \b
@@ -281,7 +294,7 @@ def promote(version, alias):
 
     project, store = _project_and_store()
     name, _, selector = version.rpartition("@")
-    number = registry.promote(store, name or project.model, selector, alias)
+    number = registry.promote(store, name or project.model, selector, alias, override)
     click.echo(f"{name or project.model}@{alias} is now {name or project.model}@{number}")
 
 
@@ -300,6 +313,22 @@ def demote(name, alias):
     _, store = _project_and_store()
     number = registry.demote(store, name, alias)
     click.echo(f"{name}@{number} is no longer {alias}")
+
+
+@main.command(short_help="Write a model's card.")
+@click.argument("model", default="latest")
+def card(model):
+    """Write the card of MODEL, Markdown, from the records and [card] in settings.ini.
+
+    \b
+    Example:
+      mlkit card flights@champion > card.md
+    """
+    from mlkit.card import model_card
+    from mlkit.registry import find_model
+
+    project, store = _project_and_store()
+    click.echo(model_card(project, store, find_model(store, model, project.model)), nl=False)
 
 
 def _project_and_store():

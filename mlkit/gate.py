@@ -4,35 +4,62 @@
 
 # %% auto #0
 __all__ = [
-    "Outcome",
+    "Unmeasured",
+    "GateResult",
     "Verdict",
+    "shown",
     "judge",
     "save_verdict",
+    "verdicts_of",
     "passing_verdicts",
     "require_verdict",
     "read_verdict",
 ]
 
-# %% ../notebooks/11_gate.ipynb #abdf0e78
-from dataclasses import asdict, dataclass
-from html import escape
+# %% ../notebooks/11_gate.ipynb #c7213ac4
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from getpass import getuser
+
+from mlkit.errors import (
+    BadSettings,
+    CorruptRecord,
+    GateFailed,
+    NewerFormat,
+    StateError,
+    WrongType,
+    unknown_name,
+)
 
 from .digest import canonical, digest, read_record, utc_now, write_record
-from .errors import BadSettings, CorruptRecord, GateFailed, NewerFormat, StateError, unknown_name
 from .settings import Gate
 from .store import Store
 
 
-# %% ../notebooks/11_gate.ipynb #3489babc
+# %% ../notebooks/11_gate.ipynb #6ccc18a7
 @dataclass(frozen=True)
-class Outcome:
+class Unmeasured:
+    "A metric without a value: why, and whether a gate on it passes all the same."
+
+    passes: bool
+    why: str  # "no champion yet"
+
+
+@dataclass(frozen=True)
+class GateResult:
     "One gate and what came of it."
 
     metric: str
     comparison: str
     threshold: float
-    value: float
+    value: float | None  # None: see the note
     passed: bool
+    note: str = ""
+
+    def __str__(self) -> str:
+        found = self.note if self.value is None else f"is {shown(self.value)}"
+        return f"{'pass' if self.passed else 'FAIL'}  {self.metric} {self.comparison} {self.threshold:g}  {found}"
 
 
 @dataclass(frozen=True)
@@ -42,24 +69,36 @@ class Verdict:
     model: str  # digest
     dataset: str  # fingerprint of the rows
     run: str  # the validation run
-    outcomes: tuple[Outcome, ...]
+    gates: tuple[GateResult, ...]
     metrics: dict[str, float]
+    details: dict = field(default_factory=dict)  # what else the record says: intervals, slices, champion …
 
     @property
     def passed(self) -> bool:
-        return all(outcome.passed for outcome in self.outcomes)
+        return all(result.passed for result in self.gates)
 
     @property
     def id(self) -> str:
         return digest(canonical(asdict(self)))[len("sha256:") :][:12]
 
+    @property
+    def report(self) -> str:
+        "The key of its report in the store."
+        return f"verdicts/{self.id}/report.html"
+
     def __str__(self) -> str:
-        head = "passed" if self.passed else "FAILED"
-        lines = [
-            f"{'pass' if o.passed else 'FAIL'}  {o.metric} {o.comparison} {o.threshold:g}  is {o.value:.4f}"
-            for o in self.outcomes
-        ]
-        return "\n".join([f"verdict {self.id}: {head}", *lines])
+        return "\n".join(
+            [f"verdict {self.id}: {'passed' if self.passed else 'FAILED'}", *map(str, self.gates)]
+        )
+
+
+def shown(
+    value: float,
+) -> str:
+    "A metric as a person reads it: 0.6991, 12, 1,234, 0.000067."
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if abs(value) >= 0.001 else f"{value:.6f}"
 
     @property
     def html(self) -> str:
@@ -76,37 +115,50 @@ class Verdict:
 
 def judge(
     gates: tuple[Gate, ...],
-    metrics: dict[str, float],
+    metrics: Mapping[str, float | Unmeasured],
     model: str,  # digest
     dataset: str,  # fingerprint
     run: str = "",  # the validation run's id
+    details: dict | None = None,  # what else the record says
 ) -> Verdict:
     "Hold each gate against its metric. Raises `UnknownName` for a gate on a metric that nobody computed."
     if not gates:
         raise BadSettings(
             "settings.ini has no gates, so nothing can pass", "write a section: [gates] auc = >= 0.7"
         )
-    values = {name: float(value) for name, value in metrics.items()}
     for gate in gates:
-        if gate.metric not in values:
+        if gate.metric not in metrics:
             raise unknown_name("[gates] has a gate on a metric that was not logged:", gate.metric, metrics)
-    outcomes = tuple(
-        Outcome(g.metric, g.comparison, g.threshold, values[g.metric], g.passes(values[g.metric]))
-        for g in gates
-    )
-    return Verdict(model, dataset, run, outcomes, values)
+    values = {name: float(value) for name, value in metrics.items() if not isinstance(value, Unmeasured)}
+    results = tuple(_hold(gate, metrics[gate.metric]) for gate in gates)
+    return Verdict(model, dataset, run, results, values, details or {})
 
 
-# %% ../notebooks/11_gate.ipynb #682b46fd
+def _hold(gate: Gate, value: float | Unmeasured) -> GateResult:
+    if isinstance(value, Unmeasured):
+        return GateResult(gate.metric, gate.comparison, gate.threshold, None, value.passes, value.why)
+    return GateResult(gate.metric, gate.comparison, gate.threshold, float(value), gate.passes(value))
+
+
+# %% ../notebooks/11_gate.ipynb #5bb41744
 def save_verdict(
     store: Store,
     verdict: Verdict,
 ) -> str:
     "Write the verdict's record and give its key."
     key = f"verdicts/{verdict.id}/verdict.json"
-    fields = asdict(verdict) | {"id": verdict.id, "passed": verdict.passed, "judged": utc_now()}
-    store.put(key, write_record("verdict", fields))
+    fields = {**asdict(verdict), "id": verdict.id, "passed": verdict.passed, "judged": utc_now()}
+    store.put(key, write_record("verdict", fields.pop("details") | fields))
     return key
+
+
+def verdicts_of(
+    store: Store,
+    model: str,  # digest
+) -> list[dict]:
+    "The verdicts of that very model, oldest first; broken records are left out."
+    records, _ = _read_verdicts(store)
+    return sorted((r for r in records if r["model"] == model), key=lambda r: r["judged"])
 
 
 def passing_verdicts(
@@ -114,22 +166,31 @@ def passing_verdicts(
     model: str,  # digest
 ) -> list[dict]:
     "The passing verdicts of that very model, oldest first."
-    records, _ = _read_verdicts(store)
-    mine = [r for r in records if r["model"] == model and r["passed"]]
-    return sorted(mine, key=lambda r: r["judged"])
+    return [verdict for verdict in verdicts_of(store, model) if verdict["passed"]]
 
 
 def require_verdict(
     store: Store,
     model: str,  # digest
+    override: str = "",  # why it shall count although no verdict says so
 ) -> dict:
-    "The newest passing verdict of that very model. Raises `GateFailed` if it has none."
+    """The newest passing verdict of that very model; without one what an `override` says, who and when.
+
+    Raises `GateFailed` without either, `WrongType` for an override that gives no reason.
+    """
     verdicts = passing_verdicts(store, model)
-    if not verdicts:
+    if verdicts:
+        return verdicts[-1]
+    if not override:
         _, unreadable = _read_verdicts(store)
-        hints = [f"mlkit validate {model[:19]}", *(f"unreadable: {error.args[0]}" for error in unreadable)]
+        hints = [f"mlkit validate {model[:19]}", 'or, to be recorded with your name: --override "reason"']
+        hints += [f"unreadable: {error.args[0]}" for error in unreadable]
         raise GateFailed(f"the model {model[:19]} has no passing verdict", "\n".join(hints))
-    return verdicts[-1]
+    if not override.strip():
+        raise WrongType(
+            "an override needs a reason", '--override "the labels of May are late; see the ticket"'
+        )
+    return {"id": None, "override": {"reason": override.strip(), "who": _who(), "when": utc_now()}}
 
 
 def _read_verdicts(store: Store) -> tuple[list[dict], list[StateError]]:
@@ -154,3 +215,10 @@ def read_verdict(
     if missing := {"id", "model", "passed", "judged"} - record.keys():
         raise CorruptRecord(f"{key} has no {', '.join(sorted(missing))}", "restore it from a backup")
     return record
+
+
+def _who() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"user {os.getuid()}"

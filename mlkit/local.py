@@ -32,8 +32,7 @@ import psutil
 
 from .bundle import Bundle, model_key, open_folder
 from .errors import NotReady, PortInUse
-from .gate import require_verdict
-from .registry import load_model
+from .registry import load_model, require_admission
 from .settings import Project, shipped
 from .store import Store
 
@@ -102,7 +101,7 @@ def deploy_local(
 ) -> Local:
     "Serve the model on this machine. Raises `GateFailed`, `NotReady`, `PortInUse`; the model before stays live."
     store, local = Store(project.store), Local(project)
-    require_verdict(store, model)
+    require_admission(store, project.model, model)
     folder = _fetch(store, local, model)
     bundle = open_folder(folder)
     bundle.refuse_wrong_answers()

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = [
+    "RUN_ID",
     "Registry",
     "read_registry",
     "register",
     "promote",
     "demote",
+    "require_admission",
     "Change",
     "read_versions",
     "read_history",
@@ -17,7 +19,7 @@ __all__ = [
     "load_model",
 ]
 
-# %% ../notebooks/12_registry.ipynb #d08a3fe2
+# %% ../notebooks/12_registry.ipynb #c5aa23db
 import getpass
 import re
 import socket
@@ -38,11 +40,11 @@ from mlkit.errors import (
 
 from .bundle import Bundle, model_key, open_bundle
 from .digest import read_record, utc_now, write_record
-from .gate import read_verdict, require_verdict
+from .gate import passing_verdicts, read_verdict, require_verdict
 from .store import Store
 
 
-# %% ../notebooks/12_registry.ipynb #9425f931
+# %% ../notebooks/12_registry.ipynb #7656d13f
 @dataclass(frozen=True)
 class Registry:
     "All versions and aliases of one name."
@@ -84,7 +86,12 @@ def _read(store: Store, key: str, kind: type):
 
 
 def _write(
-    store: Store, before: Registry, change: str, versions: list[dict], aliases: dict[str, int]
+    store: Store,
+    before: Registry,
+    change: str,
+    versions: list[dict],
+    aliases: dict[str, int],
+    override: dict | None = None,  # {"reason", "who", "when"}, where no verdict allowed the change
 ) -> None:
     number = before.number + 1
     key = f"registry/{before.name}/{number:06}.json"
@@ -96,6 +103,7 @@ def _write(
         "change": change,
         "changed": utc_now(),
         "who": _who(),
+        **({"override": override} if override else {}),
     }
     record = write_record("registry", fields)
     try:
@@ -117,21 +125,24 @@ def _who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-# %% ../notebooks/12_registry.ipynb #629787c1
+# %% ../notebooks/12_registry.ipynb #95a6cad1
 def register(
     store: Store,
     name: str,
     model: str,  # digest
+    override: str = "",  # why it shall be registered without a passing verdict; recorded
 ) -> int:
     "Give the model the next version number, or the one that it has. Raises `GateFailed` without a passing verdict."
     registry = read_registry(store, name)
     for entry in registry.versions:
         if entry["model"] == model:
             return entry["version"]
-    verdict = require_verdict(store, model)
+    verdict = require_verdict(store, model, override)
     number = len(registry.versions) + 1
     entry = {"version": number, "model": model, "verdict": verdict["id"], "registered": utc_now()}
-    _write(store, registry, f"register {number}", [*registry.versions, entry], registry.aliases)
+    overridden = verdict.get("override")
+    entry |= {"override": overridden} if overridden else {}
+    _write(store, registry, f"register {number}", [*registry.versions, entry], registry.aliases, overridden)
     return number
 
 
@@ -140,16 +151,18 @@ def promote(
     name: str,
     selector: str,  # a version number or an alias
     alias: str,  # "champion", "challenger"
+    override: str = "",  # why it shall be promoted without a passing verdict; recorded
 ) -> int:
     "Point `alias` at a version. Raises `UnknownName`, `GateFailed`, `AlreadyThere` if somebody was faster."
     if not alias.isidentifier():
         raise UnknownName(f"{alias!r} is no alias", "an alias is a word: champion")
     registry = read_registry(store, name)
     number = registry.version_of(selector)
-    require_verdict(store, registry.versions[number - 1]["model"])
+    verdict = require_verdict(store, registry.versions[number - 1]["model"], override)
     if registry.aliases.get(alias) != number:
         aliases = registry.aliases | {alias: number}
-        _write(store, registry, f"promote {number} to {alias}", list(registry.versions), aliases)
+        versions = list(registry.versions)
+        _write(store, registry, f"promote {number} to {alias}", versions, aliases, verdict.get("override"))
     return number
 
 
@@ -166,6 +179,18 @@ def demote(
     aliases = {a: n for a, n in registry.aliases.items() if a != alias}
     _write(store, registry, f"demote {number} from {alias}", list(registry.versions), aliases)
     return number
+
+
+def require_admission(
+    store: Store,
+    name: str,
+    model: str,  # digest
+) -> dict:
+    "The passing verdict under which a model may go live, or the override with which it was registered. Raises `GateFailed`."
+    versions = [v for v in read_registry(store, name).versions if v["model"] == model and v.get("override")]
+    if versions and not passing_verdicts(store, model):
+        return {"id": None, "override": versions[0]["override"]}
+    return require_verdict(store, model)
 
 
 # %% ../notebooks/12_registry.ipynb #20629a68
@@ -215,10 +240,13 @@ def _readable(read: Callable, names: list[str]) -> tuple[list, list[MlkitError]]
     return good, broken
 
 
-# %% ../notebooks/12_registry.ipynb #1f07a2e1
+# %% ../notebooks/12_registry.ipynb #0c34c043
+RUN_ID = re.compile(r"(scratch-)?\d{8}T\d{6}-[0-9a-f]+")
+
+
 def find_model(
     store: Store,
-    reference: str,  # "flights@champion", "sha256:1f2e…", "latest"
+    reference: str,  # "flights@champion", "sha256:1f2e…", the id of a run that made one, "latest"
     name: str,  # the project's model, for "latest"
 ) -> str:
     "The digest that `reference` means. Raises `UnknownName`, `MissingData`."
@@ -227,6 +255,13 @@ def find_model(
         if not store.has(key):
             raise MissingData(f"no {name} model has been trained yet", "mlkit train")
         return read_record("latest", store.get(key), key)["model"]
+    if RUN_ID.fullmatch(reference):
+        run = f"runs/{reference}/run.json"
+        if not store.has(run):
+            raise UnknownName(f"the store has no run {reference}", "mlkit train makes one")
+        if not (model := read_record("run", store.get(run), run)["model"]):
+            raise MissingData(f"the run {reference} made no model", "mlkit train makes one")
+        return model
     if "@" in reference:
         named, _, selector = reference.partition("@")
         registry = read_registry(store, named)
@@ -240,7 +275,8 @@ def _by_prefix(store: Store, reference: str) -> str:
     prefix = reference.removeprefix("sha256:")
     if not re.fullmatch(r"[0-9a-f]+", prefix):
         raise UnknownName(
-            f"{reference!r} names no model", "write flights@champion, flights@3, sha256:1f2e… or latest"
+            f"{reference!r} names no model",
+            "write flights@champion, flights@3, sha256:1f2e…, a run's id or latest",
         )
     folders = [f for f in store.folders("models") if f.startswith(f"sha256-{prefix}")]
     if len(folders) != 1:

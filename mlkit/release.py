@@ -15,7 +15,7 @@ __all__ = [
     "open_release",
 ]
 
-# %% ../notebooks/15_release.ipynb #4a2a9fed
+# %% ../notebooks/15_release.ipynb #3649ddc8
 import os
 import shutil
 import subprocess
@@ -26,9 +26,8 @@ from tempfile import TemporaryDirectory
 from .bundle import Bundle
 from .digest import digest, read_record, utc_now, write_record
 from .errors import MissingData, StateError, ToolMissing, unknown_name
-from .gate import require_verdict
 from .provenance import commit_of
-from .registry import load_model, read_registry
+from .registry import load_model, read_registry, require_admission
 from .settings import Project, shipped
 from .store import Store
 
@@ -96,7 +95,7 @@ def _build(engine: str, context: Path, tag: str) -> str:
     return image if image.startswith("sha256:") else f"sha256:{image}"
 
 
-# %% ../notebooks/15_release.ipynb #85226ddb
+# %% ../notebooks/15_release.ipynb #df497022
 @dataclass(frozen=True)
 class Release:
     "A release folder."
@@ -120,8 +119,8 @@ def make_release(
     without an engine, `StateError` with the build's last lines.
     """
     store = Store(project.store)
-    verdict = require_verdict(store, model)
     bundle = load_model(store, model)
+    verdict = require_admission(store, bundle.name, model)
     version = next(
         (v["version"] for v in read_registry(store, bundle.name).versions if v["model"] == model), None
     )
@@ -143,6 +142,7 @@ def make_release(
             "image": {"tag": tag, "id": image, "archive": "image.tar", "engine": engine},
             "model": {"name": bundle.name, "version": version, "digest": model, "run": bundle.run},
             "verdict": verdict["id"],
+            **({"override": verdict["override"]} if verdict.get("override") else {}),
             "commit": commit_of(project.root),
             "lock": digest(shipped("deploy/image/requirements.lock").read_bytes()),
             "made": utc_now(),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["Run", "current_run"]
 
-# %% ../notebooks/13_run.ipynb #4fcea5ad
+# %% ../notebooks/13_run.ipynb #9eb66e2c
 import os
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -13,20 +13,21 @@ from typing import Any
 
 import pandas as pd
 
-from . import dataset, gate
+from . import dataset, gate, report
 from .bundle import Bundle, make_bundle, model_key
 from .digest import write_record
-from .errors import AlreadyThere
+from .errors import AlreadyThere, MissingData
 from .evidence import show
 from .features import Columns, Step
+from .judgement import judge_rows
 from .provenance import new_run_id
-from .registry import find_model, latest_key, load_model
+from .registry import find_model, latest_key, load_model, read_registry
 from .settings import Project, find_project
 from .signature import Signature, refuse_leaks
 from .store import Store
 
 
-# %% ../notebooks/13_run.ipynb #64a4d813
+# %% ../notebooks/13_run.ipynb #9d720e6e
 class Run:
     "The run that a notebook is part of."
 
@@ -66,7 +67,8 @@ class Run:
     ) -> None:
         "Put metrics into the record."
         values = {name: float(value) for name, value in metrics.items()}
-        show("metrics", values, "  ".join(f"{name} = {value:.4f}" for name, value in values.items()))
+        words = [f"{name} = {gate.shown(value)}" for name, value in values.items()]
+        show("metrics", values, ("  " if len(words) < 6 else "\n").join(words))
 
     def save_model(
         self,
@@ -100,17 +102,34 @@ class Run:
     def judge(
         self,
         bundle: Bundle,
-        rows: str,  # the dataset that was read for it
-        metrics: dict[str, float],
+        frame: pd.DataFrame,  # rows that the model has not seen, from the dataset that was read last
+        truth: Any,  # what came, one a row
+        guess: Any,  # what the bundle answered, one a row
+        more: dict[str, float] | None = None,  # metrics of the notebook's own
     ) -> gate.Verdict:
-        "Log the metrics, hold the project's gates against them and keep the verdict."
-        self.log(**metrics)
-        fingerprint = self.sources[rows].fingerprint
-        verdict = gate.judge(self.project.gates, metrics, bundle.digest, fingerprint, self.id)
+        "Measure the model, hold the project's gates against it, keep the verdict and its report. Raises as `judge_rows`."
+        if not self.sources:
+            raise MissingData("no dataset was read in this run", 'run.read("flights") says what is judged')
+        found = judge_rows(self.project, bundle, frame, truth, guess, self._champion(), more)
+        source = list(self.sources.values())[-1]
+        details = {"data": asdict(source) | {"judged": len(frame), "period": _period(frame)}} | found.details
+        gates, model = self.project.gates, bundle.digest
+        verdict = gate.judge(gates, found.metrics, model, source.fingerprint, self.id, details)
         gate.save_verdict(self.output, verdict)
-        shown = {"id": verdict.id, "passed": verdict.passed, "model": verdict.model, "words": str(verdict)}
-        show("verdict", shown, str(verdict), verdict.html)
+        drawn = report.draw_figures(found)
+        page = report.render_report(
+            verdict, found, bundle, report.how_made(self.store, bundle, verdict), drawn
+        )
+        self.output.put(verdict.report, page.encode())
+        self.log(**verdict.metrics)
+        fields = {"id": verdict.id, "passed": verdict.passed, "model": model, "report": verdict.report}
+        show("verdict", fields | {"words": str(verdict)}, str(verdict), report.summary(verdict, drawn))
         return verdict
+
+    def _champion(self) -> Bundle | None:
+        name = self.project.model
+        aliases = read_registry(self.store, name).aliases
+        return self.load_model(f"{name}@champion") if "champion" in aliases else None
 
 
 def current_run() -> Run:
@@ -127,3 +146,13 @@ def _put_bundle(store: Store, bundle: Bundle) -> None:
         with suppress(AlreadyThere):  # an equal run was faster: it is the same model
             store.put(f"{key}/bundle.json", bundle.files["bundle.json"], new=True)
     store.put(latest_key(bundle.name), write_record("latest", {"model": bundle.digest}))
+
+
+def _period(frame: pd.DataFrame) -> dict | None:
+    "The first and last day of the rows, by their first column of times."
+    times = frame.select_dtypes(["datetime", "datetimetz"])
+    if times.empty:
+        return None
+    column = times.columns[0]
+    first, last = times[column].min(), times[column].max()
+    return {"column": column, "from": f"{first:%Y-%m-%d}", "to": f"{last:%Y-%m-%d}"}

@@ -14,6 +14,12 @@ FLOORS = [
     | {"dataset", "signature", "parameters", "provenance", "evidence"},
     {"features", "flavors.flavour", "flavors.lightgbm", "bundle"},
     {
+        "measures",
+        "slices",
+        "worth",
+        "judgement",
+        "figures",
+        "report",
         "gate",
         "registry",
         "run",
@@ -25,7 +31,7 @@ FLOORS = [
         "serve.telemetry",
         "serve.app",
     },
-    {"release", "local", "container", "deploy", "examples.flights"},
+    {"release", "local", "container", "deploy", "card", "examples.flights"},
     {"command", "cli_runs", "cli"},
 ]
 FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}
@@ -65,8 +71,10 @@ def test_a_module_imports_only_from_its_floor_and_below(root):
 
 
 def test_a_module_fits_its_reader(root):
+    "The cli is a list of verbs: whoever reads it reads one."
     lines = {module: len(path.read_text().splitlines()) for path, module in modules(root) if module != "cli"}
-    assert not {module: count for module, count in lines.items() if count > 400}
+    long = [f"{module}: {n}" for module, n in lines.items() if n > 400]
+    assert not long, long
 
 
 def test_the_server_imports_little():

@@ -5,13 +5,21 @@ import tempfile
 
 import pytest
 
-from mlkit.errors import BadSettings, GateFailed
-from mlkit.gate import judge, passing_verdicts, require_verdict, save_verdict
+from mlkit.errors import BadSettings, GateFailed, WrongType
+from mlkit.gate import Unmeasured, judge, passing_verdicts, require_verdict, save_verdict, shown, verdicts_of
 from mlkit.settings import Gate
 from mlkit.store import Store
 
-# %% ../notebooks/11_gate.ipynb #555f44e1
+# %% ../notebooks/11_gate.ipynb #10e54a2c
 GATES = (Gate("auc", ">=", 0.69), Gate("brier", "<=", 0.16))
+
+
+def store_with_verdicts():
+    "`sha256:a` passed, `sha256:c` did not."
+    store = Store(tempfile.mkdtemp())
+    for model, auc in {"sha256:a": 0.7, "sha256:c": 0.6}.items():
+        save_verdict(store, judge(GATES, {"auc": auc, "brier": 0.1}, model=model, dataset="sha256:b"))
+    return store
 
 
 # %% ../notebooks/11_gate.ipynb #b3ee377f
@@ -22,6 +30,22 @@ def test_one_gate_that_fails_fails_the_verdict_and_the_verdict_says_which():
     assert "<b>FAIL</b></td><td>brier</td><td>&lt;= 0.16</td><td>is 0.2000</td>" in verdict.html
 
 
+# %% ../notebooks/11_gate.ipynb #f0315488
+def test_a_metric_without_a_value_says_why():
+    gates = (Gate("auc_against_champion", ">=", 0.01),)
+    for passes in True, False:
+        missing = Unmeasured(passes, "no champion yet")
+        verdict = judge(gates, {"auc_against_champion": missing}, model="sha256:a", dataset="sha256:b")
+        assert verdict.passed == passes and "auc_against_champion >= 0.01  no champion yet" in str(verdict)
+    assert [shown(x) for x in (0.69911, 12.0, 1234.5, 0.000067, -0.002)] == [
+        "0.6991",
+        "12",
+        "1,234",
+        "0.000067",
+        "-0.0020",
+    ]
+
+
 # %% ../notebooks/11_gate.ipynb #ffd80ac9
 def test_a_gate_without_its_metric_is_a_mistake_and_not_a_pass():
     with pytest.raises(Exception, match="not logged: 'brier'"):
@@ -30,15 +54,25 @@ def test_a_gate_without_its_metric_is_a_mistake_and_not_a_pass():
         judge((), {"auc": 0.7}, model="sha256:a", dataset="sha256:b")
 
 
-# %% ../notebooks/11_gate.ipynb #17ddbeb0
+# %% ../notebooks/11_gate.ipynb #feca8560
 def test_a_verdict_counts_for_its_own_model_only():
-    store = Store(tempfile.mkdtemp())
-    good = judge(GATES, {"auc": 0.7, "brier": 0.1}, model="sha256:a", dataset="sha256:b")
-    bad = judge(GATES, {"auc": 0.6, "brier": 0.1}, model="sha256:c", dataset="sha256:b")
-    for verdict in good, bad:
-        save_verdict(store, verdict)
-    assert [v["id"] for v in passing_verdicts(store, "sha256:a")] == [good.id]
-    assert passing_verdicts(store, "sha256:c") == []
+    store = store_with_verdicts()
+    assert len(passing_verdicts(store, "sha256:a")) == 1 and passing_verdicts(store, "sha256:c") == []
+    assert not verdicts_of(store, "sha256:c")[0]["passed"]
+
+
+# %% ../notebooks/11_gate.ipynb #e83a10ed
+def test_an_override_gives_a_reason_and_the_name_of_who_gave_it():
+    store = store_with_verdicts()
+    assert (
+        require_verdict(store, "sha256:a", override="not needed") == passing_verdicts(store, "sha256:a")[-1]
+    )
+    with pytest.raises(GateFailed, match="sha256:c has no passing verdict"):
+        require_verdict(store, "sha256:c")
+    with pytest.raises(WrongType, match="needs a reason"):
+        require_verdict(store, "sha256:c", override=" ")
+    given = require_verdict(store, "sha256:c", override="the gate is too strict")["override"]
+    assert given["reason"] == "the gate is too strict" and given["who"] and given["when"]
 
 
 # %% ../notebooks/11_gate.ipynb #3e5ef53a

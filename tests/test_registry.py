@@ -6,8 +6,8 @@ import tempfile
 import pytest
 
 from mlkit.bundle import model_key
-from mlkit.digest import write_record
-from mlkit.errors import AlreadyThere, GateFailed, UnknownName
+from mlkit.digest import read_record, write_record
+from mlkit.errors import AlreadyThere, GateFailed, MissingData, UnknownName
 from mlkit.gate import judge, save_verdict
 from mlkit.registry import (
     _write,
@@ -18,6 +18,7 @@ from mlkit.registry import (
     read_registry,
     read_versions,
     register,
+    require_admission,
 )
 from mlkit.settings import Gate
 from mlkit.store import Store
@@ -49,6 +50,22 @@ def test_a_version_is_given_once_and_an_alias_moves():
 def test_a_model_without_a_passing_verdict_is_not_registered():
     with pytest.raises(GateFailed, match="sha256:z has no passing verdict"):
         register(store_with_models("sha256:a"), "flights", "sha256:z")
+
+
+# %% ../notebooks/12_registry.ipynb #c356ced3
+def test_an_override_is_recorded_and_lets_the_model_go_live():
+    store = store_with_models("sha256:a")
+    register(store, "flights", "sha256:z", override="the labels of May are late")
+    promote(store, "flights", "1", "champion", override="agreed with ops")
+    registry = read_registry(store, "flights")
+    assert registry.versions[0]["override"]["reason"] == "the labels of May are late"
+    last = read_record("registry", store.get(store.keys("registry/flights")[-1]), "registry")
+    assert last["override"]["reason"] == "agreed with ops" and last["override"]["who"]
+    assert require_admission(store, "flights", "sha256:z")["override"] == registry.versions[0]["override"]
+    with pytest.raises(GateFailed):
+        promote(store, "flights", "1", "challenger")
+    with pytest.raises(GateFailed):
+        require_admission(store, "flights", "sha256:y")
 
 
 # %% ../notebooks/12_registry.ipynb #4c5ee2f3
@@ -123,6 +140,18 @@ def test_a_model_is_found_by_every_name_it_has():
     promote(store, "flights", "1", "champion")
     for reference in ["flights@1", "flights@champion", "sha256:abd", "abd2"]:
         assert find_model(store, reference, "flights") == "sha256:abd2"
+
+
+# %% ../notebooks/12_registry.ipynb #c3ec032f
+def test_the_id_of_a_run_means_the_model_that_it_made():
+    store = store_with_models("sha256:abc1")
+    for run, model in {"20261122T084250-5558fa": "sha256:abc1", "20261122T084251-5558fb": None}.items():
+        store.put(f"runs/{run}/run.json", write_record("run", {"model": model}))
+    assert find_model(store, "20261122T084250-5558fa", "flights") == "sha256:abc1"
+    with pytest.raises(MissingData, match="made no model"):
+        find_model(store, "20261122T084251-5558fb", "flights")
+    with pytest.raises(UnknownName, match="no run 20261122T084252-5558fc"):
+        find_model(store, "20261122T084252-5558fc", "flights")
 
 
 # %% ../notebooks/12_registry.ipynb #35ebcda9

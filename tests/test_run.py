@@ -4,19 +4,44 @@
 import tempfile
 from pathlib import Path
 
+import lightgbm
+import numpy as np
 import pandas as pd
 import pytest
 
+from mlkit.digest import read_record
 from mlkit.errors import MissingData
+from mlkit.features import encode, fit_features
+from mlkit.registry import promote, register
 from mlkit.run import Run
 from mlkit.settings import read_project
+from mlkit.signature import Output, frame_columns, infer_signature
 
 
-# %% ../notebooks/13_run.ipynb #51d209e6
-def scratch_run():
+# %% ../notebooks/13_run.ipynb #6850eaba
+def scratch_run(gates="auc = >= 0.6\nauc_against_champion = >= -0.001\n"):
     root = Path(tempfile.mkdtemp())
-    (root / "settings.ini").write_text("[project]\nname = demo\n[gates]\nrows = >= 2\n")
+    (root / "settings.ini").write_text(f"[project]\nname = demo\n[gates]\n{gates}")
     return Run(read_project(root), "scratch")
+
+
+def flights(rows=1200):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"distance": random.normal(size=rows), "temp": random.normal(size=rows)})
+    frame["day"] = pd.date_range("2013-01-01", periods=rows, freq="h")
+    return frame, frame.distance + random.normal(size=rows) > 0
+
+
+def saved_model(run, inputs=("distance", "temp"), trees=20):
+    "A model and what it answers."
+    frame, late = flights()
+    signature = infer_signature(frame[list(inputs)], Output("late", "probability"))
+    columns = frame_columns(signature, frame)
+    matrix = encode(fit_features(columns), columns)
+    settings = {"objective": "binary", "num_threads": 1, "verbose": -1}
+    booster = lightgbm.train(settings, lightgbm.Dataset(matrix, late, params={"verbose": -1}), trees)
+    bundle = run.save_model(booster, signature, columns)
+    return bundle, bundle.predict(columns)
 
 
 # %% ../notebooks/13_run.ipynb #ea38ea03
@@ -28,3 +53,40 @@ def test_what_a_run_writes_it_can_read():
     assert read.rows == 3 and list(read.files) == ["rows.parquet"]
     with pytest.raises(MissingData, match="no dataset 'letters'"):
         run.read("letters")
+
+
+# %% ../notebooks/13_run.ipynb #d0ae3d83
+def test_a_verdict_says_all_of_what_was_judged_and_keeps_its_report():
+    run = scratch_run()
+    frame, late = flights()
+    run.write("flights", frame)
+    run.read("flights")
+    bundle, guess = saved_model(run)
+    verdict = run.judge(bundle, frame, late, guess, {"own": 3})
+    kept = read_record("verdict", run.store.get(f"verdicts/{verdict.id}/verdict.json"), "verdict.json")
+    assert kept["model"] == bundle.digest and kept["run"] == "scratch" and kept["passed"]
+    assert kept["data"] == {
+        "name": "flights", "fingerprint": kept["dataset"], "rows": 1200, "judged": 1200,
+        "period": {"column": "day", "from": "2013-01-01", "to": "2013-02-19"},
+    }  # fmt: skip
+    assert kept["gates"][1]["value"] is None and kept["gates"][1]["note"] == "no champion yet"
+    assert kept["intervals"]["auc"][0] < kept["metrics"]["auc"] < kept["intervals"]["auc"][1]
+    assert kept["metrics"]["own"] == 3 and kept["judged"] and kept["champion"]["model"] is None
+    assert bundle.digest in run.store.get(verdict.report).decode()
+
+
+# %% ../notebooks/13_run.ipynb #cb16de1e
+def test_a_worse_model_is_not_let_past_the_champion():
+    run = scratch_run()
+    frame, late = flights()
+    run.write("flights", frame)
+    run.read("flights")
+    bundle, guess = saved_model(run)
+    run.judge(bundle, frame, late, guess)
+    promote(run.store, "demo", str(register(run.store, "demo", bundle.digest)), "champion")
+    worse, guess = saved_model(run, trees=3)
+    verdict = run.judge(worse, frame, late, guess)
+    assert not verdict.passed and verdict.gates[1].value < -0.001
+    assert verdict.details["champion"]["model"] == bundle.digest
+    with pytest.raises(MissingData, match="no dataset was read"):
+        scratch_run().judge(bundle, frame, late, guess)

@@ -30,7 +30,7 @@ data = lightgbm.Dataset(matrix, matrix[:, 0] > 20, params={"verbose": -1})
 bundle = run.save_model(lightgbm.train(settings, data, num_boost_round=TREES), signature, columns)
 run.write("rows", frame)
 run.read("rows")
-run.judge(bundle, "rows", {"auc": 0.9})
+run.judge(bundle, frame, matrix[:, 0] > 20, bundle.predict(columns))
 print(bundle.digest)
 """
 
