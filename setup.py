@@ -47,7 +47,7 @@ setup(
     packages=find_packages(include=[package["lib_path"], f"{package['lib_path']}.*"]),
     package_data={package["lib_path"]: ["*.html"]},
     install_requires=lines("requires"),
-    extras_require={"dev": lines("dev_requires")},
+    extras_require={"dev": lines("dev_requires"), "s3": lines("s3_requires")},
     entry_points={"console_scripts": ["mlkit=mlkit.cli:main"]},
     cmdclass={"build_py": BuildWithShipped},
 )

@@ -4,20 +4,19 @@
 
 # %% auto #0
 __all__ = [
-    "Commands",
     "main",
-    "parameters_option",
-    "json_option",
-    "show",
     "params",
     "run",
     "train",
     "validate",
+    "reproduce",
     "override_option",
     "register",
     "models",
     "promote",
+    "demote",
     "card",
+    "trace",
     "release",
     "deploy",
     "rollback",
@@ -26,27 +25,16 @@ __all__ = [
 ]
 
 # %% ../notebooks/20_cli.ipynb #abd53b9e
-import json
 import sys
 
 import click
 
-from .errors import MlkitError
+from .cli_runs import diff, runs, show_run
+from .command import Commands, json_option, parameters_option, say, show
+from .errors import StateError
 
 
-# %% ../notebooks/20_cli.ipynb #732e78c9
-class Commands(click.Group):
-    "Shows mlkit's own errors as sentences."
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except MlkitError as error:
-            click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(str(error), err=True)
-            sys.exit(error.exit_code)
-
-
+# %% ../notebooks/20_cli.ipynb #01ebd067
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="mlkit-workbench", prog_name="mlkit")
 def main():
@@ -60,27 +48,7 @@ def main():
     """
 
 
-def parameters_option(command):
-    return click.option(
-        "-p",
-        "--parameter",
-        "given",
-        type=(str, str),
-        multiple=True,
-        metavar="NAME VALUE",
-        help="A parameter of the notebook.",
-    )(command)
-
-
-def json_option(command):
-    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(command)
-
-
-def show(value, as_json: bool, words: str) -> None:
-    click.echo(json.dumps(value, indent=1, sort_keys=True) if as_json else words)
-
-
-# %% ../notebooks/20_cli.ipynb #32c7fd34
+# %% ../notebooks/20_cli.ipynb #2fe2be53
 @main.command(short_help="Show the parameters of a notebook.")
 @click.argument("notebook")
 @json_option
@@ -102,7 +70,7 @@ def params(notebook, as_json):
 @click.argument("notebook")
 @parameters_option
 @json_option
-def run(notebook, given, as_json):
+def run(notebook, given, force, as_json):
     """Run NOTEBOOK with parameters and keep its record.
 
     NOTEBOOK is a pipeline's name or a path.
@@ -112,27 +80,27 @@ def run(notebook, given, as_json):
       mlkit run prepare
       mlkit run train -p num_leaves 63 -p trees 200
     """
-    _run_and_show(notebook, given, as_json)
+    _run_and_show(notebook, given, force, as_json)
 
 
 @main.command()
 @parameters_option
 @json_option
-def train(given, as_json):
+def train(given, force, as_json):
     """Run the pipeline `train`.
 
     \b
     Example:
       mlkit train -p num_leaves 63
     """
-    _run_and_show("train", given, as_json)
+    _run_and_show("train", given, force, as_json)
 
 
 @main.command(short_help="Judge a model; exit 1 if a gate fails.")
 @click.argument("model", default="latest")
 @parameters_option
 @json_option
-def validate(model, given, as_json):
+def validate(model, given, force, as_json):
     """Judge MODEL on the held-out rows; exit 1 if a gate fails.
 
     MODEL is flights@champion, flights@3, sha256:1f2e…, latest, or the id of the run that made it.
@@ -145,24 +113,29 @@ def validate(model, given, as_json):
     """
     from mlkit.errors import GateFailed
 
-    record = _run_and_show("validate", [("model", model), *given], as_json)
+    record = _run_and_show("validate", [("model", model), *given], force, as_json)
     if record.verdict is None:
         raise GateFailed("the notebook gave no verdict", "its last cell calls run.judge(…)")
     if not record.verdict["passed"]:
         raise GateFailed(f"the model {record.verdict['model'][:19]} did not pass", record.verdict["words"])
 
 
-def _run_and_show(notebook, given, as_json):
+def _run_and_show(notebook, given, force, as_json):
     from dataclasses import asdict
 
+    from mlkit.digest import utc_now
     from mlkit.runner import run_notebook
     from mlkit.settings import find_project
 
     project = find_project()
     path = project.pipeline(notebook)
     click.echo(f"running {path.name} …", err=True)
-    record = run_notebook(project, path, dict(given), show_progress=sys.stderr.isatty())
-    lines = [f"run {record.id} done: {project.store}/{record.key}/executed.ipynb"]
+    started = utc_now()
+    record = run_notebook(project, path, dict(given), force=force, show_progress=sys.stderr.isatty())
+    what = (
+        "done" if record.start >= started else "was done before and nothing has changed (--force repeats it)"
+    )
+    lines = [f"run {record.id} {what}: {project.store}/{record.folder}/executed.ipynb"]
     lines += [f"  wrote {w['name']}: {w['rows']:,} rows, {w['fingerprint'][:19]}" for w in record.written]
     if record.verdict:  # and its report has all the metrics
         lines += ["  " + line for line in record.verdict["words"].splitlines()]
@@ -172,6 +145,42 @@ def _run_and_show(notebook, given, as_json):
     lines += [f"  model {record.model}"] if record.model else []
     show(asdict(record), as_json, "\n".join(lines))
     return record
+
+
+# %% ../notebooks/20_cli.ipynb #70255379
+for command in (runs, show_run, diff):
+    main.add_command(command)
+
+
+# %% ../notebooks/20_cli.ipynb #5eaae9e8
+@main.command(short_help="Run a past run again and compare.")
+@click.argument("run")
+@click.option("--at", metavar="COMMIT", help="With the code of another commit than the recorded one.")
+@json_option
+def reproduce(run, at, as_json):
+    """Run RUN again from its record and compare model, predictions and metrics byte for byte.
+
+    Exits with 1 when the result is different, and says what differs first.
+
+    \b
+    Example:
+      mlkit reproduce latest
+      mlkit reproduce 20261122T090227 --at HEAD
+    """
+    from dataclasses import asdict
+
+    from mlkit.errors import NotReproduced
+    from mlkit.reproduction import DIFFERENT, reproduce
+    from mlkit.runs import find_run
+    from mlkit.settings import find_project
+
+    project = find_project()
+    record = find_run(project, run)
+    click.echo(f"running {record.notebook['path']} again …", err=True)
+    done = reproduce(project, record, at)
+    show(asdict(done), as_json, str(done))
+    if done.outcome == DIFFERENT:
+        raise NotReproduced(f"{record.id} was not reproduced")
 
 
 # %% ../notebooks/20_cli.ipynb #c8c0c93d
@@ -203,29 +212,44 @@ def register(model, alias, override):
         click.echo(f"{project.model}@{alias} is now {project.model}@{version}")
 
 
-@main.command()
+@main.command(short_help="List the registered versions.")
+@click.option("--history", "name", metavar="NAME", help="Who changed what of NAME, and when.")
 @json_option
-def models(as_json):
-    """List the registered versions.
+def models(name, as_json):
+    """List the registered versions, with their verdicts and aliases.
+
+    A record that cannot be read is named on stderr and makes the exit code 3; the others are listed.
 
     \b
     Example:
       mlkit models
+      mlkit models --history flights
     """
-    from mlkit.registry import read_registry
+    from mlkit.registry import read_history, read_versions
 
     _, store = _project_and_store()
-    registries = [read_registry(store, name) for name in store.folders("registry")]
-    entries = [
-        {"name": r.name, **v, "aliases": [a for a, n in r.aliases.items() if n == v["version"]]}
-        for r in registries
-        for v in r.versions
-    ]
-    lines = [
-        f"{e['name']}@{e['version']}  {e['model'][:19]}  {e['registered'][:16]}  {' '.join(e['aliases'])}".rstrip()
-        for e in entries
-    ]
+    if name:
+        found, broken = read_history(store, name)
+        entries = [vars(change) for change in found]
+        lines = [
+            f"{c.number:>4}  {c.changed[:19]}Z  {c.who}  {c.change}"
+            + (f"  OVERRIDE: {c.override['reason']}" if c.override else "")
+            for c in found
+        ]
+    else:
+        entries, broken = read_versions(store)
+        words = {True: "passed", False: "FAILED", None: "unreadable"}
+        lines = [
+            f"{e['name']}@{e['version']}  {e['model'][:19]}  {e['registered'][:16]}Z  "
+            f"{'no verdict: overridden' if e.get('override') else 'verdict ' + e['verdict'] + ' ' + words[e['passed']]}"
+            f"  {' '.join(e['aliases'])}".rstrip()
+            for e in entries
+        ]
     show(entries, as_json, "\n".join(lines) or "nothing is registered yet: mlkit register")
+    for error in broken:
+        say(error)
+    if broken:
+        sys.exit(StateError.exit_code)
 
 
 @main.command(short_help="Point an alias at a version.")
@@ -245,6 +269,23 @@ def promote(version, alias, override):
     name, _, selector = version.rpartition("@")
     number = registry.promote(store, name or project.model, selector, alias, override)
     click.echo(f"{name or project.model}@{alias} is now {name or project.model}@{number}")
+
+
+@main.command(short_help="Take an alias away.")
+@click.argument("name")
+@click.argument("alias")
+def demote(name, alias):
+    """Take ALIAS away from the version of NAME that has it; the version stays.
+
+    \b
+    Example:
+      mlkit demote flights challenger
+    """
+    from mlkit import registry
+
+    _, store = _project_and_store()
+    number = registry.demote(store, name, alias)
+    click.echo(f"{name}@{number} is no longer {alias}")
 
 
 @main.command(short_help="Write a model's card.")
@@ -271,7 +312,25 @@ def _project_and_store():
     return project, Store(project.store)
 
 
-# %% ../notebooks/20_cli.ipynb #c193f20f
+# %% ../notebooks/20_cli.ipynb #1b18664b
+@main.command(short_help="Walk the chain around an id.")
+@click.argument("id")
+@json_option
+def trace(id, as_json):
+    """Draw the chain around ID: of a prediction, release, model, run or dataset.
+
+    \b
+    Example:
+      mlkit trace flights@champion
+    """
+    from mlkit.settings import find_project
+    from mlkit.trace import trace
+
+    found = trace(find_project(), id)
+    show(found.to_json(), as_json, str(found))
+
+
+# %% ../notebooks/20_cli.ipynb #44995677
 @main.command(short_help="Build the container image of a model.")
 @click.argument("model", required=False)
 @json_option
@@ -413,7 +472,3 @@ def stop(environment):
 
     project = find_project()
     click.echo("stopped" if stop_local(project) or stop_container(project) else "nothing is running")
-
-
-if __name__ == "__main__":
-    main()

@@ -13,6 +13,8 @@ __all__ = [
     "verdicts_of",
     "passing_verdicts",
     "require_verdict",
+    "who",
+    "read_verdict",
 ]
 
 # %% ../notebooks/11_gate.ipynb #abdf0e78
@@ -20,9 +22,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from getpass import getuser
+from html import escape
+from socket import gethostname
+
+from mlkit.errors import (
+    BadSettings,
+    CorruptRecord,
+    GateFailed,
+    NewerFormat,
+    StateError,
+    WrongType,
+    unknown_name,
+)
 
 from .digest import canonical, digest, read_record, utc_now, write_record
-from .errors import BadSettings, GateFailed, WrongType, unknown_name
 from .settings import Gate
 from .store import Store
 
@@ -47,9 +60,13 @@ class GateResult:
     passed: bool
     note: str = ""
 
+    @property
+    def found(self) -> str:
+        return self.note if self.value is None else f"is {shown(self.value)}"
+
     def __str__(self) -> str:
-        found = self.note if self.value is None else f"is {shown(self.value)}"
-        return f"{'pass' if self.passed else 'FAIL'}  {self.metric} {self.comparison} {self.threshold:g}  {found}"
+        word = "pass" if self.passed else "FAIL"
+        return f"{word}  {self.metric} {self.comparison} {self.threshold:g}  {self.found}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,18 @@ class Verdict:
         return "\n".join(
             [f"verdict {self.id}: {'passed' if self.passed else 'FAILED'}", *map(str, self.gates)]
         )
+
+    @property
+    def html(self) -> str:
+        "The same words as a table, for a notebook."
+        colours = {True: "#228833", False: "#cc3311"}
+        rows = [
+            f'<tr><td style="color:{colours[g.passed]}"><b>{"pass" if g.passed else "FAIL"}</b></td>'
+            f"<td>{escape(g.metric)}</td><td>{escape(g.comparison)} {g.threshold:g}</td><td>{escape(g.found)}</td></tr>"
+            for g in self.gates
+        ]
+        head = str(self).splitlines()[0]
+        return f'<b style="color:{colours[self.passed]}">{head}</b><table>{"".join(rows)}</table>'
 
 
 def shown(
@@ -135,9 +164,7 @@ def verdicts_of(
     model: str,  # digest
 ) -> list[dict]:
     "The verdicts of that very model, oldest first."
-    records = [
-        read_record("verdict", store.get(k), k) for k in store.keys("verdicts") if k.endswith("/verdict.json")
-    ]
+    records, _ = _read_verdicts(store)
     return sorted((r for r in records if r["model"] == model), key=lambda r: r["judged"])
 
 
@@ -162,19 +189,45 @@ def require_verdict(
     if verdicts:
         return verdicts[-1]
     if not override:
-        raise GateFailed(
-            f"the model {model[:19]} has no passing verdict",
-            f'mlkit validate {model[:19]}\nor, to be recorded with your name: --override "reason"',
-        )
+        _, unreadable = _read_verdicts(store)
+        hints = [f"mlkit validate {model[:19]}", 'or, to be recorded with your name: --override "reason"']
+        hints += [f"unreadable: {error.args[0]}" for error in unreadable]
+        raise GateFailed(f"the model {model[:19]} has no passing verdict", "\n".join(hints))
     if not override.strip():
         raise WrongType(
             "an override needs a reason", '--override "the labels of May are late; see the ticket"'
         )
-    return {"id": None, "override": {"reason": override.strip(), "who": _who(), "when": utc_now()}}
+    return {"id": None, "override": {"reason": override.strip(), "who": who(), "when": utc_now()}}
 
 
-def _who() -> str:
+def who() -> str:
+    "Who does this: user@host."
     try:
-        return getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"user {os.getuid()}"
+        user = getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        user = f"{os.getuid()}"
+    return f"{user}@{gethostname()}"
+
+
+def _read_verdicts(store: Store) -> tuple[list[dict], list[StateError]]:
+    "The verdicts that can be read, and what is wrong with the others: one broken record stops nobody else."
+    records, unreadable = [], []
+    for key in store.keys("verdicts"):
+        if key.endswith("/verdict.json"):
+            try:
+                records.append(read_verdict(store, key.split("/")[1]))
+            except (CorruptRecord, NewerFormat) as error:
+                unreadable.append(error)
+    return records, unreadable
+
+
+def read_verdict(
+    store: Store,
+    id: str,
+) -> dict:
+    "A verdict's record. Raises `MissingData`, `CorruptRecord`, `NewerFormat`."
+    key = f"verdicts/{id}/verdict.json"
+    record = read_record("verdict", store.get(key), key)
+    if missing := {"id", "model", "passed", "judged"} - record.keys():
+        raise CorruptRecord(f"{key} has no {', '.join(sorted(missing))}", "restore it from a backup")
+    return record

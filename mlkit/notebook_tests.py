@@ -9,6 +9,7 @@ __all__ = [
     "slug",
     "read_names",
     "bound_names",
+    "top_level_names",
     "defined_names",
     "imported_names",
     "without_imports",
@@ -26,7 +27,7 @@ from nbdev.config import get_config
 from nbdev.maker import ModuleMaker
 from nbdev.process import Processor
 
-# %% ../notebooks/90_notebook_tests.ipynb #9f505e57
+# %% ../notebooks/90_notebook_tests.ipynb #77765ec9
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 IMPORTS = (ast.Import, ast.ImportFrom)
 
@@ -45,6 +46,14 @@ def bound_names(tree: ast.AST) -> set[str]:
     arguments = {n.arg for n in nodes if isinstance(n, ast.arg)}
     named = {n.name for n in nodes if isinstance(n, (*DEFINITIONS, ast.ExceptHandler)) and n.name}
     return stored | arguments | named
+
+
+def top_level_names(tree: ast.Module) -> set[str]:
+    "What a module with this source has: not what its functions bind inside."
+    names = set()
+    for node in tree.body:
+        names |= {node.name} if isinstance(node, DEFINITIONS) else bound_names(node)
+    return names
 
 
 def defined_names(tree: ast.Module) -> set[str] | None:
@@ -89,7 +98,7 @@ def indented(source: str) -> str:
     return "\n".join(s if i in inside_a_string or not s.strip() else "    " + s for i, s in lines)
 
 
-# %% ../notebooks/90_notebook_tests.ipynb #b85bf44a
+# %% ../notebooks/90_notebook_tests.ipynb #42bab19b
 class TestExportProc(Processor):
     "Wraps cells of plain asserts in a function; keeps cells that only define things as they are."
 
@@ -107,10 +116,10 @@ class TestExportProc(Processor):
         if cell.cell_type == "markdown":
             self.heading = (re.findall(r"^#+ (.+)", cell.source, re.M) or [self.heading])[-1]
         elif cell.cell_type == "code" and cell.source.strip():
-            tree = ast.Module(cell.parsed_(), [])
+            tree = ast.Module(cell.parsed_() or [], [])  # None where a cell has a %magic
             self.imports |= imported_names(tree)
             if {"export", "exporti", "exports"} & set(cell.directives_):
-                self.exported |= bound_names(tree)
+                self.exported |= top_level_names(tree)
 
     def _test_(self, cell, *title):
         source = without_imports(cell.source)

@@ -5,17 +5,19 @@
 # %% auto #0
 __all__ = ["TYPES", "Parameter", "read_parameters", "parse_cell", "check_parameters"]
 
-# %% ../notebooks/08_parameters.ipynb #669ff607
+# %% ../notebooks/08_parameters.ipynb #eb8f39a2
 import ast
 import io
 import json
+import os
 import re
 import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import BadSettings, WrongType, unknown_name
+from .errors import BadSettings, SecretParameter, WrongType, unknown_name
+from .secrecy import looks_secret
 
 # %% ../notebooks/08_parameters.ipynb #aad40b14
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
@@ -128,21 +130,26 @@ def _comments(source: str) -> dict[int, str]:
     return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
 
 
-# %% ../notebooks/08_parameters.ipynb #af9b4c19
+# %% ../notebooks/08_parameters.ipynb #8bfe50c1
 def check_parameters(
     contract: dict[str, Parameter],
     given: dict[str, Any],  # texts from a shell, or values of their types
-    notebook: str,  # its name, for the errors
+    notebook: Path,  # for the errors
 ) -> dict[str, Any]:
     "The values to inject: the given ones, typed. Raises `UnknownName` with the nearest name, `WrongType`."
     values = {}
     for name, value in given.items():
         if name not in contract:
             raise unknown_name(
-                f"{notebook} has no parameter",
+                f"{notebook.name} has no parameter",
                 name,
                 contract,
-                more=f"all parameters: mlkit params {notebook}",
+                more=f"all parameters: mlkit params {os.path.relpath(notebook)}",
+            )
+        if looks_secret(name, value):
+            raise SecretParameter(
+                f"the parameter {name} looks like a secret, and parameters are kept in records",
+                f"set an environment variable and read it in the notebook: os.environ[{name.upper()!r}]",
             )
         parameter = contract[name]
         values[name] = parameter.read(value) if isinstance(value, str) else parameter.check(value)

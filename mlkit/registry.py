@@ -10,6 +10,10 @@ __all__ = [
     "register",
     "promote",
     "require_admission",
+    "demote",
+    "Change",
+    "read_versions",
+    "read_history",
     "find_model",
     "latest_key",
     "load_model",
@@ -17,12 +21,24 @@ __all__ = [
 
 # %% ../notebooks/12_registry.ipynb #d08a3fe2
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import msgspec
+
+from mlkit.errors import (
+    AlreadyThere,
+    CorruptRecord,
+    MissingData,
+    MlkitError,
+    NewerFormat,
+    UnknownName,
+    unknown_name,
+)
 
 from .bundle import Bundle, model_key, open_bundle
 from .digest import read_record, utc_now, write_record
-from .errors import AlreadyThere, MissingData, UnknownName, unknown_name
-from .gate import passing_verdicts, require_verdict
+from .gate import passing_verdicts, read_verdict, require_verdict, who
 from .store import Store
 
 
@@ -53,12 +69,18 @@ def read_registry(
     store: Store,
     name: str,
 ) -> Registry:
-    "The newest registry of `name`; empty where nothing is registered. Raises `CorruptRecord`."
+    "The newest registry of `name`; empty where nothing is registered. Raises `CorruptRecord`, `NewerFormat`."
     keys = store.keys(f"registry/{name}")
     if not keys:
         return Registry(name, 0, (), {})
-    record = read_record("registry", store.get(keys[-1]), keys[-1])
-    return Registry(name, record["number"], tuple(record["versions"]), record["aliases"])
+    return _read(store, keys[-1], Registry)
+
+
+def _read(store: Store, key: str, kind: type):
+    try:
+        return msgspec.convert(read_record("registry", store.get(key), key), kind)
+    except msgspec.ValidationError as error:
+        raise CorruptRecord(f"{key} is not a registry record: {error}", "restore it from a backup") from None
 
 
 def _write(
@@ -70,6 +92,7 @@ def _write(
     override: dict | None = None,  # {"reason", "who", "when"}, where no verdict allowed the change
 ) -> None:
     number = before.number + 1
+    key = f"registry/{before.name}/{number:06}.json"
     fields = {
         "name": before.name,
         "number": number,
@@ -77,11 +100,15 @@ def _write(
         "aliases": aliases,
         "change": change,
         "changed": utc_now(),
+        "who": who(),
         **({"override": override} if override else {}),
     }
+    record = write_record("registry", fields)
     try:
-        store.put(f"registry/{before.name}/{number:06}.json", write_record("registry", fields), new=True)
+        store.put(key, record, new=True)
     except AlreadyThere as error:
+        if store.get(key) == record:  # ours: the answer was lost on the way and the client asked again
+            return
         raise AlreadyThere(
             f"somebody else changed the registry of {before.name} at the same moment",
             "look again, mlkit models, and repeat if it is still right",
@@ -141,6 +168,69 @@ def require_admission(
     return require_verdict(store, model)
 
 
+def demote(
+    store: Store,
+    name: str,
+    alias: str,  # "champion", "challenger"
+) -> int:
+    "Take `alias` away and give the version that had it. Raises `UnknownName`, `AlreadyThere` if somebody was faster."
+    registry = read_registry(store, name)
+    if alias not in registry.aliases:
+        raise unknown_name(f"{name} has no alias", alias, registry.aliases)
+    number = registry.aliases[alias]
+    aliases = {a: n for a, n in registry.aliases.items() if a != alias}
+    _write(store, registry, f"demote {number} from {alias}", list(registry.versions), aliases)
+    return number
+
+
+# %% ../notebooks/12_registry.ipynb #20629a68
+@dataclass(frozen=True)
+class Change:
+    "What one record changed."
+
+    number: int
+    change: str
+    changed: str
+    who: str = "?"
+    override: dict | None = None  # {"reason", "who", "when"}, where no verdict allowed it
+
+
+def read_versions(store: Store) -> tuple[list[dict], list[MlkitError]]:
+    "Every registered version with its verdict and aliases, and what is wrong with the records that cannot be read."
+    registries, broken = _readable(lambda name: read_registry(store, name), store.folders("registry"))
+    entries = [
+        {"name": r.name, **v, "aliases": [a for a, number in r.aliases.items() if number == v["version"]]}
+        for r in registries
+        for v in r.versions
+    ]
+    ids = sorted({e["verdict"] for e in entries if e["verdict"]})
+    verdicts, unreadable = _readable(lambda id: read_verdict(store, id), ids)
+    known = {v["id"]: {"passed": v["passed"], "judged": v["judged"]} for v in verdicts}
+    nothing = {"passed": None, "judged": None}
+    return [e | known.get(e["verdict"], nothing) for e in entries], broken + unreadable
+
+
+def read_history(
+    store: Store,
+    name: str,
+) -> tuple[list[Change], list[MlkitError]]:
+    "Every change of `name`, oldest first, and what is wrong with the records that cannot be read. Raises `UnknownName`."
+    keys = store.keys(f"registry/{name}")
+    if not keys:
+        raise unknown_name("nothing is registered under", name, store.folders("registry"))
+    return _readable(lambda key: _read(store, key, Change), keys)
+
+
+def _readable(read: Callable, names: list[str]) -> tuple[list, list[MlkitError]]:
+    good, broken = [], []
+    for name in names:
+        try:
+            good.append(read(name))
+        except (CorruptRecord, NewerFormat, MissingData) as error:
+            broken.append(error)
+    return good, broken
+
+
 # %% ../notebooks/12_registry.ipynb #1f07a2e1
 RUN_ID = re.compile(r"(scratch-)?\d{8}T\d{6}-[0-9a-f]+")
 
@@ -197,4 +287,7 @@ def load_model(
     model: str,  # digest
 ) -> Bundle:
     "The bundle of that digest, checked. Raises `MissingData`, `CorruptRecord`."
-    return open_bundle(lambda file: store.get(f"{model_key(model)}/{file}"), model_key(model))
+    bundle = open_bundle(lambda file: store.get(f"{model_key(model)}/{file}"), model_key(model))
+    if bundle.digest != model:
+        raise CorruptRecord(f"{model_key(model)} holds the model {bundle.digest}", "fetch the model again")
+    return bundle

@@ -95,7 +95,7 @@ def _build(engine: str, context: Path, tag: str) -> str:
     return image if image.startswith("sha256:") else f"sha256:{image}"
 
 
-# %% ../notebooks/15_release.ipynb #c0bfd0bc
+# %% ../notebooks/15_release.ipynb #85226ddb
 @dataclass(frozen=True)
 class Release:
     "A release folder."
@@ -143,7 +143,7 @@ def make_release(
             "model": {"name": bundle.name, "version": version, "digest": model, "run": bundle.run},
             "verdict": verdict["id"],
             **({"override": verdict["override"]} if verdict.get("override") else {}),
-            "commit": commit_of(project.root)["commit"],
+            "commit": commit_of(project.root),
             "lock": digest(shipped("deploy/image/requirements.lock").read_bytes()),
             "made": utc_now(),
         }

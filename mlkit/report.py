@@ -14,10 +14,9 @@ __all__ = [
     "summary",
 ]
 
-# %% ../notebooks/35_report.ipynb #64334891
+# %% ../notebooks/35_report.ipynb #8ec6a59f
 import json
 from functools import partial
-from html import escape
 from pathlib import Path
 
 from . import figures
@@ -95,12 +94,11 @@ def how_made(
     "What a person needs to make it again: what → value."
     made = {"model": bundle.digest, "trained by the run": bundle.run or "none: by hand"}
     if trained := run_record(store, bundle.run):
-        changed = "" if trained["git"]["clean"] else " and changes of its own"
+        changed = "" if trained["source"]["clean"] else " and changes of its own"
         made |= {
             "notebook": trained["notebook"]["path"],
-            "parameters": ", ".join(f"{k} = {json.dumps(v)}" for k, v in trained["parameters"].items())
-            or "the notebook's defaults",
-            "commit": f"{trained['git']['commit']}{changed}",
+            "parameters": ", ".join(f"{k} = {json.dumps(v)}" for k, v in trained["parameters"].items()),
+            "commit": f"{trained['source']['commit']}{changed}",
             "learned from": "; ".join(f"{d['name']} {d['fingerprint']}" for d in trained["datasets"]),
         }
     data = verdict.details.get("data", {})
@@ -111,7 +109,7 @@ def how_made(
         "judged": f"{utc_now()[:16].replace('T', ', ')} UTC",
     }
     here = machine()
-    return made | {"with": f"mlkit {here['mlkit']}, Python {here['python']}, {here['cpu']}"}
+    return made | {"with": f"Python {here['python']}, {here['platform']}"}
 
 
 # %% ../notebooks/35_report.ipynb #1f0d0890
@@ -250,4 +248,4 @@ def summary(
         if name not in CURVES
     ]
     figure_row = f'<div style="display:flex;flex-wrap:wrap;gap:1em;background:white">{"".join(cells)}</div>'
-    return f"<pre>{escape(str(verdict))}</pre>{figure_row}"
+    return f"{verdict.html}{figure_row}"

@@ -27,7 +27,7 @@ from .signature import Signature, refuse_leaks
 from .store import Store
 
 
-# %% ../notebooks/13_run.ipynb #8f8768ca
+# %% ../notebooks/13_run.ipynb #93793366
 class Run:
     "The run that a notebook is part of."
 
@@ -38,6 +38,7 @@ class Run:
     ):
         self.project, self.id = project, id
         self.store = Store(project.store)
+        self.output = Store(os.environ.get("MLKIT_OUTPUT") or project.store)  # another one for a reproduction
         self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
 
     def read(
@@ -56,7 +57,7 @@ class Run:
         frame: pd.DataFrame,
     ) -> None:
         "Write a dataset for the next pipeline. Raises `StoreUnreachable`."
-        made = dataset.write_dataset(self.store, name, frame)
+        made = dataset.write_dataset(self.output, name, frame)
         show("written", asdict(made), f"wrote {name}: {made.rows:,} rows, {made.fingerprint[:19]}")
 
     def log(
@@ -79,7 +80,7 @@ class Run:
         "Save the model as a bundle in the store. Raises `LeakColumn`, `WrongType`, `StoreUnreachable`."
         refuse_leaks(signature, self.project.leaks)
         bundle = make_bundle(self.project.model, kind, model, signature, columns, step, self.id)
-        _put_bundle(self.store, bundle)
+        _put_bundle(self.output, bundle)
         show(
             "model",
             {"name": bundle.name, "digest": bundle.digest},
@@ -92,7 +93,10 @@ class Run:
         reference: str,  # "flights@champion", a digest, "latest"
     ) -> Bundle:
         "A model of the store. Raises `UnknownName`, `MissingData`, `CorruptRecord`."
-        return load_model(self.store, find_model(self.store, reference, self.project.model))
+        bundle = load_model(self.store, find_model(self.store, reference, self.project.model))
+        fields = {"reference": reference, "digest": bundle.digest}
+        show("loaded", fields, f"loaded {bundle.name} {bundle.digest[:19]}")
+        return bundle
 
     def judge(
         self,
@@ -110,21 +114,23 @@ class Run:
         details = {"data": asdict(source) | {"judged": len(frame), "period": _period(frame)}} | found.details
         gates, model = self.project.gates, bundle.digest
         verdict = gate.judge(gates, found.metrics, model, source.fingerprint, self.id, details)
-        gate.save_verdict(self.store, verdict)
+        gate.save_verdict(self.output, verdict)
         drawn = report.draw_figures(found)
         page = report.render_report(
             verdict, found, bundle, report.how_made(self.store, bundle, verdict), drawn
         )
-        self.store.put(verdict.report, page.encode())
-        self.log(**verdict.metrics)
+        self.output.put(verdict.report, page.encode())
+        self.log(**{name: value for name, value in verdict.metrics.items() if name != "seconds_per_row"})
         fields = {"id": verdict.id, "passed": verdict.passed, "model": model, "report": verdict.report}
         show("verdict", fields | {"words": str(verdict)}, str(verdict), report.summary(verdict, drawn))
         return verdict
 
     def _champion(self) -> Bundle | None:
         name = self.project.model
-        aliases = read_registry(self.store, name).aliases
-        return self.load_model(f"{name}@champion") if "champion" in aliases else None
+        if "champion" in read_registry(self.store, name).aliases:
+            return self.load_model(f"{name}@champion")
+        show("loaded", {"reference": f"{name}@champion", "digest": None}, "no champion yet")
+        return None
 
 
 def current_run() -> Run:

@@ -66,7 +66,7 @@ class Environment:
     variables: dict[str, str]  # the section's other keys: variables of the roles
 
 
-# %% ../notebooks/01_settings.ipynb #3fa1f79b
+# %% ../notebooks/01_settings.ipynb #5605c8a1
 SETTINGS = "settings.ini"
 
 
@@ -85,6 +85,11 @@ class Project:
     gates: tuple[Gate, ...]
     environments: dict[str, Environment]
     sections: dict[str, dict[str, str]]  # the whole file, as it is written
+
+    @property
+    def library(self) -> Path:
+        "The folder of the project's own Python package, which may not be there."
+        return self.root / self.section("package").get("lib_path", self.name)
 
     def section(
         self,

@@ -7,14 +7,15 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from mlkit.evidence import MIME, read_evidence
+from mlkit.evidence import MIME, read_evidence, read_figures
 
 
-# %% ../notebooks/10_evidence.ipynb #3c75155e
+# %% ../notebooks/10_evidence.ipynb #012ae9fe
 def test_what_was_shown_is_read_again():
     shown = new_output(
         "display_data", {MIME.format(noun="metrics"): {"auc": 0.7}, "text/plain": "auc = 0.7000"}
     )
     path = Path(tempfile.mkdtemp()) / "executed.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("run.log(auc=0.7)", outputs=[shown])]), path)
+    assert read_figures(path) == []
     assert read_evidence(path, "metrics") == [{"auc": 0.7}] and read_evidence(path, "model") == []

@@ -27,6 +27,7 @@ def test_one_gate_that_fails_fails_the_verdict_and_the_verdict_says_which():
     verdict = judge(GATES, {"auc": 0.7, "brier": 0.2}, model="sha256:a", dataset="sha256:b")
     assert not verdict.passed
     assert str(verdict).splitlines()[1:] == ["pass  auc >= 0.69  is 0.7000", "FAIL  brier <= 0.16  is 0.2000"]
+    assert "<b>FAIL</b></td><td>brier</td><td>&lt;= 0.16</td><td>is 0.2000</td>" in verdict.html
 
 
 # %% ../notebooks/11_gate.ipynb #ddb82c6c
@@ -60,7 +61,7 @@ def test_a_verdict_counts_for_its_own_model_only():
     assert not verdicts_of(store, "sha256:c")[0]["passed"]
 
 
-# %% ../notebooks/11_gate.ipynb #a4c82605
+# %% ../notebooks/11_gate.ipynb #fe894151
 def test_an_override_gives_a_reason_and_the_name_of_who_gave_it():
     store = store_with_verdicts()
     assert (
@@ -72,3 +73,17 @@ def test_an_override_gives_a_reason_and_the_name_of_who_gave_it():
         require_verdict(store, "sha256:c", override=" ")
     given = require_verdict(store, "sha256:c", override="the gate is too strict")["override"]
     assert given["reason"] == "the gate is too strict" and given["who"] and given["when"]
+
+
+# %% ../notebooks/11_gate.ipynb #3e5ef53a
+def test_a_corrupt_verdict_stops_nobody_else():
+    store = Store(tempfile.mkdtemp())
+    good = judge(GATES, {"auc": 0.7, "brier": 0.1}, model="sha256:a", dataset="sha256:b")
+    save_verdict(store, good)
+    store.put("verdicts/0/verdict.json", b'{"format": "mlkit.verdict/1", "mod')
+    store.put("verdicts/1/verdict.json", b'{"format": "mlkit.verdict/2"}')
+    assert require_verdict(store, "sha256:a")["id"] == good.id
+    with pytest.raises(GateFailed) as refused:
+        require_verdict(store, "sha256:c")
+    assert "unreadable: verdicts/0/verdict.json is not a verdict record" in str(refused.value)
+    assert "unreadable: verdicts/1/verdict.json has the format mlkit.verdict/2" in str(refused.value)

@@ -3,7 +3,7 @@
 # %% ../notebooks/90_notebook_tests.ipynb #imports
 import ast
 
-from mlkit.notebook_tests import defined_names, imported_names, indented, without_imports
+from mlkit.notebook_tests import defined_names, imported_names, indented, top_level_names, without_imports
 
 
 # %% ../notebooks/90_notebook_tests.ipynb #a9a6acc1
@@ -19,7 +19,8 @@ def test_an_import_is_told_apart_from_the_rest_of_its_cell():
     assert without_imports(source) == "assert d"
 
 
-# %% ../notebooks/90_notebook_tests.ipynb #70ab66ec
+# %% ../notebooks/90_notebook_tests.ipynb #55766c56
 def test_a_cell_of_definitions_and_constants_is_told_apart_from_one_that_asserts():
     assert defined_names(ast.parse("ROWS = 3\ndef f(): ...")) == {"ROWS", "f"}
     assert defined_names(ast.parse("rows = 3")) is None
+    assert top_level_names(ast.parse("ROWS = 3\ndef f(): version = 1")) == {"ROWS", "f"}

@@ -3,13 +3,17 @@
 # %% ../notebooks/09_provenance.ipynb #imports
 import subprocess
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
 from mlkit.digest import digest
-from mlkit.provenance import commit_of, lock_digest
+from mlkit.provenance import cell_digests, commit_of, diff_of, lock_digest, packages
 
 
-# %% ../notebooks/09_provenance.ipynb #1dffd81e
+# %% ../notebooks/09_provenance.ipynb #5de93cd1
 def git_project():
     root = Path(tempfile.mkdtemp())
     (root / "train.txt").write_text("one")
@@ -18,13 +22,31 @@ def git_project():
     return root
 
 
-# %% ../notebooks/09_provenance.ipynb #f191e7f6
-def test_a_clean_tree_is_its_commit_and_a_dirty_one_keeps_its_diff():
+# %% ../notebooks/09_provenance.ipynb #d8afffc6
+def test_prose_and_injected_cells_are_no_code():
+    path = Path(tempfile.mkdtemp()) / "train.ipynb"
+    injected = new_code_cell("trees = 7", metadata={"tags": ["injected-parameters"]})
+    nbformat.write(
+        new_notebook(cells=[new_markdown_cell("# Why"), new_code_cell("trees = 5"), injected]), path
+    )
+    assert cell_digests(path) == [digest(b"trees = 5")]
+
+
+# %% ../notebooks/09_provenance.ipynb #89d614ea
+def test_a_dirty_tree_is_its_commit_and_a_diff_that_has_new_files_too():
     root = git_project()
-    assert commit_of(root)["clean"] and len(commit_of(root)["commit"]) == 40
+    assert len(commit_of(root)) == 40 and diff_of(root) == b""
     (root / "train.txt").write_text("two")
-    assert not commit_of(root)["clean"] and "+two" in commit_of(root)["diff"]
-    assert commit_of(Path(tempfile.mkdtemp())) == {"commit": None, "clean": False, "diff": ""}
+    (root / "new.txt").write_text("three")
+    assert b"+two" in diff_of(root) and b"+three" in diff_of(root)
+    assert commit_of(Path(tempfile.mkdtemp())) is None
+
+
+# %% ../notebooks/09_provenance.ipynb #6efabdcd
+def test_what_is_installed_is_known_by_name_and_version():
+    assert packages()["pytest"] == version("pytest") and packages()["jupyter-client"] == version(
+        "jupyter-client"
+    )
 
 
 # %% ../notebooks/09_provenance.ipynb #0a3293d8
