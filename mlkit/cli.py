@@ -9,6 +9,7 @@ __all__ = [
     "run",
     "train",
     "validate",
+    "data",
     "reproduce",
     "override_option",
     "register",
@@ -24,14 +25,14 @@ __all__ = [
     "stop",
 ]
 
-# %% ../notebooks/20_cli.ipynb #abd53b9e
+# %% ../notebooks/20_cli.ipynb #ff6fbfc7
 import sys
 
 import click
 
 from .cli_runs import diff, runs, show_run
 from .command import Commands, json_option, parameters_option, say, show
-from .errors import StateError
+from .errors import MlkitError, StateError
 
 
 # %% ../notebooks/20_cli.ipynb #01ebd067
@@ -145,6 +146,37 @@ def _run_and_show(notebook, given, force, as_json):
     lines += [f"  model {record.model}"] if record.model else []
     show(asdict(record), as_json, "\n".join(lines))
     return record
+
+
+# %% ../notebooks/20_cli.ipynb #d70bf027
+@main.command(short_help="List the datasets.")
+@json_option
+def data(as_json):
+    """List the datasets: rows, fingerprint, source.
+
+    A dataset that cannot be read is named on stderr and makes the exit code; the others are listed.
+
+    \b
+    Example:
+      mlkit data
+    """
+    from dataclasses import asdict
+
+    from mlkit.dataset import fingerprint_dataset, list_datasets
+    from mlkit.settings import find_project
+
+    project, found, broken = find_project(), [], []
+    for name in list_datasets(project):
+        try:
+            found.append(fingerprint_dataset(project, name))
+        except MlkitError as error:
+            broken.append(error)
+    lines = [f"{d.name:16} {d.rows:>12,} rows  {d.fingerprint[:19]}  {d.source}" for d in found]
+    show([asdict(d) for d in found], as_json, "\n".join(lines) or "no datasets: mlkit run prepare")
+    for error in broken:
+        click.secho(f"broken: {error}", fg="red", err=True)
+    if broken:
+        sys.exit(broken[0].exit_code)
 
 
 # %% ../notebooks/20_cli.ipynb #70255379

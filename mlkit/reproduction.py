@@ -14,7 +14,7 @@ __all__ = [
     "reproduce",
 ]
 
-# %% ../notebooks/14c_reproduction.ipynb #ceb6bf83
+# %% ../notebooks/14c_reproduction.ipynb #65c6324b
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .dataset import dataset_fingerprint
+from .dataset import fingerprint_dataset
 from .digest import utc_now, write_record
 from .errors import MissingData, StateError
 from .parameters import read_parameters
@@ -82,7 +82,7 @@ def _short(value: Any) -> str:
     return text[:19] if text.startswith("sha256:") else text
 
 
-# %% ../notebooks/14c_reproduction.ipynb #becaf987
+# %% ../notebooks/14c_reproduction.ipynb #bd2c9fdd
 def input_differences(
     record: RunRecord,
     project: Project,  # at the code that shall run
@@ -91,12 +91,11 @@ def input_differences(
     notebook = project.root / record.notebook["path"]
     if not notebook.exists():
         return [Difference("code", record.notebook["path"], "there", "gone")]
-    store = Store(project.store)
-    data = {d["name"]: d["fingerprint"] for d in record.datasets}
+    now = [asdict(fingerprint_dataset(project, d["name"])) for d in record.datasets]
     defaults = {name: parameter.default for name, parameter in read_parameters(notebook).items()}
     here = machine()
     return [
-        *_differing("data", data, {name: dataset_fingerprint(store, name) for name in data}),
+        *_differing("data", _contents(record.datasets), _contents(now)),
         *_differing("parameters", record.parameters, defaults | record.given),
         *_differing("code", _cells(record.notebook["cells"]), _cells(cell_digests(notebook))),
         *_differing("lock", record.packages, packages()),
@@ -105,6 +104,16 @@ def input_differences(
         ),
         *_differing("machine", {k: record.machine.get(k) for k in here}, here),
     ]
+
+
+def _contents(datasets: list[dict]) -> dict[str, str]:
+    "Each file of each dataset; a query has none, and is known by the fingerprint of its rows."
+    found = {}
+    for d in datasets:
+        found |= {f"{d['name']}/{file}": digest for file, digest in d["files"].items()} or {
+            d["name"]: d["fingerprint"]
+        }
+    return found
 
 
 def _cells(digests: list[str]) -> dict[str, str]:

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ["Run", "current_run"]
 
-# %% ../notebooks/13_run.ipynb #cea823d8
+# %% ../notebooks/13_run.ipynb #4fcea5ad
 import os
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
@@ -27,7 +27,7 @@ from .signature import Signature, refuse_leaks
 from .store import Store
 
 
-# %% ../notebooks/13_run.ipynb #93793366
+# %% ../notebooks/13_run.ipynb #64a4d813
 class Run:
     "The run that a notebook is part of."
 
@@ -43,10 +43,10 @@ class Run:
 
     def read(
         self,
-        name: str,  # a dataset of the store
+        name: str,  # `[dataset NAME]` in settings.ini, or a dataset of the store
     ) -> pd.DataFrame:
-        "The rows of a dataset; its fingerprint goes into the record. Raises `MissingData`."
-        frame, source = dataset.read_dataset(self.store, name)
+        "The rows of a dataset; its fingerprint goes into the record. Raises `MissingData`, `ExpectationFailed`."
+        frame, source = dataset.read_dataset(self.project, name)
         self.sources[name] = source
         show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
         return frame
@@ -57,7 +57,8 @@ class Run:
         frame: pd.DataFrame,
     ) -> None:
         "Write a dataset for the next pipeline. Raises `StoreUnreachable`."
-        made = dataset.write_dataset(self.output, name, frame)
+        target = replace(self.project, store=self.output.url)
+        made = dataset.write_dataset(target, name, frame)
         show("written", asdict(made), f"wrote {name}: {made.rows:,} rows, {made.fingerprint[:19]}")
 
     def log(
@@ -111,7 +112,8 @@ class Run:
             raise MissingData("no dataset was read in this run", 'run.read("flights") says what is judged')
         found = judge_rows(self.project, bundle, frame, truth, guess, self._champion(), more)
         source = list(self.sources.values())[-1]
-        details = {"data": asdict(source) | {"judged": len(frame), "period": _period(frame)}} | found.details
+        data = {"name": source.name, "fingerprint": source.fingerprint, "rows": source.rows}
+        details = {"data": data | {"judged": len(frame), "period": _period(frame)}} | found.details
         gates, model = self.project.gates, bundle.digest
         verdict = gate.judge(gates, found.metrics, model, source.fingerprint, self.id, details)
         gate.save_verdict(self.output, verdict)

@@ -40,7 +40,7 @@ from mlkit.provenance import (
 
 from . import errors
 from .bundle import model_key
-from .dataset import dataset_fingerprint
+from .dataset import fingerprint_dataset
 from .digest import canonical, digest, utc_now
 from .evidence import read_evidence, read_figures
 from .parameters import check_parameters, read_parameters
@@ -165,7 +165,7 @@ def _still_holds(project: Project, store: Store, earlier: RunRecord) -> bool:
     "Whether what the run read is as it was, and what it made is still there."
     try:
         data = all(
-            dataset_fingerprint(store, d["name"]) == d["fingerprint"]
+            fingerprint_dataset(project, d["name"]).fingerprint == d["fingerprint"]
             for d in earlier.datasets + earlier.written
         )
         models = all(_meant(project, store, m["reference"]) == m["digest"] for m in earlier.models)

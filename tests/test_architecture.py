@@ -10,7 +10,8 @@ import pytest
 FLOORS = [
     {"errors", "settings", "secrecy", "supervisor", "notebook_tests"},
     {"store", "digest"},
-    {"dataset", "signature", "parameters", "provenance", "evidence"},
+    {"data.template", "data.source", "data.query", "data.fingerprint", "data.expectation"}
+    | {"dataset", "signature", "parameters", "provenance", "evidence"},
     {"features", "flavors.flavour", "flavors.lightgbm", "bundle"},
     {
         "gate",

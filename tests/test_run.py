@@ -44,11 +44,13 @@ def saved_model(run, inputs=("distance", "temp"), trees=20):
     return bundle, bundle.predict(columns)
 
 
-# %% ../notebooks/13_run.ipynb #c8d0ddc7
+# %% ../notebooks/13_run.ipynb #ea38ea03
 def test_what_a_run_writes_it_can_read():
     run = scratch_run()
     run.write("numbers", pd.DataFrame({"n": [1, 2, 3]}))
-    assert list(run.read("numbers").n) == [1, 2, 3] and run.sources["numbers"].rows == 3
+    assert list(run.read("numbers").n) == [1, 2, 3]
+    read = run.sources["numbers"]
+    assert read.rows == 3 and list(read.files) == ["rows.parquet"]
     with pytest.raises(MissingData, match="no dataset 'letters'"):
         run.read("letters")
 

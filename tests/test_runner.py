@@ -64,12 +64,12 @@ def test_a_run_keeps_what_the_notebook_said_of_itself():
 def test_an_equal_run_is_reused_until_something_that_it_depends_on_changes():
     project = project_with("rows: int = 3", API, "run.log(rows=len(run.read('numbers')))")
 
-    write_dataset(Store(project.store), "numbers", pd.DataFrame({"n": [1, 2]}))
+    write_dataset(project, "numbers", pd.DataFrame({"n": [1, 2]}))
     first = work(project)
     assert work(project).id == first.id
     assert work(project, force=True).id != first.id
     assert work(project, rows=4).id != first.id
-    write_dataset(Store(project.store), "numbers", pd.DataFrame({"n": [1, 2, 3]}))
+    write_dataset(project, "numbers", pd.DataFrame({"n": [1, 2, 3]}))
     assert work(project).metrics == {"rows": 3.0}
 
 

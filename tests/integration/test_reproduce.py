@@ -123,7 +123,7 @@ def test_one_changed_row_is_named(origin, clone):
     finally:
         clone.write_data()
     assert done.returncode == 1
-    assert "different\n  first difference: data: flights: sha256:" in done.stdout
+    assert "different\n  first difference: data: flights/rows.parquet: sha256:" in done.stdout
 
 
 def test_a_changed_default_is_named(origin, clone):
