@@ -78,8 +78,7 @@ def _data(bundle: Bundle, run: dict | None, verdict: dict | None) -> str:
         lines += [f"- **Learned from:** {read['name']}, {read['rows']:,} rows, `{read['fingerprint']}`"]
     if run:
         parameters = ", ".join(f"{k} = {json.dumps(v)}" for k, v in run["parameters"].items())
-        rest = f"{run['notebook']['path']} with its defaults"
-        lines += [f"- **Made by:** {rest}{', but ' if parameters else ''}{parameters}"]
+        lines += [f"- **Made by:** {run['notebook']['path']}, {parameters or 'without parameters'}"]
     else:
         lines += ["- **Learned from:** no record: it was made by hand"]
     if verdict and (data := verdict.get("data")):

@@ -215,7 +215,7 @@ def reproduce(run, at, as_json):
         raise NotReproduced(f"{record.id} was not reproduced")
 
 
-# %% ../notebooks/20_cli.ipynb #83816b40
+# %% ../notebooks/20_cli.ipynb #93ce839c
 def override_option(command):
     help = "Do it without a passing verdict; the reason, who and when are recorded."
     return click.option("--override", default="", metavar="REASON", help=help)(command)
@@ -263,13 +263,18 @@ def models(name, as_json):
     if name:
         found, broken = read_history(store, name)
         entries = [vars(change) for change in found]
-        lines = [f"{c.number:>4}  {c.changed[:19]}Z  {c.who}  {c.change}" for c in found]
+        lines = [
+            f"{c.number:>4}  {c.changed[:19]}Z  {c.who}  {c.change}"
+            + (f"  OVERRIDE: {c.override['reason']}" if c.override else "")
+            for c in found
+        ]
     else:
         entries, broken = read_versions(store)
         words = {True: "passed", False: "FAILED", None: "unreadable"}
         lines = [
             f"{e['name']}@{e['version']}  {e['model'][:19]}  {e['registered'][:16]}Z  "
-            f"verdict {e['verdict']} {words[e['passed']]}  {' '.join(e['aliases'])}".rstrip()
+            f"{'no verdict: overridden' if e.get('override') else 'verdict ' + e['verdict'] + ' ' + words[e['passed']]}"
+            f"  {' '.join(e['aliases'])}".rstrip()
             for e in entries
         ]
     show(entries, as_json, "\n".join(lines) or "nothing is registered yet: mlkit register")

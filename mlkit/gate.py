@@ -13,14 +13,17 @@ __all__ = [
     "verdicts_of",
     "passing_verdicts",
     "require_verdict",
+    "who",
     "read_verdict",
 ]
 
-# %% ../notebooks/11_gate.ipynb #c7213ac4
+# %% ../notebooks/11_gate.ipynb #abdf0e78
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from getpass import getuser
+from html import escape
+from socket import gethostname
 
 from mlkit.errors import (
     BadSettings,
@@ -37,7 +40,7 @@ from .settings import Gate
 from .store import Store
 
 
-# %% ../notebooks/11_gate.ipynb #6ccc18a7
+# %% ../notebooks/11_gate.ipynb #3489babc
 @dataclass(frozen=True)
 class Unmeasured:
     "A metric without a value: why, and whether a gate on it passes all the same."
@@ -57,9 +60,13 @@ class GateResult:
     passed: bool
     note: str = ""
 
+    @property
+    def found(self) -> str:
+        return self.note if self.value is None else f"is {shown(self.value)}"
+
     def __str__(self) -> str:
-        found = self.note if self.value is None else f"is {shown(self.value)}"
-        return f"{'pass' if self.passed else 'FAIL'}  {self.metric} {self.comparison} {self.threshold:g}  {found}"
+        word = "pass" if self.passed else "FAIL"
+        return f"{word}  {self.metric} {self.comparison} {self.threshold:g}  {self.found}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,18 @@ class Verdict:
             [f"verdict {self.id}: {'passed' if self.passed else 'FAILED'}", *map(str, self.gates)]
         )
 
+    @property
+    def html(self) -> str:
+        "The same words as a table, for a notebook."
+        colours = {True: "#228833", False: "#cc3311"}
+        rows = [
+            f'<tr><td style="color:{colours[g.passed]}"><b>{"pass" if g.passed else "FAIL"}</b></td>'
+            f"<td>{escape(g.metric)}</td><td>{escape(g.comparison)} {g.threshold:g}</td><td>{escape(g.found)}</td></tr>"
+            for g in self.gates
+        ]
+        head = str(self).splitlines()[0]
+        return f'<b style="color:{colours[self.passed]}">{head}</b><table>{"".join(rows)}</table>'
+
 
 def shown(
     value: float,
@@ -99,18 +118,6 @@ def shown(
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.4f}" if abs(value) >= 0.001 else f"{value:.6f}"
-
-    @property
-    def html(self) -> str:
-        "The same words as a table, for a notebook."
-        colours = {True: "#228833", False: "#cc3311"}
-        head, *lines = str(self).splitlines()
-        rows = [
-            f'<tr><td style="color:{colours[o.passed]}"><b>{line[:4]}</b></td>'
-            f"<td>{escape(o.metric)}</td><td>{escape(o.comparison)} {o.threshold:g}</td><td>is {o.value:.4f}</td></tr>"
-            for o, line in zip(self.outcomes, lines, strict=True)
-        ]
-        return f'<b style="color:{colours[self.passed]}">{head}</b><table>{"".join(rows)}</table>'
 
 
 def judge(
@@ -140,7 +147,7 @@ def _hold(gate: Gate, value: float | Unmeasured) -> GateResult:
     return GateResult(gate.metric, gate.comparison, gate.threshold, float(value), gate.passes(value))
 
 
-# %% ../notebooks/11_gate.ipynb #5bb41744
+# %% ../notebooks/11_gate.ipynb #682b46fd
 def save_verdict(
     store: Store,
     verdict: Verdict,
@@ -156,7 +163,7 @@ def verdicts_of(
     store: Store,
     model: str,  # digest
 ) -> list[dict]:
-    "The verdicts of that very model, oldest first; broken records are left out."
+    "The verdicts of that very model, oldest first."
     records, _ = _read_verdicts(store)
     return sorted((r for r in records if r["model"] == model), key=lambda r: r["judged"])
 
@@ -190,7 +197,16 @@ def require_verdict(
         raise WrongType(
             "an override needs a reason", '--override "the labels of May are late; see the ticket"'
         )
-    return {"id": None, "override": {"reason": override.strip(), "who": _who(), "when": utc_now()}}
+    return {"id": None, "override": {"reason": override.strip(), "who": who(), "when": utc_now()}}
+
+
+def who() -> str:
+    "Who does this: user@host."
+    try:
+        user = getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        user = f"{os.getuid()}"
+    return f"{user}@{gethostname()}"
 
 
 def _read_verdicts(store: Store) -> tuple[list[dict], list[StateError]]:
@@ -215,10 +231,3 @@ def read_verdict(
     if missing := {"id", "model", "passed", "judged"} - record.keys():
         raise CorruptRecord(f"{key} has no {', '.join(sorted(missing))}", "restore it from a backup")
     return record
-
-
-def _who() -> str:
-    try:
-        return getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"user {os.getuid()}"

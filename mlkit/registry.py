@@ -9,8 +9,8 @@ __all__ = [
     "read_registry",
     "register",
     "promote",
-    "demote",
     "require_admission",
+    "demote",
     "Change",
     "read_versions",
     "read_history",
@@ -19,10 +19,8 @@ __all__ = [
     "load_model",
 ]
 
-# %% ../notebooks/12_registry.ipynb #c5aa23db
-import getpass
+# %% ../notebooks/12_registry.ipynb #d08a3fe2
 import re
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,11 +38,11 @@ from mlkit.errors import (
 
 from .bundle import Bundle, model_key, open_bundle
 from .digest import read_record, utc_now, write_record
-from .gate import passing_verdicts, read_verdict, require_verdict
+from .gate import passing_verdicts, read_verdict, require_verdict, who
 from .store import Store
 
 
-# %% ../notebooks/12_registry.ipynb #7656d13f
+# %% ../notebooks/12_registry.ipynb #9425f931
 @dataclass(frozen=True)
 class Registry:
     "All versions and aliases of one name."
@@ -102,7 +100,7 @@ def _write(
         "aliases": aliases,
         "change": change,
         "changed": utc_now(),
-        "who": _who(),
+        "who": who(),
         **({"override": override} if override else {}),
     }
     record = write_record("registry", fields)
@@ -117,15 +115,7 @@ def _write(
         ) from error
 
 
-def _who() -> str:
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        user = "?"
-    return f"{user}@{socket.gethostname()}"
-
-
-# %% ../notebooks/12_registry.ipynb #95a6cad1
+# %% ../notebooks/12_registry.ipynb #629787c1
 def register(
     store: Store,
     name: str,
@@ -166,6 +156,18 @@ def promote(
     return number
 
 
+def require_admission(
+    store: Store,
+    name: str,
+    model: str,  # digest
+) -> dict:
+    "The passing verdict under which a model may go live, or the override with which it was registered. Raises `GateFailed`."
+    versions = [v for v in read_registry(store, name).versions if v["model"] == model and v.get("override")]
+    if versions and not passing_verdicts(store, model):
+        return {"id": None, "override": versions[0]["override"]}
+    return require_verdict(store, model)
+
+
 def demote(
     store: Store,
     name: str,
@@ -181,18 +183,6 @@ def demote(
     return number
 
 
-def require_admission(
-    store: Store,
-    name: str,
-    model: str,  # digest
-) -> dict:
-    "The passing verdict under which a model may go live, or the override with which it was registered. Raises `GateFailed`."
-    versions = [v for v in read_registry(store, name).versions if v["model"] == model and v.get("override")]
-    if versions and not passing_verdicts(store, model):
-        return {"id": None, "override": versions[0]["override"]}
-    return require_verdict(store, model)
-
-
 # %% ../notebooks/12_registry.ipynb #20629a68
 @dataclass(frozen=True)
 class Change:
@@ -202,6 +192,7 @@ class Change:
     change: str
     changed: str
     who: str = "?"
+    override: dict | None = None  # {"reason", "who", "when"}, where no verdict allowed it
 
 
 def read_versions(store: Store) -> tuple[list[dict], list[MlkitError]]:
@@ -240,7 +231,7 @@ def _readable(read: Callable, names: list[str]) -> tuple[list, list[MlkitError]]
     return good, broken
 
 
-# %% ../notebooks/12_registry.ipynb #0c34c043
+# %% ../notebooks/12_registry.ipynb #1f07a2e1
 RUN_ID = re.compile(r"(scratch-)?\d{8}T\d{6}-[0-9a-f]+")
 
 

@@ -14,11 +14,9 @@ __all__ = [
     "summary",
 ]
 
-# %% ../notebooks/35_report.ipynb #cb7cfab0
+# %% ../notebooks/35_report.ipynb #8ec6a59f
 import json
 from functools import partial
-from html import escape
-from importlib.metadata import version
 from pathlib import Path
 
 from . import figures
@@ -78,7 +76,7 @@ def draw_figures(
     return drawn
 
 
-# %% ../notebooks/35_report.ipynb #b8249efc
+# %% ../notebooks/35_report.ipynb #a49d9faf
 def run_record(
     store: Store,
     run: str,  # its id
@@ -99,8 +97,7 @@ def how_made(
         changed = "" if trained["source"]["clean"] else " and changes of its own"
         made |= {
             "notebook": trained["notebook"]["path"],
-            "parameters": ", ".join(f"{k} = {json.dumps(v)}" for k, v in trained["parameters"].items())
-            or "the notebook's defaults",
+            "parameters": ", ".join(f"{k} = {json.dumps(v)}" for k, v in trained["parameters"].items()),
             "commit": f"{trained['source']['commit']}{changed}",
             "learned from": "; ".join(f"{d['name']} {d['fingerprint']}" for d in trained["datasets"]),
         }
@@ -112,7 +109,7 @@ def how_made(
         "judged": f"{utc_now()[:16].replace('T', ', ')} UTC",
     }
     here = machine()
-    return made | {"with": f"mlkit {version('mlkit-workbench')}, Python {here['python']}, {here['cpu']}"}
+    return made | {"with": f"Python {here['python']}, {here['platform']}"}
 
 
 # %% ../notebooks/35_report.ipynb #1f0d0890
@@ -251,4 +248,4 @@ def summary(
         if name not in CURVES
     ]
     figure_row = f'<div style="display:flex;flex-wrap:wrap;gap:1em;background:white">{"".join(cells)}</div>'
-    return f"<pre>{escape(str(verdict))}</pre>{figure_row}"
+    return f"{verdict.html}{figure_row}"

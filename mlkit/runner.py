@@ -18,6 +18,15 @@ from typing import Any
 import psutil
 
 import mlkit
+from mlkit.errors import (
+    BadSettings,
+    MissingData,
+    MlkitError,
+    NotebookFailed,
+    SecretFound,
+    UnknownName,
+    unknown_name,
+)
 from mlkit.provenance import (
     cell_digests,
     code_digest,
@@ -33,7 +42,6 @@ from . import errors
 from .bundle import model_key
 from .dataset import fingerprint_dataset
 from .digest import canonical, digest, utc_now
-from .errors import BadSettings, MlkitError, NotebookFailed, SecretFound, unknown_name
 from .evidence import read_evidence, read_figures
 from .parameters import check_parameters, read_parameters
 from .registry import find_model
@@ -130,7 +138,7 @@ def _begin(project: Project, notebook: Path, defaults: dict[str, Any], given: di
             "diff": None,
             "library": code_digest(sorted(folders)),
             "settings": digest(
-                canonical({name: project.section(name) for name in ("project", "gates", "outcome")})
+                canonical({name: project.section(name) for name in ("project", "gates", "outcome", "slices")})
             ),
         },
         lock=lock_digest(project.root),
@@ -160,10 +168,18 @@ def _still_holds(project: Project, store: Store, earlier: RunRecord) -> bool:
             fingerprint_dataset(project, d["name"]).fingerprint == d["fingerprint"]
             for d in earlier.datasets + earlier.written
         )
-        models = all(find_model(store, m["reference"], project.model) == m["digest"] for m in earlier.models)
+        models = all(_meant(project, store, m["reference"]) == m["digest"] for m in earlier.models)
     except MlkitError:
         return False
     return data and models and (not earlier.model or store.has(f"{model_key(earlier.model)}/bundle.json"))
+
+
+def _meant(project: Project, store: Store, reference: str) -> str | None:
+    "The model that a reference means now; None where it means none, as the champion did before the first."
+    try:
+        return find_model(store, reference, project.model)
+    except (MissingData, UnknownName):
+        return None
 
 
 def _keep_diff(project: Project, record: RunRecord, store: Store) -> None:

@@ -42,7 +42,7 @@ class RunRecord:
     end: str | None = None
     error: str | None = None
     datasets: list[dict] = field(default_factory=list)  # read
-    models: list[dict] = field(default_factory=list)  # loaded: {"reference", "digest"}
+    models: list[dict] = field(default_factory=list)  # loaded: {"reference", "digest"}; None: no champion yet
     written: list[dict] = field(default_factory=list)  # datasets made
     metrics: dict[str, float] = field(default_factory=dict)
     figures: list[dict] = field(default_factory=list)  # {"cell", "mime", "digest"}
@@ -70,7 +70,7 @@ class RunRecord:
             )
         )
         read = sorted((d["name"], d["fingerprint"]) for d in self.datasets)
-        self.key = digest(canonical([self.inputs, read, sorted(m["digest"] for m in self.models)]))
+        self.key = digest(canonical([self.inputs, read, sorted(m["digest"] or "" for m in self.models)]))
 
     def save(self, store: Store) -> None:
         self.seal()

@@ -10,7 +10,7 @@ from mlkit.gate import Unmeasured, judge, passing_verdicts, require_verdict, sav
 from mlkit.settings import Gate
 from mlkit.store import Store
 
-# %% ../notebooks/11_gate.ipynb #10e54a2c
+# %% ../notebooks/11_gate.ipynb #555f44e1
 GATES = (Gate("auc", ">=", 0.69), Gate("brier", "<=", 0.16))
 
 
@@ -30,7 +30,7 @@ def test_one_gate_that_fails_fails_the_verdict_and_the_verdict_says_which():
     assert "<b>FAIL</b></td><td>brier</td><td>&lt;= 0.16</td><td>is 0.2000</td>" in verdict.html
 
 
-# %% ../notebooks/11_gate.ipynb #f0315488
+# %% ../notebooks/11_gate.ipynb #ddb82c6c
 def test_a_metric_without_a_value_says_why():
     gates = (Gate("auc_against_champion", ">=", 0.01),)
     for passes in True, False:
@@ -54,14 +54,14 @@ def test_a_gate_without_its_metric_is_a_mistake_and_not_a_pass():
         judge((), {"auc": 0.7}, model="sha256:a", dataset="sha256:b")
 
 
-# %% ../notebooks/11_gate.ipynb #feca8560
+# %% ../notebooks/11_gate.ipynb #17ddbeb0
 def test_a_verdict_counts_for_its_own_model_only():
     store = store_with_verdicts()
     assert len(passing_verdicts(store, "sha256:a")) == 1 and passing_verdicts(store, "sha256:c") == []
     assert not verdicts_of(store, "sha256:c")[0]["passed"]
 
 
-# %% ../notebooks/11_gate.ipynb #e83a10ed
+# %% ../notebooks/11_gate.ipynb #fe894151
 def test_an_override_gives_a_reason_and_the_name_of_who_gave_it():
     store = store_with_verdicts()
     assert (

@@ -2,7 +2,9 @@
 
 # %% ../notebooks/08_parameters.ipynb #imports
 from pathlib import Path
+
 import pytest
+
 from mlkit.parameters import Parameter, check_parameters, parse_cell
 
 # %% ../notebooks/08_parameters.ipynb #1ffc591c
@@ -14,12 +16,14 @@ flight: str = "007"
 verbose = False
 """
 
+
 # %% ../notebooks/08_parameters.ipynb #b4780883
 def test_a_parameters_cell_is_a_contract():
     contract = parse_cell(CELL)
     assert contract["trees"] == Parameter("trees", "int", 150, "[1, 5000]", "boosting rounds")
     assert contract["learning_rate"].type == "float" and contract["verbose"].type == "bool"
     assert str(contract["objective"]) == "objective: str = 'binary'  {binary, cross_entropy} the loss"
+
 
 # %% ../notebooks/08_parameters.ipynb #74ff95c3
 def test_what_is_typed_in_a_shell_gets_the_type_of_the_contract():
@@ -32,13 +36,13 @@ def test_what_is_typed_in_a_shell_gets_the_type_of_the_contract():
         "verbose": True,
     }
 
+
 # %% ../notebooks/08_parameters.ipynb #43aa0ddb
 def test_a_wrong_name_or_value_is_refused_before_anything_runs():
     def refusal(**given):
         with pytest.raises(Exception) as refused:
             check_parameters(parse_cell(CELL), given, Path("train.ipynb"))
         return str(refused.value)
-
 
     assert refusal(tree="5").splitlines() == [
         "train.ipynb has no parameter 'tree'",
@@ -53,6 +57,7 @@ def test_a_wrong_name_or_value_is_refused_before_anything_runs():
     assert refusal(objective="l2").startswith(
         "parameter objective = 'l2': expected str in {binary, cross_entropy}"
     )
+
 
 # %% ../notebooks/08_parameters.ipynb #df0e435d
 def test_a_cell_that_computes_is_refused():

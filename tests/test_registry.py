@@ -52,7 +52,7 @@ def test_a_model_without_a_passing_verdict_is_not_registered():
         register(store_with_models("sha256:a"), "flights", "sha256:z")
 
 
-# %% ../notebooks/12_registry.ipynb #c356ced3
+# %% ../notebooks/12_registry.ipynb #8bc97347
 def test_an_override_is_recorded_and_lets_the_model_go_live():
     store = store_with_models("sha256:a")
     register(store, "flights", "sha256:z", override="the labels of May are late")
@@ -142,7 +142,7 @@ def test_a_model_is_found_by_every_name_it_has():
         assert find_model(store, reference, "flights") == "sha256:abd2"
 
 
-# %% ../notebooks/12_registry.ipynb #c3ec032f
+# %% ../notebooks/12_registry.ipynb #49b2dbcc
 def test_the_id_of_a_run_means_the_model_that_it_made():
     store = store_with_models("sha256:abc1")
     for run, model in {"20261122T084250-5558fa": "sha256:abc1", "20261122T084251-5558fb": None}.items():

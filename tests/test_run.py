@@ -55,7 +55,7 @@ def test_what_a_run_writes_it_can_read():
         run.read("letters")
 
 
-# %% ../notebooks/13_run.ipynb #d0ae3d83
+# %% ../notebooks/13_run.ipynb #0bba74e3
 def test_a_verdict_says_all_of_what_was_judged_and_keeps_its_report():
     run = scratch_run()
     frame, late = flights()
@@ -65,10 +65,9 @@ def test_a_verdict_says_all_of_what_was_judged_and_keeps_its_report():
     verdict = run.judge(bundle, frame, late, guess, {"own": 3})
     kept = read_record("verdict", run.store.get(f"verdicts/{verdict.id}/verdict.json"), "verdict.json")
     assert kept["model"] == bundle.digest and kept["run"] == "scratch" and kept["passed"]
-    assert kept["data"] == {
-        "name": "flights", "fingerprint": kept["dataset"], "rows": 1200, "judged": 1200,
-        "period": {"column": "day", "from": "2013-01-01", "to": "2013-02-19"},
-    }  # fmt: skip
+    data = kept["data"]
+    assert data["name"] == "flights" and data["fingerprint"] == kept["dataset"] and data["judged"] == 1200
+    assert data["period"] == {"column": "day", "from": "2013-01-01", "to": "2013-02-19"}
     assert kept["gates"][1]["value"] is None and kept["gates"][1]["note"] == "no champion yet"
     assert kept["intervals"]["auc"][0] < kept["metrics"]["auc"] < kept["intervals"]["auc"][1]
     assert kept["metrics"]["own"] == 3 and kept["judged"] and kept["champion"]["model"] is None

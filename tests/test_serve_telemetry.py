@@ -3,6 +3,7 @@
 # %% ../notebooks/serve/01_telemetry.ipynb #imports
 from mlkit.serve.telemetry import ERRORS, exposition
 
+
 # %% ../notebooks/serve/01_telemetry.ipynb #0d19af73
 def test_a_counter_is_in_the_exposition():
     ERRORS.labels("ShownInTheTest").inc(3)
