@@ -17,6 +17,7 @@ __all__ = [
     "runs",
     "show_run",
     "diff",
+    "reproduce",
     "register",
     "models",
     "promote",
@@ -303,6 +304,37 @@ def diff(one, two, as_json):
     show(found, as_json, "\n".join(lines) or "nothing differs")
 
 
+# %% ../notebooks/20_cli.ipynb #5eaae9e8
+@main.command(short_help="Run a past run again and compare.")
+@click.argument("run")
+@click.option("--at", metavar="COMMIT", help="With the code of another commit than the recorded one.")
+@json_option
+def reproduce(run, at, as_json):
+    """Run RUN again from its record and compare model, predictions and metrics byte for byte.
+
+    Exits with 1 when the result is different, and says what differs first.
+
+    \b
+    Example:
+      mlkit reproduce latest
+      mlkit reproduce 20261122T090227 --at HEAD
+    """
+    from dataclasses import asdict
+
+    from mlkit.errors import NotReproduced
+    from mlkit.reproduction import DIFFERENT, reproduce
+    from mlkit.runs import find_run
+    from mlkit.settings import find_project
+
+    project = find_project()
+    record = find_run(project, run)
+    click.echo(f"running {record.notebook['path']} again …", err=True)
+    done = reproduce(project, record, at)
+    show(asdict(done), as_json, str(done))
+    if done.outcome == DIFFERENT:
+        raise NotReproduced(f"{record.id} was not reproduced")
+
+
 # %% ../notebooks/20_cli.ipynb #c8c0c93d
 @main.command(short_help="Give a model its version number.")
 @click.argument("model", default="latest")
@@ -377,7 +409,7 @@ def _project_and_store():
     return project, Store(project.store)
 
 
-# %% ../notebooks/20_cli.ipynb #c193f20f
+# %% ../notebooks/20_cli.ipynb #44995677
 @main.command(short_help="Build the container image of a model.")
 @click.argument("model", required=False)
 @json_option
@@ -519,7 +551,3 @@ def stop(environment):
 
     project = find_project()
     click.echo("stopped" if stop_local(project) or stop_container(project) else "nothing is running")
-
-
-if __name__ == "__main__":
-    main()

@@ -82,6 +82,7 @@ def write_dataset(
     project: Project,
     name: str,  # the folder below data/
     frame: pd.DataFrame,  # its index is not kept
+    store: Store | None = None,  # default: the project's
 ) -> Dataset:
     "Write `frame` as the dataset `name` of the store, replacing what it was. Raises `StoreUnreachable`, `BadSettings`."
     if "source" in project.section(f"dataset {name}"):
@@ -91,7 +92,7 @@ def write_dataset(
         )
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
-    Store(project.store).put(f"data/{name}/rows.parquet", buffer.getvalue())
+    (store or Store(project.store)).put(f"data/{name}/rows.parquet", buffer.getvalue())
     content = Content(None, digest(buffer.getvalue()), len(frame))
     return _dataset(find_files(project, name), [("rows.parquet", content)])
 

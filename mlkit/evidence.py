@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["MIME", "show", "read_evidence", "Figure", "read_figures"]
 
-# %% ../notebooks/10_evidence.ipynb #260384bc
+# %% ../notebooks/10_evidence.ipynb #b3e3180c
 from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,14 @@ MIME = "application/vnd.mlkit.{noun}+json"
 def show(
     noun: str,  # "dataset", "written", "metrics", "model", "verdict"
     fields: dict,  # what JSON can say
-    words: str,  # what a person reads
+    words: str,  # what a person reads in a terminal
+    html: str = "",  # and in JupyterLab, if more than the words
 ) -> None:
     "Display `fields` as an output of the running cell."
     from IPython.display import display
 
-    display({MIME.format(noun=noun): fields, "text/plain": words}, raw=True)
+    shown = {MIME.format(noun=noun): fields, "text/plain": words}
+    display(shown | {"text/html": html} if html else shown, raw=True)
 
 
 def read_evidence(

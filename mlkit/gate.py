@@ -7,6 +7,7 @@ __all__ = ["Outcome", "Verdict", "judge", "save_verdict", "passing_verdicts", "r
 
 # %% ../notebooks/11_gate.ipynb #abdf0e78
 from dataclasses import asdict, dataclass
+from html import escape
 
 from .digest import canonical, digest, read_record, utc_now, write_record
 from .errors import BadSettings, GateFailed, unknown_name
@@ -51,6 +52,18 @@ class Verdict:
             for o in self.outcomes
         ]
         return "\n".join([f"verdict {self.id}: {head}", *lines])
+
+    @property
+    def html(self) -> str:
+        "The same words as a table, for a notebook."
+        colours = {True: "#228833", False: "#cc3311"}
+        head, *lines = str(self).splitlines()
+        rows = [
+            f'<tr><td style="color:{colours[o.passed]}"><b>{line[:4]}</b></td>'
+            f"<td>{escape(o.metric)}</td><td>{escape(o.comparison)} {o.threshold:g}</td><td>is {o.value:.4f}</td></tr>"
+            for o, line in zip(self.outcomes, lines, strict=True)
+        ]
+        return f'<b style="color:{colours[self.passed]}">{head}</b><table>{"".join(rows)}</table>'
 
 
 def judge(

@@ -4,6 +4,7 @@
 
 # %% auto #0
 __all__ = [
+    "SUPERVISE",
     "READY_WITHIN",
     "ALL_WORKERS",
     "Local",
@@ -14,7 +15,7 @@ __all__ = [
     "stop_local",
 ]
 
-# %% ../notebooks/17_local.ipynb #7de5d23b
+# %% ../notebooks/17_local.ipynb #7acfcda6
 import http.client
 import json
 import os
@@ -36,6 +37,7 @@ from .registry import load_model
 from .settings import Project, shipped
 from .store import Store
 
+SUPERVISE = "from mlkit.supervisor import main; main()"
 READY_WITHIN = 20  # seconds: an idle laptop needs one
 ALL_WORKERS = 16  # answers in a row from the new model: no old worker listens any more
 
@@ -93,7 +95,7 @@ def ask(
     return json.loads(text)
 
 
-# %% ../notebooks/17_local.ipynb #be8ed1a5
+# %% ../notebooks/17_local.ipynb #2f32ee70
 def deploy_local(
     project: Project,
     model: str,  # digest
@@ -161,7 +163,7 @@ def _start(local: Local) -> None:
         "MLKIT_RELEASE": "local",
         "PROMETHEUS_MULTIPROC_DIR": str(local.folder / "metrics"),
     }
-    command = [sys.executable, "-m", "mlkit.supervisor", str(local.folder), *_gunicorn(local)]
+    command = [sys.executable, "-c", SUPERVISE, str(local.folder), *_gunicorn(local)]
     with open(local.log, "ab") as log:
         subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True

@@ -116,7 +116,7 @@ class TestExportProc(Processor):
         if cell.cell_type == "markdown":
             self.heading = (re.findall(r"^#+ (.+)", cell.source, re.M) or [self.heading])[-1]
         elif cell.cell_type == "code" and cell.source.strip():
-            tree = ast.Module(cell.parsed_(), [])
+            tree = ast.Module(cell.parsed_() or [], [])  # None where a cell has a %magic
             self.imports |= imported_names(tree)
             if {"export", "exporti", "exports"} & set(cell.directives_):
                 self.exported |= top_level_names(tree)

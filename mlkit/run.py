@@ -26,7 +26,7 @@ from .signature import Signature, refuse_leaks
 from .store import Store
 
 
-# %% ../notebooks/13_run.ipynb #c47bb11a
+# %% ../notebooks/13_run.ipynb #53047215
 class Run:
     "The run that a notebook is part of."
 
@@ -37,6 +37,7 @@ class Run:
     ):
         self.project, self.id = project, id
         self.store = Store(project.store)
+        self.output = Store(os.environ.get("MLKIT_OUTPUT") or project.store)  # another one for a reproduction
         self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
 
     def read(
@@ -55,7 +56,7 @@ class Run:
         frame: pd.DataFrame,
     ) -> None:
         "Write a dataset for the next pipeline. Raises `StoreUnreachable`."
-        made = dataset.write_dataset(self.project, name, frame)
+        made = dataset.write_dataset(self.project, name, frame, self.output)
         show("written", asdict(made), f"wrote {name}: {made.rows:,} rows, {made.fingerprint[:19]}")
 
     def log(
@@ -77,7 +78,7 @@ class Run:
         "Save the model as a bundle in the store. Raises `LeakColumn`, `WrongType`, `StoreUnreachable`."
         refuse_leaks(signature, self.project.leaks)
         bundle = make_bundle(self.project.model, kind, model, signature, columns, step, self.id)
-        _put_bundle(self.store, bundle)
+        _put_bundle(self.output, bundle)
         show(
             "model",
             {"name": bundle.name, "digest": bundle.digest},
@@ -105,9 +106,9 @@ class Run:
         self.log(**metrics)
         fingerprint = self.sources[rows].fingerprint
         verdict = gate.judge(self.project.gates, metrics, bundle.digest, fingerprint, self.id)
-        gate.save_verdict(self.store, verdict)
+        gate.save_verdict(self.output, verdict)
         shown = {"id": verdict.id, "passed": verdict.passed, "model": verdict.model, "words": str(verdict)}
-        show("verdict", shown, str(verdict))
+        show("verdict", shown, str(verdict), verdict.html)
         return verdict
 
 

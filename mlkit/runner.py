@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["STOPPED", "Limits", "read_limits", "run_notebook", "settle_killed_runs"]
 
-# %% ../notebooks/14_runner.ipynb #8214a633
+# %% ../notebooks/14_runner.ipynb #b7d745c1
 import os
 import shutil
 from contextlib import contextmanager
@@ -29,6 +29,7 @@ from mlkit.provenance import (
     packages,
 )
 
+from . import errors
 from .bundle import model_key
 from .dataset import fingerprint_dataset
 from .digest import canonical, digest, utc_now
@@ -65,7 +66,7 @@ def read_limits(
     return Limits(**values)
 
 
-# %% ../notebooks/14_runner.ipynb #edf92657
+# %% ../notebooks/14_runner.ipynb #7d94131d
 def run_notebook(
     project: Project,
     notebook: Path,
@@ -82,8 +83,9 @@ def run_notebook(
     """
     contract, limits, store = read_parameters(notebook), read_limits(project), Store(output or project.store)
     values = check_parameters(contract, given, notebook)
-    settle_killed_runs(project)
-    record = _begin(project, notebook, {name: p.default for name, p in contract.items()} | values)
+    if not output:
+        settle_killed_runs(project)
+    record = _begin(project, notebook, {name: p.default for name, p in contract.items()}, values)
     if not force and (earlier := _equal_run(project, record)):
         return earlier
     _keep_diff(project, record, store)
@@ -109,7 +111,7 @@ def run_notebook(
     return record
 
 
-def _begin(project: Project, notebook: Path, parameters: dict[str, Any]) -> RunRecord:
+def _begin(project: Project, notebook: Path, defaults: dict[str, Any], given: dict[str, Any]) -> RunRecord:
     cells = cell_digests(notebook)
     own = Path(mlkit.__file__).parent
     folders = {own.resolve(), project.library.resolve()} if project.library.is_dir() else {own}
@@ -120,7 +122,8 @@ def _begin(project: Project, notebook: Path, parameters: dict[str, Any]) -> RunR
             "code": digest(canonical(cells)),
             "cells": cells,
         },
-        parameters=parameters,
+        parameters=defaults | given,
+        given=given,
         source={
             "commit": commit_of(project.root),
             "clean": True,
@@ -169,7 +172,7 @@ def _keep_diff(project: Project, record: RunRecord, store: Store) -> None:
         store.put(f"{record.folder}/tree.diff", diff)
 
 
-# %% ../notebooks/14_runner.ipynb #10752f9d
+# %% ../notebooks/14_runner.ipynb #62daa342
 def _execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str, show_progress: bool) -> None:
     import papermill  # half a second: only who runs a notebook pays it
     from traitlets.config import Config
@@ -219,6 +222,7 @@ def _kernel_environment(project: Project, run: str, output: str | None):
         "MLKIT_STORE": project.store,
         "MLKIT_OUTPUT": output or project.store,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(project.root), os.environ.get("PYTHONPATH")])),
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
@@ -283,7 +287,7 @@ def settle_killed_runs(
     return settled
 
 
-# %% ../notebooks/14_runner.ipynb #15cff212
+# %% ../notebooks/14_runner.ipynb #3284fba3
 STOPPED = ("CellTimeoutError", "DeadKernelError", "TimeoutError")
 
 
@@ -303,5 +307,10 @@ def _in_a_line(error: BaseException, limits: Limits) -> str:
 def _as_notebook_failed(error: BaseException, name: str, store: Store, record: RunRecord) -> BaseException:
     if hasattr(error, "ename") or type(error).__name__ in STOPPED:
         hint = f"the notebook up to there: {store.url}/{record.folder}/executed.ipynb"
-        return NotebookFailed(f"{name} failed: {record.error}", hint)
+        failed = NotebookFailed(f"{name} failed: {record.error}", hint)
+        ours = getattr(errors, getattr(error, "ename", ""), NotebookFailed)
+        failed.exit_code = (
+            ours.exit_code
+        )  # a person who asked for a missing dataset made the mistake, not the notebook
+        return failed
     return error

@@ -23,7 +23,7 @@ from .settings import Project
 from .store import Store
 
 
-# %% ../notebooks/13b_runs.ipynb #ac346807
+# %% ../notebooks/13b_runs.ipynb #66ac3867
 @dataclass
 class RunRecord:
     "run.json"
@@ -31,6 +31,7 @@ class RunRecord:
     id: str
     notebook: dict  # {"path", "code", "cells"}: relative to the project, digest of all and of each code cell
     parameters: dict[str, Any]  # all of them, given or default
+    given: dict[str, Any]  # those that were given
     source: dict  # {"commit", "clean", "diff", "library", "settings"}: git, digests of the project's own code
     lock: str | None
     packages: dict[str, str]  # what was installed

@@ -2,8 +2,9 @@
 
 # %% ../notebooks/examples/flights.ipynb #imports
 import numpy as np
+from matplotlib import pyplot
 
-from mlkit.examples.flights import INPUTS, features, load
+from mlkit.examples.flights import INPUTS, STYLE, features, load, plot_quality
 
 
 # %% ../notebooks/examples/flights.ipynb #e680af47
@@ -21,3 +22,12 @@ def test_the_feature_step_knows_the_calendar_and_the_clock():
     found = features(asked | {name: np.array([float(value)]) for name, value in clock.items()})
     assert found["weekday"] == [3]  # Thanksgiving is a Thursday
     assert found["departure"] == [23 * 60 + 50] and found["scheduled_minutes"] == [85]
+
+
+# %% ../notebooks/examples/flights.ipynb #2b91bf06
+def test_the_curves_say_how_good_the_answers_are():
+    with pyplot.style.context(STYLE):
+        plot_quality(np.array([0, 0, 1, 1] * 10), np.array([0.1, 0.4, 0.35, 0.8] * 10))
+        titles = [axis.get_title(loc="left") for axis in pyplot.gcf().axes]
+        pyplot.close()
+    assert titles == ["ROC: AUC 0.750", "Precision: average 0.833", "Calibration: 20 equal groups"]

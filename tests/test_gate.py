@@ -19,6 +19,7 @@ def test_one_gate_that_fails_fails_the_verdict_and_the_verdict_says_which():
     verdict = judge(GATES, {"auc": 0.7, "brier": 0.2}, model="sha256:a", dataset="sha256:b")
     assert not verdict.passed
     assert str(verdict).splitlines()[1:] == ["pass  auc >= 0.69  is 0.7000", "FAIL  brier <= 0.16  is 0.2000"]
+    assert "<b>FAIL</b></td><td>brier</td><td>&lt;= 0.16</td><td>is 0.2000</td>" in verdict.html
 
 
 # %% ../notebooks/11_gate.ipynb #ffd80ac9

@@ -12,7 +12,7 @@ from mlkit.settings import read_project
 from mlkit.store import Store
 
 
-# %% ../notebooks/13b_runs.ipynb #0fa57960
+# %% ../notebooks/13b_runs.ipynb #14d5c31d
 def project_with_runs(*ids, **changes):
     root = Path(tempfile.mkdtemp())
     (root / "settings.ini").write_text("[project]\nname = demo\n")
@@ -27,6 +27,7 @@ def a_run(id, **changes):
         id=id,
         notebook={"path": "train.ipynb", "code": "sha256:c", "cells": ["sha256:1", "sha256:2"]},
         parameters={"trees": 150},
+        given={},
         source={"commit": None, "clean": False, "diff": None, "library": "sha256:l", "settings": "sha256:s"},
         lock="sha256:k",
         packages={"numpy": "2.4.6"},

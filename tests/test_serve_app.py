@@ -13,7 +13,7 @@ from mlkit.serve.app import create_app
 from mlkit.signature import Output, frame_columns, infer_signature
 
 
-# %% ../notebooks/serve/02_app.ipynb #372aa233
+# %% ../notebooks/serve/02_app.ipynb #14756ade
 def model_folder():
     frame = pd.DataFrame({"distance": np.arange(200) % 40, "carrier": ["AA", "UA"] * 100})
     signature = infer_signature(frame, Output("late", "probability"))

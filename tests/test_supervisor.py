@@ -5,12 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mlkit.supervisor import supervise
+from mlkit.supervisor import Supervisor
 
 
-# %% ../notebooks/16_supervisor.ipynb #65133f70
+# %% ../notebooks/16_supervisor.ipynb #355163ac
 def test_a_server_that_died_is_started_again():
     folder = Path(tempfile.mkdtemp())
     once = f"import pathlib, sys; p = pathlib.Path(r'{folder}/second'); sys.exit(0) if p.exists() else (p.touch(), sys.exit(1))"
-    assert supervise(folder, [sys.executable, "-c", once]) == 0
+    assert Supervisor(folder, [sys.executable, "-c", once]).run() == 0
     assert (folder / "second").exists() and not (folder / "supervisor.pid").exists()

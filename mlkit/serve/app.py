@@ -25,7 +25,7 @@ DISCARDED = 128 * MEGABYTE  # of a body that is too large
 log = logging.getLogger("mlkit.serve")
 
 
-# %% ../../notebooks/serve/02_app.ipynb #e60abd28
+# %% ../../notebooks/serve/02_app.ipynb #9f8723b3
 def create_app(
     folder: Path | None = None,  # the bundle; default: the variable MLKIT_MODEL, else /model
     release: str | None = None,  # the release's id; default: the variable MLKIT_RELEASE
@@ -104,7 +104,7 @@ def _add_routes(app: Flask, state: Predictor | MlkitError, release: str) -> None
         return Response(telemetry.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-# %% ../../notebooks/serve/02_app.ipynb #5e405e67
+# %% ../../notebooks/serve/02_app.ipynb #30b88d35
 def _add_errors(app: Flask) -> None:
     @app.errorhandler(MlkitError)
     def refused(error):

@@ -12,7 +12,7 @@ import threading
 import psutil
 from eventually import eventually
 
-MLKIT = [sys.executable, "-m", "mlkit.cli"]
+MLKIT = [sys.executable, "-m", "mlkit"]
 
 TRAIN = """
 import lightgbm, numpy as np, pandas as pd

@@ -13,6 +13,7 @@ from secrets import token_hex
 import pytest
 from conftest import ROOT, cannot_run, run
 from eventually import eventually
+from playwright.sync_api import sync_playwright
 
 PIPELINES = ["prepare", "train", "validate", "monitor"]  # in the order in which they need each other
 LAPTOP = {"width": 1440, "height": 900}
@@ -30,9 +31,8 @@ QUIET = {  # JupyterLab asks nothing and keeps every cell in the page, seen or n
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
-KERNEL_IS_IDLE = (
-    '#jp-main-statusbar :text("| Idle")'  # the notebook's own indicator says so before a kernel is there
-)
+# In the status bar: the notebook's own indicator says "idle" before there is a kernel.
+KERNEL_IS_IDLE = '#jp-main-statusbar :text("| Idle")'
 EVERY_CELL_HAS_A_NUMBER = """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
     .every(prompt => /\\[\\d+\\]/.test(prompt.textContent))"""
 
@@ -110,9 +110,8 @@ def lab(project, environment, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(environment):
-    playwright = pytest.importorskip("playwright.sync_api")
     executable = shutil.which("chromium") or cannot_run("chromium is not installed")
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         chromium = driver.chromium.launch(
             executable_path=executable, args=CHROMIUM, env={**environment, "DISPLAY": ""}
         )

@@ -1,0 +1,163 @@
+"A run is repeated to the byte in a fresh clone, and whatever changes is named."
+
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+TRAIN = [
+    "trees: int = 5",
+    "import lightgbm, numpy as np\nfrom mlkit.features import encode, fit_features\nfrom mlkit.run import current_run\n"
+    "from mlkit.signature import Output, frame_columns, infer_signature\nrun = current_run()",
+    "rows = run.read('flights')\nsignature = infer_signature(rows[['distance', 'carrier']], Output('late', 'probability'))\n"
+    "columns = frame_columns(signature, rows)\nmatrix = encode(fit_features(columns), columns)",
+    "settings = {'objective': 'binary', 'num_threads': 1, 'seed': 1, 'deterministic': True, 'verbose': -1}\n"
+    "data = lightgbm.Dataset(matrix, rows.late, params={'verbose': -1})\n"
+    "run.save_model(lightgbm.train(settings, data, num_boost_round=trees), signature, columns)\n"
+    "run.log(rows=len(rows))",
+]
+PREPARE = """
+import numpy as np, pandas as pd
+from mlkit.run import current_run
+frame = pd.DataFrame({"distance": np.arange(400) % 40, "carrier": ["AA", "UA"] * 200})
+frame["late"] = frame.distance + CHANGE > 20
+current_run().write("flights", frame)
+"""
+
+
+class Clone:
+    "A clone of the project's repository, with the store that all clones share."
+
+    def __init__(self, folder, store):
+        self.folder, self.environment = folder, os.environ | {"MLKIT_STORE": str(store)}
+
+    def __call__(self, *words):
+        return subprocess.run(
+            [str(word) for word in words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def mlkit(self, *words):
+        return self(sys.executable, "-m", "mlkit", *words)
+
+    def git(self, *words):
+        done = self("git", "-c", "user.name=a", "-c", "user.email=a@example.org", *words)
+        assert done.returncode == 0, done.stderr
+
+    def write_data(self, change=0):
+        done = self(sys.executable, "-c", PREPARE.replace("CHANGE", str(change)))
+        assert done.returncode == 0, done.stderr
+
+    def write_notebook(self, cells):
+        notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        notebook.cells[0].metadata["tags"] = ["parameters"]
+        nbformat.write(notebook, self.folder / "train.ipynb")
+
+    def train(self):
+        done = self.mlkit("train", "--json", "--force")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def reproduce(self, run, *more):
+        return self.mlkit("reproduce", run, *more)
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("origin")
+    origin = Clone(folder, tmp_path_factory.mktemp("store"))
+    (folder / "settings.ini").write_text("[project]\nname = flights\npipelines = .\n")
+    (folder / "requirements.lock").write_text("numpy==2.4.6\n")
+    (folder / ".gitignore").write_text(".mlkit/\n")
+    origin.write_notebook(TRAIN)
+    origin.git("init", "-q")
+    origin.git("add", "-A")
+    origin.git("commit", "-qm", "first")
+    origin.write_data()
+    origin.run = origin.train()
+    return origin
+
+
+@pytest.fixture
+def clone(origin, tmp_path):
+    origin.git("clone", "-q", ".", str(tmp_path / "clone"))
+    return Clone(tmp_path / "clone", origin.environment["MLKIT_STORE"])
+
+
+def test_a_run_is_identical_in_a_fresh_clone(origin, clone):
+    done = clone.reproduce(origin.run["id"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{origin.run['id']}: identical")
+    assert clone("git", "worktree", "list").stdout.count("\n") == 1  # nothing is left behind
+
+
+def test_a_dirty_tree_is_restored_with_its_new_files(origin, clone):
+    (clone.folder / "extra.py").write_text("TREES = 7\n")
+    clone.write_notebook(
+        [TRAIN[0], "from extra import TREES", *TRAIN[1:3], TRAIN[3].replace("=trees", "=TREES")]
+    )
+    run = clone.train()
+    clone.git("checkout", "-q", "train.ipynb")
+    (clone.folder / "extra.py").unlink()
+    assert run["model"] != origin.run["model"] and not run["source"]["clean"]
+    assert "identical" in clone.reproduce(run["id"]).stdout
+
+
+def test_one_changed_row_is_named(origin, clone):
+    clone.write_data(change=1)
+    try:
+        done = clone.reproduce(origin.run["id"])
+    finally:
+        clone.write_data()
+    assert done.returncode == 1
+    assert "different\n  first difference: data: flights: sha256:" in done.stdout
+
+
+def test_a_changed_default_is_named(origin, clone):
+    clone.write_notebook(["trees: int = 6", *TRAIN[1:]])
+    clone.git("commit", "-qam", "one more tree")
+    done = clone.reproduce(origin.run["id"], "--at", "HEAD")
+    assert done.returncode == 1
+    assert "different\n  first difference: parameters: trees: 5 → 6" in done.stdout
+    assert "also: code: code cell 1: sha256:" in done.stdout
+    assert "result: model: sha256:" in done.stdout
+
+
+def test_a_changed_pin_is_named(origin, clone):
+    key = f"{clone.environment['MLKIT_STORE']}/runs/{origin.run['id']}/run.json"
+    record = json.loads(open(key).read())
+    installed = record["packages"]["lightgbm"]
+    changed = record | {"packages": record["packages"] | {"lightgbm": "4.0.0"}, "metrics": {"rows": 399.0}}
+    open(key, "w").write(json.dumps(changed))
+    try:
+        done = clone.reproduce(origin.run["id"])
+    finally:
+        open(key, "w").write(json.dumps(record))
+    assert done.returncode == 1
+    assert f"first difference: lock: lightgbm: 4.0.0 → {installed}" in done.stdout
+    assert "result: rows: 399.0 → 400.0" in done.stdout
+    (clone.folder / "requirements.lock").write_text("numpy==2.4.5\n")
+    clone.git("commit", "-qam", "another pin")
+    done = clone.reproduce(origin.run["id"], "--at", "HEAD", "--json")
+    reproduced = json.loads(done.stdout)
+    assert (
+        reproduced["outcome"] == "identical" and reproduced["differences"][0]["what"] == "requirements.lock"
+    )
+
+
+def test_a_commit_that_is_not_here_is_named(origin, clone):
+    done = clone.reproduce(origin.run["id"], "--at", "0" * 40)
+    assert done.returncode == 3 and "git worktree: fatal:" in done.stderr
