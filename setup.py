@@ -46,7 +46,7 @@ setup(
     python_requires=f">={package['min_python']}",
     packages=find_packages(include=[package["lib_path"], f"{package['lib_path']}.*"]),
     install_requires=lines("requires"),
-    extras_require={"dev": lines("dev_requires")},
+    extras_require={"dev": lines("dev_requires"), "s3": lines("s3_requires")},
     entry_points={"console_scripts": ["mlkit=mlkit.cli:main"]},
     cmdclass={"build_py": BuildWithShipped},
 )

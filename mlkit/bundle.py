@@ -104,7 +104,8 @@ def make_bundle(
     files[GOLDEN] = write_record("golden", golden)
     bundle = replace(bundle, golden=golden)
     bundle = replace(bundle, digest=_digest(bundle))
-    files[BUNDLE] = write_record("bundle", _fields(bundle))
+    fields = _fields(bundle)
+    files[BUNDLE] = write_record("bundle", fields | {"checksum": digest(canonical(fields))})
     return bundle
 
 
@@ -150,6 +151,8 @@ def open_bundle(
 ) -> Bundle:
     "A bundle from its files. Raises `CorruptRecord`, `NewerFormat`, and what `read` raises."
     record = read_record("bundle", head := read(BUNDLE), f"{where}/{BUNDLE}")
+    if record.pop("checksum", None) != digest(canonical(record)):
+        raise CorruptRecord(f"{where}/{BUNDLE} is not what the bundle was made with", "fetch the model again")
     files = {BUNDLE: head}
     for name, wanted in record["files"].items():
         files[name] = read(name)

@@ -4,23 +4,18 @@
 
 # %% auto #0
 __all__ = [
-    "Commands",
     "main",
-    "parameters_option",
-    "json_option",
-    "show",
     "params",
     "run",
     "train",
     "validate",
     "data",
-    "runs",
-    "show_run",
-    "diff",
     "reproduce",
     "register",
     "models",
     "promote",
+    "demote",
+    "trace",
     "release",
     "deploy",
     "rollback",
@@ -29,27 +24,16 @@ __all__ = [
 ]
 
 # %% ../notebooks/20_cli.ipynb #abd53b9e
-import json
 import sys
 
 import click
 
-from .errors import MlkitError
+from .cli_runs import diff, runs, show_run
+from .command import Commands, json_option, parameters_option, say, show
+from .errors import MlkitError, StateError
 
 
 # %% ../notebooks/20_cli.ipynb #01ebd067
-class Commands(click.Group):
-    "Shows mlkit's own errors as sentences."
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except MlkitError as error:
-            click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(str(error), err=True)
-            sys.exit(error.exit_code)
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="mlkit-workbench", prog_name="mlkit")
 def main():
@@ -61,26 +45,6 @@ def main():
       mlkit register && mlkit promote flights@1 --to champion
       mlkit deploy local
     """
-
-
-def parameters_option(command):
-    given = click.option(
-        *("-p", "--parameter", "given"),
-        type=(str, str),
-        multiple=True,
-        metavar="NAME VALUE",
-        help="A parameter of the notebook.",
-    )
-    force = click.option("--force", is_flag=True, help="Run also what was done before.")
-    return given(force(command))
-
-
-def json_option(command):
-    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(command)
-
-
-def show(value, as_json: bool, words: str) -> None:
-    click.echo(json.dumps(value, indent=1, sort_keys=True) if as_json else words)
 
 
 # %% ../notebooks/20_cli.ipynb #2fe2be53
@@ -204,104 +168,14 @@ def data(as_json):
     lines = [f"{d.name:16} {d.rows:>12,} rows  {d.fingerprint[:19]}  {d.source}" for d in found]
     show([asdict(d) for d in found], as_json, "\n".join(lines) or "no datasets: mlkit run prepare")
     for error in broken:
-        click.secho(f"broken: {error}", fg="red", err=True)
+        say(error)
     if broken:
         sys.exit(broken[0].exit_code)
 
 
 # %% ../notebooks/20_cli.ipynb #70255379
-@main.command(short_help="List the runs, newest last.")
-@click.option("--notebook", help="Only of this pipeline.")
-@click.option(
-    "--outcome", type=click.Choice(["done", "failed", "killed", "running", "scratch"]), help="Only these."
-)
-@click.option(
-    "-n", "count", type=int, default=20, show_default=True, help="How many, counted from the newest."
-)
-@json_option
-def runs(notebook, outcome, count, as_json):
-    """List the runs of the store, newest last.
-
-    \b
-    Example:
-      mlkit runs
-      mlkit runs --notebook train --outcome failed --json
-    """
-    from mlkit.runner import settle_killed_runs
-    from mlkit.runs import list_runs
-    from mlkit.settings import find_project
-
-    project = find_project()
-    broken = []
-    settle_killed_runs(project)
-    found = [
-        run
-        for run in list_runs(project, broken.append)
-        if (not notebook or run["notebook"]["path"].endswith(f"{notebook.removesuffix('.ipynb')}.ipynb"))
-        and (not outcome or run["outcome"] == outcome)
-    ][-count:]
-    show(found, as_json, "\n".join(map(_run_line, found)) or "no runs: mlkit run prepare")
-    for error in broken:
-        click.secho(f"broken: {error}", fg="red", err=True)
-    if broken:
-        sys.exit(broken[0].exit_code)
-
-
-def _run_line(run):
-    name = run["notebook"]["path"].rpartition("/")[2].removesuffix(".ipynb")
-    metrics = "  ".join(f"{k} {v:.4f}" for k, v in list(run["metrics"].items())[:3])
-    made = run["model"][:19] if run["model"] else ""
-    return f"{run['id']}  {run['outcome']:8} {name:12} {made:19}  {run['error'] or metrics}".rstrip()
-
-
-@main.command("show", short_help="Show the record of a run.")
-@click.argument("run")
-@json_option
-def show_run(run, as_json):
-    """Show the record of RUN: an id, its beginning, or latest.
-
-    \b
-    Example:
-      mlkit show latest
-    """
-    from dataclasses import asdict
-
-    from mlkit.runs import find_run
-    from mlkit.settings import find_project
-
-    record = asdict(find_run(find_project(), run))
-    hidden = ("packages", "machine", "process", "notebook")
-    lines = [
-        f"{name:11} {_in_words(value)}" for name, value in record.items() if value and name not in hidden
-    ]
-    lines.insert(1, f"{'notebook':11} {record['notebook']['path']}")
-    show(record, as_json, "\n".join(lines))
-
-
-def _in_words(value):
-    if isinstance(value, dict):
-        return "  ".join(f"{k}={v}" for k, v in value.items() if v is not None)
-    return "\n            ".join(_in_words(v) for v in value) if isinstance(value, list) else str(value)
-
-
-@main.command(short_help="Say what differs between two runs.")
-@click.argument("one")
-@click.argument("two")
-@json_option
-def diff(one, two, as_json):
-    """Say what differs between the runs ONE and TWO, side by side.
-
-    \b
-    Example:
-      mlkit diff 20261122T090227 latest
-    """
-    from mlkit.runs import differences, find_run
-    from mlkit.settings import find_project
-
-    project = find_project()
-    found = differences(find_run(project, one), find_run(project, two))
-    lines = [f"{s:11} {name}: {a} → {b}" for s, names in found.items() for name, (a, b) in names.items()]
-    show(found, as_json, "\n".join(lines) or "nothing differs")
+for command in (runs, show_run, diff):
+    main.add_command(command)
 
 
 # %% ../notebooks/20_cli.ipynb #5eaae9e8
@@ -358,29 +232,39 @@ def register(model, alias):
         click.echo(f"{project.model}@{alias} is now {project.model}@{version}")
 
 
-@main.command()
+@main.command(short_help="List the registered versions.")
+@click.option("--history", "name", metavar="NAME", help="Who changed what of NAME, and when.")
 @json_option
-def models(as_json):
-    """List the registered versions.
+def models(name, as_json):
+    """List the registered versions, with their verdicts and aliases.
+
+    A record that cannot be read is named on stderr and makes the exit code 3; the others are listed.
 
     \b
     Example:
       mlkit models
+      mlkit models --history flights
     """
-    from mlkit.registry import read_registry
+    from mlkit.registry import read_history, read_versions
 
     _, store = _project_and_store()
-    registries = [read_registry(store, name) for name in store.folders("registry")]
-    entries = [
-        {"name": r.name, **v, "aliases": [a for a, n in r.aliases.items() if n == v["version"]]}
-        for r in registries
-        for v in r.versions
-    ]
-    lines = [
-        f"{e['name']}@{e['version']}  {e['model'][:19]}  {e['registered'][:16]}  {' '.join(e['aliases'])}".rstrip()
-        for e in entries
-    ]
+    if name:
+        found, broken = read_history(store, name)
+        entries = [vars(change) for change in found]
+        lines = [f"{c.number:>4}  {c.changed[:19]}Z  {c.who}  {c.change}" for c in found]
+    else:
+        entries, broken = read_versions(store)
+        words = {True: "passed", False: "FAILED", None: "unreadable"}
+        lines = [
+            f"{e['name']}@{e['version']}  {e['model'][:19]}  {e['registered'][:16]}Z  "
+            f"verdict {e['verdict']} {words[e['passed']]}  {' '.join(e['aliases'])}".rstrip()
+            for e in entries
+        ]
     show(entries, as_json, "\n".join(lines) or "nothing is registered yet: mlkit register")
+    for error in broken:
+        say(error)
+    if broken:
+        sys.exit(StateError.exit_code)
 
 
 @main.command(short_help="Point an alias at a version.")
@@ -401,12 +285,47 @@ def promote(version, alias):
     click.echo(f"{name or project.model}@{alias} is now {name or project.model}@{number}")
 
 
+@main.command(short_help="Take an alias away.")
+@click.argument("name")
+@click.argument("alias")
+def demote(name, alias):
+    """Take ALIAS away from the version of NAME that has it; the version stays.
+
+    \b
+    Example:
+      mlkit demote flights challenger
+    """
+    from mlkit import registry
+
+    _, store = _project_and_store()
+    number = registry.demote(store, name, alias)
+    click.echo(f"{name}@{number} is no longer {alias}")
+
+
 def _project_and_store():
     from mlkit.settings import find_project
     from mlkit.store import Store
 
     project = find_project()
     return project, Store(project.store)
+
+
+# %% ../notebooks/20_cli.ipynb #1b18664b
+@main.command(short_help="Walk the chain around an id.")
+@click.argument("id")
+@json_option
+def trace(id, as_json):
+    """Draw the chain around ID: of a prediction, release, model, run or dataset.
+
+    \b
+    Example:
+      mlkit trace flights@champion
+    """
+    from mlkit.settings import find_project
+    from mlkit.trace import trace
+
+    found = trace(find_project(), id)
+    show(found.to_json(), as_json, str(found))
 
 
 # %% ../notebooks/20_cli.ipynb #44995677

@@ -52,10 +52,10 @@ def read_record(
     try:
         record = json.loads(data)
         kind, _, major = record.pop("format").rpartition("/")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptRecord(f"{where} is not a {noun} record: {error}", "restore it from a backup") from None
-    if kind != f"mlkit.{noun}":
-        raise CorruptRecord(f"{where} is a {kind} record, expected mlkit.{noun}")
+    if kind != f"mlkit.{noun}" or not major.isdecimal():
+        raise CorruptRecord(f"{where} is a {kind}/{major} record, expected mlkit.{noun}/1")
     if major != "1":
         raise NewerFormat(
             f"{where} has the format {kind}/{major}; this mlkit reads {kind}/1", "install a newer mlkit"

@@ -110,19 +110,10 @@ def read_run(
         ) from None
 
 
-# %% ../notebooks/13b_runs.ipynb #3161817b
+# %% ../notebooks/13b_runs.ipynb #244ba9e2
 SUMMARY = (
-    "id",
-    "notebook",
-    "parameters",
-    "start",
-    "end",
-    "outcome",
-    "error",
-    "metrics",
-    "model",
-    "inputs",
-    "process",
+    *("id", "notebook", "given", "source", "start", "end", "outcome", "error", "process"),
+    *("datasets", "models", "written", "metrics", "model", "verdict", "inputs"),
 )
 
 

@@ -20,12 +20,13 @@ FLOORS = [
         "runs",
         "runner",
         "reproduction",
+        "trace",
         "serve.predictor",
         "serve.telemetry",
         "serve.app",
     },
     {"release", "local", "container", "deploy", "examples.flights"},
-    {"cli"},
+    {"command", "cli_runs", "cli"},
 ]
 FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}
 

@@ -74,6 +74,12 @@ def test_one_changed_byte_is_refused_by_digest():
         (folder / name).write_bytes(content[:-2] + b"x" + content[-1:])
         with pytest.raises(CorruptRecord, match=f"{name} is not what the bundle was made with"):
             open_folder(folder)
+    folder = on_disk(small_bundle())
+    head = (folder / "bundle.json").read_bytes()
+    for at in range(len(head)):
+        (folder / "bundle.json").write_bytes(head[:at] + b"~" + head[at + 1 :])
+        with pytest.raises(CorruptRecord):
+            open_folder(folder)
 
 
 # %% ../notebooks/07_bundle.ipynb #f9633380

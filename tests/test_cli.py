@@ -22,7 +22,7 @@ def test_datasets_are_listed_with_what_is_wrong_with_one_of_them():
         words = CliRunner().invoke(main, ["data"])
         listed = CliRunner().invoke(main, ["data", "--json"])
     assert words.stdout.split()[:3] == ["a", "2", "rows"] and words.stdout.endswith("  a.csv\n")
-    assert "broken: dataset 'b': nothing is at b.csv" in words.stderr and words.exit_code == 2
+    assert "error: dataset 'b': nothing is at b.csv" in words.stderr and words.exit_code == 2
     [only] = json.loads(listed.stdout)
     assert only["rows"] == 2 and only["source"] == "a.csv" and list(only["files"]) == ["a.csv"]
 

@@ -5,8 +5,8 @@ import tempfile
 
 import pytest
 
-from mlkit.errors import BadSettings
-from mlkit.gate import judge, passing_verdicts, save_verdict
+from mlkit.errors import BadSettings, GateFailed
+from mlkit.gate import judge, passing_verdicts, require_verdict, save_verdict
 from mlkit.settings import Gate
 from mlkit.store import Store
 
@@ -39,3 +39,17 @@ def test_a_verdict_counts_for_its_own_model_only():
         save_verdict(store, verdict)
     assert [v["id"] for v in passing_verdicts(store, "sha256:a")] == [good.id]
     assert passing_verdicts(store, "sha256:c") == []
+
+
+# %% ../notebooks/11_gate.ipynb #3e5ef53a
+def test_a_corrupt_verdict_stops_nobody_else():
+    store = Store(tempfile.mkdtemp())
+    good = judge(GATES, {"auc": 0.7, "brier": 0.1}, model="sha256:a", dataset="sha256:b")
+    save_verdict(store, good)
+    store.put("verdicts/0/verdict.json", b'{"format": "mlkit.verdict/1", "mod')
+    store.put("verdicts/1/verdict.json", b'{"format": "mlkit.verdict/2"}')
+    assert require_verdict(store, "sha256:a")["id"] == good.id
+    with pytest.raises(GateFailed) as refused:
+        require_verdict(store, "sha256:c")
+    assert "unreadable: verdicts/0/verdict.json is not a verdict record" in str(refused.value)
+    assert "unreadable: verdicts/1/verdict.json has the format mlkit.verdict/2" in str(refused.value)

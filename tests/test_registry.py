@@ -7,9 +7,18 @@ import pytest
 
 from mlkit.bundle import model_key
 from mlkit.digest import write_record
-from mlkit.errors import AlreadyThere, GateFailed
+from mlkit.errors import AlreadyThere, GateFailed, UnknownName
 from mlkit.gate import judge, save_verdict
-from mlkit.registry import _write, find_model, promote, read_registry, register
+from mlkit.registry import (
+    _write,
+    demote,
+    find_model,
+    promote,
+    read_history,
+    read_registry,
+    read_versions,
+    register,
+)
 from mlkit.settings import Gate
 from mlkit.store import Store
 
@@ -49,6 +58,62 @@ def test_of_two_changes_at_the_same_moment_one_is_told():
     register(store, "flights", "sha256:a")
     with pytest.raises(AlreadyThere, match="somebody else changed the registry of flights"):
         _write(store, seen, "register 1", [], {})
+
+
+# %% ../notebooks/12_registry.ipynb #1233ee79
+def test_a_demoted_version_stays_and_the_change_is_recorded():
+    store = store_with_models("sha256:a")
+    register(store, "flights", "sha256:a")
+    promote(store, "flights", "1", "champion")
+    assert demote(store, "flights", "champion") == 1
+    after = read_registry(store, "flights")
+    assert after.aliases == {} and after.version_of("1") == 1
+    with pytest.raises(UnknownName, match="flights has no alias 'champion'"):
+        demote(store, "flights", "champion")
+
+
+# %% ../notebooks/12_registry.ipynb #d318af41
+def test_a_request_that_was_sent_twice_is_not_a_race():
+    class Stutters(Store):
+        "Its answer is lost, and the client asks again."
+
+        def put(self, key, data, new=False):
+            super().put(key, data, new)
+            super().put(key, data, new)
+
+    store = store_with_models("sha256:a")
+    register(Stutters(store.url), "flights", "sha256:a")
+    assert read_registry(store, "flights").version_of("1") == 1
+
+
+# %% ../notebooks/12_registry.ipynb #2c365ce2
+def test_the_history_says_who_changed_what():
+    store = store_with_models("sha256:a")
+    register(store, "flights", "sha256:a")
+    promote(store, "flights", "1", "champion")
+    changes, broken = read_history(store, "flights")
+    assert [(c.number, c.change) for c in changes] == [(1, "register 1"), (2, "promote 1 to champion")]
+    assert all("@" in c.who for c in changes) and broken == []
+
+
+# %% ../notebooks/12_registry.ipynb #78aa4c08
+def test_a_corrupt_registry_is_named_and_the_rest_still_works():
+    store = store_with_models("sha256:a")
+    for name in "flights", "taxis", "trains":
+        register(store, name, "sha256:a")
+    store.put("registry/taxis/000002.json", store.get("registry/taxis/000001.json")[:-9])
+    store.put("registry/trains/000002.json", b'{"format": "mlkit.registry/2"}')
+    store.put("registry/trams/000001.json", write_record("registry", {"name": "trams", "number": "one"}))
+    versions, broken = read_versions(store)
+    assert [(v["name"], v["passed"]) for v in versions] == [("flights", True)]
+    assert "registry/taxis/000002.json is not a registry record" in str(broken[0])
+    assert "registry/trains/000002.json has the format mlkit.registry/2" in str(broken[1])
+    assert "registry/trams/000001.json is not a registry record: Expected `int`, got `str`" in str(broken[2])
+    assert len(read_history(store, "taxis")[0]) == 1
+
+    store.put(f"verdicts/{versions[0]['verdict']}/verdict.json", b"spoiled")
+    versions, broken = read_versions(store)
+    assert versions[0]["passed"] is None and "is not a verdict record" in str(broken[3])
 
 
 # %% ../notebooks/12_registry.ipynb #a79fb9b7

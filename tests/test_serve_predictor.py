@@ -27,7 +27,7 @@ def small_predictor():
     return Predictor(make_bundle("flights", "lightgbm", booster, signature, columns)), booster
 
 
-# %% ../notebooks/serve/00_predictor.ipynb #6148df9d
+# %% ../notebooks/serve/00_predictor.ipynb #30e8eba6
 def test_the_answer_is_the_booster_s_own_to_the_bit_and_says_which_model_gave_it():
     predictor, booster = small_predictor()
     body = b'{"rows":[{"carrier":"UA","distance":30},{"distance":3,"carrier":"AA"}]}'
@@ -35,6 +35,7 @@ def test_the_answer_is_the_booster_s_own_to_the_bit_and_says_which_model_gave_it
     answer = json.loads(asked.body)
     assert answer["predictions"] == booster.predict(np.array([[30.0, 1.0], [3.0, 0.0]])).tolist()
     assert answer["model"] == predictor.bundle.digest and asked.rows == 2
+    assert answer["id"].split("-")[1] == answer["model"][7:19]
 
 
 # %% ../notebooks/serve/00_predictor.ipynb #247ff093

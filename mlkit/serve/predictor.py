@@ -16,7 +16,7 @@ from ..bundle import Bundle
 from ..errors import UnsupportedType
 
 
-# %% ../../notebooks/serve/00_predictor.ipynb #d44108b8
+# %% ../../notebooks/serve/00_predictor.ipynb #df9f6892
 class Answer(msgspec.Struct):
     "What `POST /predict` answers."
 
@@ -57,10 +57,13 @@ class Predictor:
         columns = self.bundle.signature.decode(body)
         predictions = self.bundle.predict(columns).tolist()
         return Asked(
-            self._encode(Answer(new_prediction_id(), self.bundle.digest, predictions)), len(predictions)
+            self._encode(Answer(new_prediction_id(self.bundle.digest), self.bundle.digest, predictions)),
+            len(predictions),
         )
 
 
-def new_prediction_id() -> str:
-    "Sorts by time; unique across workers and hosts."
-    return f"{time.time_ns() // 1_000_000:012x}{token_hex(8)}"
+def new_prediction_id(
+    model: str,  # digest
+) -> str:
+    "Time, model and chance: sorts by time, is unique across hosts, and leads to the model even if every log is lost."
+    return f"{time.time_ns() // 1_000_000:012x}-{model[7:19]}-{token_hex(6)}"

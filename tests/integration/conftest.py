@@ -134,3 +134,24 @@ def ansible():
         return run(folder / command, *words, check=check, env=env)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    "A running S3 server; whoever kills it starts it again."
+    from s3_server import S3Server
+
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def address(request, tmp_path, monkeypatch):
+    "The URL of an empty store: once a folder, once a prefix in a bucket, with the variables that lead there."
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    server = request.getfixturevalue("s3")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server.url(tmp_path.name)
