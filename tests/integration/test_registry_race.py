@@ -8,7 +8,7 @@ import nbformat
 import pytest
 import s3fs
 from eventually import eventually
-from laptop import Laptop
+from laptop import MLKIT, Laptop
 from racers import promote_own, race
 
 from mlkit.bundle import model_key
@@ -200,7 +200,7 @@ def test_a_store_that_vanishes_in_the_middle_of_a_run(laptop, s3):
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, laptop.folder / "slow.ipynb")
     running = subprocess.Popen(
-        [sys.executable, "-m", "mlkit.cli", "run", "slow.ipynb"],
+        [*MLKIT, "run", "slow.ipynb"],
         cwd=laptop.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
