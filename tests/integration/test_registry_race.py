@@ -44,7 +44,7 @@ def laptop(trained, address, tmp_path, monkeypatch):
 
 def test_two_hundred_racing_promotions_have_one_winner_each(laptop):
     told = 0
-    for turn, outcomes in enumerate(race(promote_own, laptop.store.url, racers=2, turns=TURNS)):
+    for outcomes in race(promote_own, laptop.store.url, racers=2, turns=TURNS):
         winners = [outcome for outcome in outcomes if isinstance(outcome, int)]
         losers = [outcome for outcome in outcomes if outcome not in winners]
         assert len(winners) in (1, 2), outcomes  # two: one came after the other and saw its record
