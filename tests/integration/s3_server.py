@@ -44,6 +44,8 @@ class S3Server:
         }
 
     def start(self):
+        if self.process:
+            self.kill()
         ports = [f"-{name}.port={port}" for name, port in self.others.items()]
         ports += [f"-{name}.port.grpc={port}" for name, port in self.grpc.items()]
         self.process = subprocess.Popen(

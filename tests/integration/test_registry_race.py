@@ -8,7 +8,7 @@ import nbformat
 import pytest
 import s3fs
 from eventually import eventually
-from laptop import Laptop
+from laptop import MLKIT, Laptop
 from racers import promote_own, race
 
 from mlkit.bundle import model_key
@@ -44,7 +44,7 @@ def laptop(trained, address, tmp_path, monkeypatch):
 
 def test_two_hundred_racing_promotions_have_one_winner_each(laptop):
     told = 0
-    for turn, outcomes in enumerate(race(promote_own, laptop.store.url, racers=2, turns=TURNS)):
+    for outcomes in race(promote_own, laptop.store.url, racers=2, turns=TURNS):
         winners = [outcome for outcome in outcomes if isinstance(outcome, int)]
         losers = [outcome for outcome in outcomes if outcome not in winners]
         assert len(winners) in (1, 2), outcomes  # two: one came after the other and saw its record
@@ -200,7 +200,7 @@ def test_a_store_that_vanishes_in_the_middle_of_a_run(laptop, s3):
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, laptop.folder / "slow.ipynb")
     running = subprocess.Popen(
-        [sys.executable, "-m", "mlkit.cli", "run", "slow.ipynb"],
+        [*MLKIT, "run", "slow.ipynb"],
         cwd=laptop.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
