@@ -112,7 +112,8 @@ class Run:
             raise MissingData("no dataset was read in this run", 'run.read("flights") says what is judged')
         found = judge_rows(self.project, bundle, frame, truth, guess, self._champion(), more)
         source = list(self.sources.values())[-1]
-        details = {"data": asdict(source) | {"judged": len(frame), "period": _period(frame)}} | found.details
+        data = {"name": source.name, "fingerprint": source.fingerprint, "rows": source.rows}
+        details = {"data": data | {"judged": len(frame), "period": _period(frame)}} | found.details
         gates, model = self.project.gates, bundle.digest
         verdict = gate.judge(gates, found.metrics, model, source.fingerprint, self.id, details)
         gate.save_verdict(self.output, verdict)
@@ -121,15 +122,19 @@ class Run:
             verdict, found, bundle, report.how_made(self.store, bundle, verdict), drawn
         )
         self.output.put(verdict.report, page.encode())
-        self.log(**verdict.metrics)
+        # a time is another one each time, and would make every reproduction of this run look different
+        self.log(**{name: value for name, value in verdict.metrics.items() if name != "seconds_per_row"})
         fields = {"id": verdict.id, "passed": verdict.passed, "model": model, "report": verdict.report}
         show("verdict", fields | {"words": str(verdict)}, str(verdict), report.summary(verdict, drawn))
         return verdict
 
     def _champion(self) -> Bundle | None:
         name = self.project.model
-        aliases = read_registry(self.store, name).aliases
-        return self.load_model(f"{name}@champion") if "champion" in aliases else None
+        if "champion" in read_registry(self.store, name).aliases:
+            return self.load_model(f"{name}@champion")
+        # that there was none is something this run depends on: with the first champion it is judged again
+        show("loaded", {"reference": f"{name}@champion", "digest": None}, "no champion yet")
+        return None
 
 
 def current_run() -> Run:
