@@ -303,7 +303,7 @@ def settle_killed_runs(
     return settled
 
 
-# %% ../notebooks/14_runner.ipynb #3284fba3
+# %% ../notebooks/14_runner.ipynb #91964a0c
 STOPPED = ("CellTimeoutError", "DeadKernelError", "TimeoutError")
 
 
@@ -314,9 +314,9 @@ def _in_a_line(error: BaseException, limits: Limits) -> str:
     if kind == "CellTimeoutError":
         return f"a cell took more than {limits.cell_seconds} s, the limit in [limits] of settings.ini"
     if kind == "DeadKernelError":
-        return (
-            f"the kernel died: out of memory, killed, or over the limit of {limits.run_seconds} s for a run"
-        )
+        return "the kernel died: killed, or out of memory"
+    if kind == "TimeoutError":
+        return f"{error}, the limit in [limits] of settings.ini"
     return f"{kind}: {error}".strip()
 
 
@@ -327,6 +327,6 @@ def _as_notebook_failed(error: BaseException, name: str, store: Store, record: R
         ours = getattr(errors, getattr(error, "ename", ""), NotebookFailed)
         failed.exit_code = (
             ours.exit_code
-        )  # a person who asked for a missing dataset made the mistake, not the notebook
+        )  # who asked for a missing dataset made the mistake, not the notebook
         return failed
     return error

@@ -15,6 +15,32 @@ def new_store():
     return Store(tempfile.mkdtemp())
 
 
+# %% ../notebooks/02_store.ipynb #35cb9b75
+def test_a_large_file_is_read_in_pieces():
+    store = new_store()
+    store.put("data/a", bytes(range(256)) * 4096)
+    with store.open("data/a") as file:
+        assert file.read(3) == b"\x00\x01\x02" and file.seek(-1, 2) == 256 * 4096 - 1
+        assert file.read() == b"\xff" and file.read() == b""
+    with pytest.raises(MissingData):
+        store.open("data/b")
+
+
+# %% ../notebooks/02_store.ipynb #8be6ae8e
+def test_a_store_that_cannot_be_is_refused_by_its_address():
+    with pytest.raises(BadSettings, match="cannot use the store nowhere://bucket: Protocol not known"):
+        Store("nowhere://bucket")
+
+
+# %% ../notebooks/02_store.ipynb #caa0c57c
+def test_a_folder_is_not_a_key_and_a_key_is_no_folder():
+    store = new_store()
+    store.put("models/sha256-a/bundle.json", b"{}")
+    store.put("models/latest-flights.json", b"{}")
+    assert store.folders("models") == ["sha256-a"] and store.folders("models/none") == []
+    assert not store.has("models/sha256-a") and store.has("models/sha256-a/bundle.json")
+
+
 # %% ../notebooks/02_store.ipynb #1d53cd95
 def test_what_was_put_is_what_is_got():
     store = new_store()
@@ -51,29 +77,3 @@ def test_an_unwritable_store_says_which_and_why():
         Store(str(blocked)).put("runs/a", b"")
     with pytest.raises(MissingData, match="has no runs/b"):
         new_store().get("runs/b")
-
-
-# %% ../notebooks/02_store.ipynb #35cb9b75
-def test_a_large_file_is_read_in_pieces():
-    store = new_store()
-    store.put("data/a", bytes(range(256)) * 4096)
-    with store.open("data/a") as file:
-        assert file.read(3) == b"\x00\x01\x02" and file.seek(-1, 2) == 256 * 4096 - 1
-        assert file.read() == b"\xff" and file.read() == b""
-    with pytest.raises(MissingData):
-        store.open("data/b")
-
-
-# %% ../notebooks/02_store.ipynb #8be6ae8e
-def test_a_store_that_cannot_be_is_refused_by_its_address():
-    with pytest.raises(BadSettings, match="cannot use the store nowhere://bucket: Protocol not known"):
-        Store("nowhere://bucket")
-
-
-# %% ../notebooks/02_store.ipynb #caa0c57c
-def test_a_folder_is_not_a_key_and_a_key_is_no_folder():
-    store = new_store()
-    store.put("models/sha256-a/bundle.json", b"{}")
-    store.put("models/latest-flights.json", b"{}")
-    assert store.folders("models") == ["sha256-a"] and store.folders("models/none") == []
-    assert not store.has("models/sha256-a") and store.has("models/sha256-a/bundle.json")
