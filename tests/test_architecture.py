@@ -12,7 +12,10 @@ FLOORS = [
     {"store", "digest"},
     {"dataset", "signature", "parameters", "provenance", "evidence"},
     {"features", "flavors.flavour", "flavors.lightgbm", "bundle"},
-    {"gate", "registry", "run", "runs", "runner", "serve.predictor", "serve.telemetry", "serve.app"},
+    {
+        *("gate", "registry", "run", "runs", "runner", "serve.predictor", "serve.telemetry", "serve.app"),
+        *("sweep", "search", "workers", "sweeper", "sweep_report"),
+    },
     {"release", "local", "container", "deploy", "examples.flights"},
     {"cli"},
 ]
