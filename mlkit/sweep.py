@@ -16,7 +16,7 @@ from .digest import canonical, digest, read_record, write_record
 from .errors import BadSettings, unknown_name
 from .parameters import check_parameters, read_parameters
 from .runner import inputs_digest
-from .search import Range, values_of
+from .search import Range, combinations, values_of
 from .settings import Project
 from .store import Store
 
@@ -39,6 +39,16 @@ class Sweep:
     def id(self) -> str:
         "Equal sweeps have one id: that is how the same command continues."
         return digest(canonical(asdict(self)))[7:19]
+
+    @property
+    def size(self) -> int:
+        "How many trials every combination takes."
+        return len(combinations(self.space))
+
+    def __str__(self) -> str:
+        how = "searching" if self.is_search else f"{self.size} combinations of"
+        fixed = " with " + " ".join(f"{k}={v}" for k, v in self.fixed.items()) if self.fixed else ""
+        return f"{self.notebook}, {how} {', '.join(self.space)}{fixed}"
 
 
 def plan_sweep(
