@@ -14,10 +14,12 @@ __all__ = [
 ]
 
 # %% ../notebooks/14_runner.ipynb #b7d745c1
+import json
 import os
 import shutil
+import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,7 +48,7 @@ from .errors import BadSettings, MlkitError, NotebookFailed, SecretFound, unknow
 from .evidence import read_evidence, read_figures
 from .parameters import check_parameters, read_parameters
 from .registry import find_model
-from .runs import RunRecord, list_runs, read_run, this_process
+from .runs import RunRecord, list_runs, lives, read_run, this_process
 from .secrecy import known_secrets, redact
 from .settings import Project
 from .store import Store
@@ -93,9 +95,10 @@ def run_notebook(
     """
     contract, limits, store = read_parameters(notebook), read_limits(project), Store(output or project.store)
     values = check_parameters(contract, given, notebook)
-    settle_killed_runs(project)
+    summaries = list_runs(project)
+    settle_killed_runs(project, summaries)
     record = _begin(project, notebook, {name: p.default for name, p in contract.items()} | values)
-    if not force and (earlier := _equal_run(project, record)):
+    if not force and (earlier := _equal_run(project, record, summaries)):
         return earlier
     _keep_diff(project, record, store)
     record.save(store)
@@ -114,7 +117,7 @@ def run_notebook(
         record.end = utc_now()
         _keep_evidence(store, record, work)
         record.save(store)
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
     if record.outcome != "done":
         raise SecretFound(
             f"{notebook.name}: {record.error}", "print nothing secret; the kept copies are redacted"
@@ -161,9 +164,9 @@ def inputs_digest(
     return _begin(project, notebook, {}).inputs
 
 
-def _equal_run(project: Project, record: RunRecord) -> RunRecord | None:
+def _equal_run(project: Project, record: RunRecord, summaries: list[dict]) -> RunRecord | None:
     store = Store(project.store)
-    for summary in reversed(list_runs(project)):
+    for summary in reversed(summaries):
         if summary["inputs"] == record.inputs and summary["outcome"] == "done":
             earlier = read_run(store, summary["id"])
             if still_holds(project, store, earlier):
@@ -228,12 +231,19 @@ def _execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str,
 
 
 def _end_processes(run: str) -> None:
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.environ().get("MLKIT_RUN") == run:
-                process.kill()
-        except psutil.Error:  # it ended meanwhile, or is somebody else's
-            continue
+    "Kill them until none is found: one may have started another meanwhile."
+    for _ in range(100):
+        found = False
+        for process in psutil.process_iter():
+            try:
+                if process.pid != os.getpid() and process.environ().get("MLKIT_RUN") == run:
+                    process.kill()
+                    found = True
+            except psutil.Error:  # it ended meanwhile, or is somebody else's
+                continue
+        if not found:
+            return
+        time.sleep(0.01)
 
 
 @contextmanager
@@ -266,8 +276,8 @@ def _keep_evidence(store: Store, record: RunRecord, work: Path) -> None:
     "The executed notebook, the log and what they say, without the secrets of this environment."
     secrets, found = known_secrets(), []
     for name in ("executed.ipynb", "stdout.log"):
-        if (work / name).exists():
-            text, names = redact((work / name).read_text(encoding="utf-8"), secrets)
+        with suppress(FileNotFoundError):
+            text, names = redact((work / name).read_text(encoding="utf-8", errors="replace"), secrets)
             (work / name).write_text(text, encoding="utf-8")
             store.put(f"{record.folder}/{name}", text.encode())
             found += names
@@ -277,7 +287,7 @@ def _keep_evidence(store: Store, record: RunRecord, work: Path) -> None:
             f"the notebook shows the secret {', '.join(sorted(set(found)))}",
         )
     executed = work / "executed.ipynb"
-    if executed.exists():
+    if _is_whole(executed):
         record.datasets = read_evidence(executed, "dataset")
         record.models = read_evidence(executed, "loaded")
         record.written = read_evidence(executed, "written")
@@ -289,15 +299,24 @@ def _keep_evidence(store: Store, record: RunRecord, work: Path) -> None:
             store.put(f"{record.folder}/figures/{number:02}.png", figure.png)
 
 
+def _is_whole(notebook: Path) -> bool:
+    "A kill may have cut it off in the middle of a write."
+    try:
+        return "cells" in json.loads(notebook.read_bytes())
+    except (OSError, ValueError):
+        return False
+
+
 def settle_killed_runs(
     project: Project,
+    summaries: list[dict] | None = None,  # of all runs, where the caller has them
 ) -> list[str]:
     "Give the runs of this machine that were killed their record and notebook; their ids."
     store, settled = Store(project.store), []
-    for summary in list_runs(project):
-        if summary["outcome"] == "running":
-            record = read_run(store, summary["id"])
-            if not record.is_alive:
+    for summary in list_runs(project) if summaries is None else summaries:
+        if summary["outcome"] == "running" and not lives(summary["process"]):
+            record = read_run(store, summary["id"])  # again: it may have ended well before its process did
+            if record.outcome == "running":
                 work = _work_folder(project, record.id)
                 record.outcome, record.error = "killed", "the process that ran it is gone"
                 _end_processes(record.id)
