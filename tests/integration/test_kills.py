@@ -6,6 +6,7 @@ Whatever dies, no record is half, the store can be listed, each run has an outco
 import json
 import multiprocessing
 import random
+import signal
 import time
 from contextlib import suppress
 
@@ -16,9 +17,9 @@ from quick_notebook import assert_whole, mlkit, processes_of, quick_project, rec
 
 from mlkit.runner import run_notebook
 
-RUNS, AT_ONCE = 15, 3  # runs of which the runner is killed, and as many of which the kernel is
-SWEEPS, WORKERS = 8, 12
-TRIALS = 20
+RUNS, AT_ONCE = 15, 5  # runs of which the runner is killed, and as many of which the kernel is
+WORKERS, SWEEPS = 13, 7
+TRIALS = 24
 LONGEST = 1.5  # seconds: about what a run takes
 
 
@@ -47,7 +48,7 @@ def run_of(project, process):
 
 
 def kill_runner(project, process, chance):
-    time.sleep(chance.uniform(0, LONGEST))
+    time.sleep(chance.uniform(0, LONGEST / 2))
     process.kill()
 
 
@@ -97,32 +98,38 @@ def sweep_record(project):
 def test_a_sweep_that_is_killed_again_and_again_does_every_trial_once(project):
     chance = random.Random("sweep")
     command = ["sweep", "work", "-p", "n", ",".join(map(str, range(TRIALS))), "--jobs", "2"]
-    for _ in range(SWEEPS):
+    for number in range(SWEEPS):
         sweep = start_mlkit(project, *command)
-        if chance.random() < 0.7:  # else in its first seconds, where nothing has begun
-            eventually(lambda sweep=sweep: workers_of(project) or sweep.poll() is not None)
+        for _ in range(WORKERS if number == 0 else 0):
+            worker = chance.choice(eventually(lambda: workers_of(project)))
+            time.sleep(chance.uniform(0, LONGEST / 2))
+            worker.kill()
+            psutil.wait_procs([worker], 10)
+        if number % 3:  # else maybe in its first second, where nothing has begun
+            eventually(lambda: workers_of(project))
         time.sleep(chance.uniform(0, 2 * LONGEST))
+        assert sweep.poll() is None, "it was done before it could be killed"
         sweep.kill()
         sweep.wait()
         eventually(lambda: not workers_of(project))
         assert_whole(project)
-
-    killed = 0
-    while killed < WORKERS:
-        sweep = start_mlkit(project, *command)
-        while sweep.poll() is None and killed < WORKERS:
-            time.sleep(chance.uniform(0, LONGEST))
-            for worker in chance.sample(found := workers_of(project), min(1, len(found))):
-                with suppress(psutil.NoSuchProcess):
-                    worker.kill()
-                    killed += 1
-        assert sweep.wait(120) in (0, 1)
-        assert_whole(project)
-        if sweep_record(project)["outcome"] == "done":
-            break
 
     mlkit(project, *command)
     trials, done = sweep_record(project)["trials"], [r for r in assert_whole(project) if r.outcome == "done"]
     assert [t["outcome"] for t in trials] == ["done"] * TRIALS
     assert sorted(t["run"] for t in trials) == sorted(run.id for run in done)
     assert sorted(run.parameters["n"] for run in done) == list(range(TRIALS))
+
+
+def test_ctrl_c_stops_a_sweep_and_the_same_command_continues(project):
+    command = ["sweep", "work", "-p", "n", "1,2,3", "-p", "broken", "9"]
+    sweep = start_mlkit(project, *command)
+    eventually(lambda: any(run.outcome == "done" for run in records(project)))
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.wait(30) == 130
+    assert not workers_of(project)
+    stopped = sweep_record(project)
+    assert stopped["outcome"] == "stopped" and {t["outcome"] for t in stopped["trials"]} >= {"done"}
+    assert_whole(project)
+    mlkit(project, *command)
+    assert [t["outcome"] for t in sweep_record(project)["trials"]] == ["done"] * 3
