@@ -376,6 +376,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlkit.sweep_report._outcome': ('sweep_report.html#_outcome', 'mlkit/sweep_report.py'),
                                     'mlkit.sweep_report._over': ('sweep_report.html#_over', 'mlkit/sweep_report.py'),
                                     'mlkit.sweep_report._ranked': ('sweep_report.html#_ranked', 'mlkit/sweep_report.py'),
+                                    'mlkit.sweep_report._shares': ('sweep_report.html#_shares', 'mlkit/sweep_report.py'),
                                     'mlkit.sweep_report._short': ('sweep_report.html#_short', 'mlkit/sweep_report.py'),
                                     'mlkit.sweep_report._swept': ('sweep_report.html#_swept', 'mlkit/sweep_report.py'),
                                     'mlkit.sweep_report.failures': ('sweep_report.html#failures', 'mlkit/sweep_report.py'),

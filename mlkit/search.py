@@ -130,12 +130,14 @@ class Search:
         self.study.tell(self.asked.pop(number), value, state=TrialState.FAIL if value is None else None)
 
     def importance(self) -> dict[str, float]:
-        "The share that each parameter has in the metric's differences, largest first; empty when too few are known."
+        "The share that each parameter has in the metric's differences, largest first; empty when too little is known."
         import optuna
 
+        if len(self.space) < 2 or len(self.study.trials) < LEARNING:
+            return {}
         try:
             return optuna.importance.get_param_importances(self.study)
-        except (ValueError, RuntimeError):  # fewer than two trials, or all alike
+        except (ValueError, RuntimeError):  # all alike
             return {}
 
 

@@ -121,12 +121,14 @@ def plot(
     known = [trial for trial in record.with_outcome("done") if trial.value is not None]
     if not known:
         return None
-    panels = [(_over, name) for name in sweep.space] + [(_history, ""), (_importance, "")] * sweep.is_search
+    panels = [(_over, name) for name in sweep.space] + [(_history, "")] * sweep.is_search
+    if sweep.is_search and (shares := _shares(sweep, known)):
+        panels.append((_importance, shares))
     rows, columns = -(-len(panels) // 3), min(len(panels), 3)
     figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axis, (draw, name) in zip(axes, panels, strict=False):
-        draw(axis, name, record, sweep, known)
+    for axis, (draw, subject) in zip(axes, panels, strict=False):
+        draw(axis, subject, record, sweep, known)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in list(axes)[len(panels) :]:
         axis.set_axis_off()
@@ -152,16 +154,20 @@ def _history(axis, name, record, sweep, known) -> None:
     numbers = [trial.number for trial in known]
     axis.plot(numbers, [t.value for t in known], "o", color=GREY, ms=5)
     axis.step(numbers, best, where="post", color=BLUE)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set(title=f"Best {record.metric} so far", xlabel="trial")
 
 
-def _importance(axis, name, record, sweep, known) -> None:
+def _importance(axis, shares, record, sweep, known) -> None:
+    axis.barh(list(shares)[::-1], list(shares.values())[::-1], height=0.5, color=BLUE)
+    axis.set(title=f"What moves {record.metric}", xlabel="share of its differences", xlim=(0, 1))
+
+
+def _shares(sweep, known) -> dict[str, float]:
     search = Search(sweep.space, sweep.minimise)
     for trial in known:
         search.add(trial.parameters, trial.value)
-    shares = search.importance()
-    axis.barh(list(shares)[::-1], list(shares.values())[::-1], color=BLUE)
-    axis.set(title=f"What moves {record.metric}", xlabel="share of its variance", xlim=(0, 1))
+    return search.importance()
 
 
 # %% ../notebooks/14f_sweep_report.ipynb #2ac01433
