@@ -11,6 +11,7 @@ __all__ = [
     "validate",
     "data",
     "reproduce",
+    "sweep",
     "override_option",
     "register",
     "models",
@@ -213,6 +214,64 @@ def reproduce(run, at, as_json):
     show(asdict(done), as_json, str(done))
     if done.outcome == DIFFERENT:
         raise NotReproduced(f"{record.id} was not reproduced")
+
+
+# %% ../notebooks/20_cli.ipynb #63607889
+@main.command(short_help="Run a notebook with many parameters.")
+@click.argument("notebook")
+@click.option(
+    *("-p", "--parameter", "given"),
+    type=(str, str),
+    multiple=True,
+    metavar="NAME VALUE[,VALUE…]",
+    help="A parameter: one value for all trials, or the values to try.",
+)
+@click.option("--trials", type=click.IntRange(1), help="Search with Optuna: so many trials in all.")
+@click.option("--search", metavar="NAME[,NAME…]", help="What to search.  [default: all that declare a range]")
+@click.option("--metric", help="What the best is best in.  [default: the first that is logged]")
+@click.option("--minimise", is_flag=True, help="The smallest metric is the best.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trials at a time.")
+@json_option
+def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
+    """Run NOTEBOOK with every combination of values, or search the ranges that it declares.
+
+    The same command continues a sweep that was stopped, and tries again what failed. Exit 1 if a trial failed.
+
+    \b
+    Example:
+      mlkit sweep train -p num_leaves 15,31,63 -p learning_rate 0.05,0.1 --jobs 2
+      mlkit sweep train --search num_leaves,learning_rate --trials 40 --metric tuning_auc
+    """
+    from dataclasses import asdict
+
+    from mlkit.settings import find_project
+    from mlkit.store import Store
+    from mlkit.sweep import plan_sweep
+    from mlkit.sweep_report import failures, headline, progress, save_report, table
+    from mlkit.sweeper import run_sweep
+
+    if search and not trials:
+        raise click.UsageError("--search needs --trials: how many?")
+    project = find_project()
+    searched = search.split(",") if search else None
+    plan = plan_sweep(
+        project, project.pipeline(notebook), dict(given), bool(trials), searched, metric, minimise
+    )
+    click.echo(f"sweep {plan.id}: {plan}", err=True)
+    try:
+        with progress(trials or plan.size) as on_change:
+            record = run_sweep(project, plan, jobs, trials or 0, on_change)
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command continues", err=True)
+        sys.exit(130)
+    report = save_report(Store(project.store), record, plan)
+    words = [table(record), headline(record), f"report {project.store}/{report}"]
+    words += [f"model {record.best.model}"] if record.best and record.best.model else []
+    show(asdict(record), as_json, "\n".join(words))
+    for line in failures(record):
+        click.secho(line, fg="red", err=True)
+    if record.outcome == "failed":
+        sys.exit(1)
 
 
 # %% ../notebooks/20_cli.ipynb #93ce839c

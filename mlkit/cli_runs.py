@@ -13,7 +13,7 @@ import click
 from .command import json_option, say, show
 
 
-# %% ../notebooks/22_cli_runs.ipynb #39982239
+# %% ../notebooks/22_cli_runs.ipynb #d7e441da
 @click.command(short_help="List the runs, newest last.")
 @click.option("--notebook", help="Only of this pipeline.")
 @click.option(
@@ -31,16 +31,13 @@ def runs(notebook, outcome, count, as_json):
       mlkit runs
       mlkit runs --notebook train --outcome failed --json
     """
-    from mlkit.runner import settle_killed_runs
-    from mlkit.runs import list_runs
     from mlkit.settings import find_project
 
     project = find_project()
     broken = []
-    settle_killed_runs(project)
     found = [
         run
-        for run in list_runs(project, broken.append)
+        for run in _settled_runs(project, broken)
         if (not notebook or run["notebook"]["path"].endswith(f"{notebook.removesuffix('.ipynb')}.ipynb"))
         and (not outcome or run["outcome"] == outcome)
     ][-count:]
@@ -49,6 +46,18 @@ def runs(notebook, outcome, count, as_json):
         say(error)
     if broken:
         sys.exit(broken[0].exit_code)
+
+
+def _settled_runs(project, broken):
+    from mlkit.runs import list_runs
+
+    found = list_runs(project, broken.append)
+    if any(run["outcome"] == "running" for run in found):
+        from mlkit.runner import settle_killed_runs  # seconds
+
+        if settle_killed_runs(project):
+            return list_runs(project)
+    return found
 
 
 def _run_line(run):

@@ -32,6 +32,7 @@ class Parameter:
     default: Any
     allowed: str = ""  # "[1, 5000]", "(0, 1]", "{binary, cross_entropy}", or nothing
     help: str = ""
+    log: bool = False  # a search takes its steps on a log scale
 
     def read(
         self,
@@ -60,13 +61,26 @@ class Parameter:
             raise self._refusal(value)
         return value
 
+    @property
+    def choices(self) -> list[str]:
+        "The texts between the braces of a set."
+        inside = self.allowed[1:-1].split(",") if self.allowed.startswith("{") else []
+        return [choice.strip() for choice in inside]
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        "The ends of an interval, open or not."
+        if not self.allowed.startswith(("[", "(")):
+            return None
+        low, high = map(float, self.allowed[1:-1].split(","))
+        return low, high
+
     def _allows(self, value: Any) -> bool:
         if not self.allowed:
             return True
-        inside = self.allowed[1:-1].split(",")
-        if self.allowed.startswith("{"):
-            return str(value) in [choice.strip() for choice in inside]
-        low, high = map(float, inside)
+        if not self.bounds:
+            return str(value) in self.choices
+        low, high = self.bounds
         above = value >= low if self.allowed[0] == "[" else value > low
         below = value <= high if self.allowed[-1] == "]" else value < high
         return above and below
@@ -76,7 +90,8 @@ class Parameter:
         return WrongType(f"parameter {self.name} = {value!r}: expected {self.type}{among}", str(self))
 
     def __str__(self) -> str:
-        words = f"{self.name}: {self.type} = {self.default!r}  {self.allowed} {self.help}"
+        scale = " log" if self.log else ""
+        words = f"{self.name}: {self.type} = {self.default!r}  {self.allowed}{scale} {self.help}"
         return " ".join(words.split(" ")).rstrip()
 
 
@@ -120,7 +135,8 @@ def parse_cell(
         allowed, help_text = re.fullmatch(
             r"((?:[\[(][^,\])]+,[^,\])]+[\])]|\{[^}]*\})?)\s*(.*)", comments.get(node.end_lineno, "")
         ).groups()
-        found[name] = Parameter(name, kind, default, allowed, help_text)
+        log = re.match(r"log\b\s*", help_text) if allowed.startswith(("[", "(")) else None
+        found[name] = Parameter(name, kind, default, allowed, help_text[log.end() if log else 0 :], bool(log))
         found[name].check(default)
     return found
 

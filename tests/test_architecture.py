@@ -27,6 +27,7 @@ FLOORS = [
         "runner",
         "reproduction",
         "trace",
+        *("sweep", "search", "workers", "sweeper", "sweep_report"),
         "serve.predictor",
         "serve.telemetry",
         "serve.app",

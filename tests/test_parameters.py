@@ -23,6 +23,8 @@ def test_a_parameters_cell_is_a_contract():
     assert contract["trees"] == Parameter("trees", "int", 150, "[1, 5000]", "boosting rounds")
     assert contract["learning_rate"].type == "float" and contract["verbose"].type == "bool"
     assert str(contract["objective"]) == "objective: str = 'binary'  {binary, cross_entropy} the loss"
+    [rate] = parse_cell("rate = 0.1  # (0, 1] log shrinkage").values()
+    assert rate.log and str(rate) == "rate: float = 0.1  (0, 1] log shrinkage" and rate.help == "shrinkage"
 
 
 # %% ../notebooks/08_parameters.ipynb #74ff95c3
