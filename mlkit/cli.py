@@ -26,12 +26,12 @@ __all__ = [
     "stop",
 ]
 
-# %% ../notebooks/20_cli.ipynb #ff6fbfc7
+# %% ../notebooks/20_cli.ipynb #4edf4532
 import sys
 
 import click
 
-from .cli_runs import diff, runs, show_run
+from .cli_runs import adopt, diff, runs, show_run
 from .command import Commands, json_option, parameters_option, say, show
 from .errors import MlkitError, StateError
 
@@ -180,8 +180,8 @@ def data(as_json):
         sys.exit(broken[0].exit_code)
 
 
-# %% ../notebooks/20_cli.ipynb #70255379
-for command in (runs, show_run, diff):
+# %% ../notebooks/20_cli.ipynb #9336c53c
+for command in (runs, show_run, adopt, diff):
     main.add_command(command)
 
 

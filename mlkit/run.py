@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ["Run", "current_run"]
 
-# %% ../notebooks/13_run.ipynb #9eb66e2c
+# %% ../notebooks/13_run.ipynb #2b1716de
+import math
 import os
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -16,18 +17,19 @@ import pandas as pd
 from . import dataset, gate, report
 from .bundle import Bundle, make_bundle, model_key
 from .digest import write_record
-from .errors import AlreadyThere, MissingData
+from .errors import AlreadyThere, MissingData, WrongType
 from .evidence import show
 from .features import Columns, Step
 from .judgement import judge_rows
 from .provenance import new_run_id
 from .registry import find_model, latest_key, load_model, read_registry
+from .runs import RunRecord, begin_record
 from .settings import Project, find_project
 from .signature import Signature, refuse_leaks
 from .store import Store
 
 
-# %% ../notebooks/13_run.ipynb #9d720e6e
+# %% ../notebooks/13_run.ipynb #d9485a5a
 class Run:
     "The run that a notebook is part of."
 
@@ -35,8 +37,9 @@ class Run:
         self,
         project: Project,
         id: str,  # of the runner, or a scratch id
+        scratch: RunRecord | None = None,  # the record to keep, where no runner does
     ):
-        self.project, self.id = project, id
+        self.project, self.id, self.scratch = project, id, scratch
         self.store = Store(project.store)
         self.output = Store(os.environ.get("MLKIT_OUTPUT") or project.store)  # another one for a reproduction
         self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
@@ -48,7 +51,7 @@ class Run:
         "The rows of a dataset; its fingerprint goes into the record. Raises `MissingData`, `ExpectationFailed`."
         frame, source = dataset.read_dataset(self.project, name)
         self.sources[name] = source
-        show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
+        self._show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
         return frame
 
     def write(
@@ -59,16 +62,20 @@ class Run:
         "Write a dataset for the next pipeline. Raises `StoreUnreachable`."
         target = replace(self.project, store=self.output.url)
         made = dataset.write_dataset(target, name, frame)
-        show("written", asdict(made), f"wrote {name}: {made.rows:,} rows, {made.fingerprint[:19]}")
+        self._show("written", asdict(made), f"wrote {name}: {made.rows:,} rows, {made.fingerprint[:19]}")
 
     def log(
         self,
         **metrics: float,
     ) -> None:
-        "Put metrics into the record."
+        "Put metrics into the record. Raises `WrongType` for NaN and infinity."
         values = {name: float(value) for name, value in metrics.items()}
+        if broken := [name for name, value in values.items() if not math.isfinite(value)]:
+            raise WrongType(
+                f"the metric {', '.join(broken)} is {values[broken[0]]}", "a metric is a finite number"
+            )
         words = [f"{name} = {gate.shown(value)}" for name, value in values.items()]
-        show("metrics", values, ("  " if len(words) < 6 else "\n").join(words))
+        self._show("metrics", values, ("  " if len(words) < 6 else "\n").join(words))
 
     def save_model(
         self,
@@ -82,7 +89,7 @@ class Run:
         refuse_leaks(signature, self.project.leaks)
         bundle = make_bundle(self.project.model, kind, model, signature, columns, step, self.id)
         _put_bundle(self.output, bundle)
-        show(
+        self._show(
             "model",
             {"name": bundle.name, "digest": bundle.digest},
             f"saved {bundle.name} {bundle.digest[:19]}",
@@ -96,7 +103,7 @@ class Run:
         "A model of the store. Raises `UnknownName`, `MissingData`, `CorruptRecord`."
         bundle = load_model(self.store, find_model(self.store, reference, self.project.model))
         fields = {"reference": reference, "digest": bundle.digest}
-        show("loaded", fields, f"loaded {bundle.name} {bundle.digest[:19]}")
+        self._show("loaded", fields, f"loaded {bundle.name} {bundle.digest[:19]}")
         return bundle
 
     def judge(
@@ -125,7 +132,7 @@ class Run:
         # a time is another one each time, and would make every reproduction of this run look different
         self.log(**{name: value for name, value in verdict.metrics.items() if name != "seconds_per_row"})
         fields = {"id": verdict.id, "passed": verdict.passed, "model": model, "report": verdict.report}
-        show("verdict", fields | {"words": str(verdict)}, str(verdict), report.summary(verdict, drawn))
+        self._show("verdict", fields | {"words": str(verdict)}, str(verdict), report.summary(verdict, drawn))
         return verdict
 
     def _champion(self) -> Bundle | None:
@@ -133,13 +140,26 @@ class Run:
         if "champion" in read_registry(self.store, name).aliases:
             return self.load_model(f"{name}@champion")
         # that there was none is something this run depends on: with the first champion it is judged again
-        show("loaded", {"reference": f"{name}@champion", "digest": None}, "no champion yet")
+        self._show("loaded", {"reference": f"{name}@champion", "digest": None}, "no champion yet")
         return None
+
+    def _show(self, noun: str, fields: dict, words: str, html: str = "") -> None:
+        show(noun, fields, words, html)
+        if self.scratch:
+            self.scratch.take(noun, fields)
+            self.scratch.save(self.output)
 
 
 def current_run() -> Run:
     "The run around this notebook: the runner's, or a scratch run by hand and under plain papermill."
-    return Run(find_project(), os.environ.get("MLKIT_RUN") or f"scratch-{new_run_id()}")
+    project = find_project()
+    if run := os.environ.get("MLKIT_RUN"):
+        return Run(project, run)
+    scratch = begin_record(project, f"scratch-{new_run_id()}", None, {}, {})
+    scratch.outcome = "scratch"
+    scratch.save(Store(project.store))
+    print(f"{scratch.id}: to make it a run, save the notebook when it is done and type: mlkit adopt NOTEBOOK")
+    return Run(project, scratch.id, scratch)
 
 
 def _put_bundle(store: Store, bundle: Bundle) -> None:

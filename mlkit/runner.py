@@ -11,9 +11,10 @@ __all__ = [
     "inputs_digest",
     "still_holds",
     "settle_killed_runs",
+    "adopt_notebook",
 ]
 
-# %% ../notebooks/14_runner.ipynb #cf04bace
+# %% ../notebooks/14_runner.ipynb #2e123290
 import json
 import os
 import shutil
@@ -28,7 +29,6 @@ from typing import Any
 
 import psutil
 
-import mlkit
 from mlkit.errors import (
     BadSettings,
     MissingData,
@@ -38,25 +38,16 @@ from mlkit.errors import (
     UnknownName,
     unknown_name,
 )
-from mlkit.provenance import (
-    cell_digests,
-    code_digest,
-    commit_of,
-    diff_of,
-    lock_digest,
-    machine,
-    new_run_id,
-    packages,
-)
 
 from . import errors
 from .bundle import model_key
 from .dataset import fingerprint_dataset
-from .digest import canonical, digest, utc_now
-from .evidence import read_evidence, read_figures
-from .parameters import check_parameters, read_parameters
+from .digest import digest, utc_now
+from .evidence import NOUNS, injected_parameters, read_evidence, read_figures, unfinished_cells
+from .parameters import check_parameters, parse_cell, read_parameters
+from .provenance import cell_digests, diff_of, new_run_id
 from .registry import find_model
-from .runs import RunRecord, list_runs, lives, read_run, this_process
+from .runs import RunRecord, begin_record, list_runs, lives, read_run
 from .secrecy import known_secrets, redact
 from .settings import Project
 from .store import Store
@@ -85,7 +76,7 @@ def read_limits(
     return Limits(**values)
 
 
-# %% ../notebooks/14_runner.ipynb #6d6e9ff2
+# %% ../notebooks/14_runner.ipynb #8596631f
 def run_notebook(
     project: Project,
     notebook: Path,
@@ -106,7 +97,9 @@ def run_notebook(
     summaries = list_runs(project)
     if not output:
         settle_killed_runs(project, summaries)
-    record = _begin(project, notebook, {name: p.default for name, p in contract.items()}, values)
+    record = begin_record(
+        project, new_run_id(), notebook, {n: p.default for n, p in contract.items()}, values
+    )
     if not force and (earlier := _equal_run(project, record, summaries)):
         return earlier
     _keep_diff(project, record, store)
@@ -134,44 +127,12 @@ def run_notebook(
     return record
 
 
-def _begin(project: Project, notebook: Path, defaults: dict[str, Any], given: dict[str, Any]) -> RunRecord:
-    cells = cell_digests(notebook)
-    own = Path(mlkit.__file__).parent
-    folders = {own.resolve(), project.library.resolve()} if project.library.is_dir() else {own}
-    record = RunRecord(
-        id=new_run_id(),
-        notebook={
-            "path": os.path.relpath(notebook, project.root),
-            "code": digest(canonical(cells)),
-            "cells": cells,
-        },
-        parameters=defaults | given,
-        given=given,
-        source={
-            "commit": commit_of(project.root),
-            "clean": True,
-            "diff": None,
-            "library": code_digest(sorted(folders)),
-            "settings": digest(
-                canonical({name: project.section(name) for name in ("project", "gates", "outcome", "slices")})
-            ),
-        },
-        lock=lock_digest(project.root),
-        packages=packages(),
-        machine=machine(),
-        process=this_process(),
-        start=utc_now(),
-    )
-    record.seal()
-    return record
-
-
 def inputs_digest(
     project: Project,
     notebook: Path,
 ) -> str:
     "What may change a result, but for the parameters: code, library, settings, packages."
-    return _begin(project, notebook, {}, {}).inputs
+    return begin_record(project, "", notebook, {}, {}).inputs
 
 
 def _equal_run(project: Project, record: RunRecord, summaries: list[dict]) -> RunRecord | None:
@@ -286,7 +247,7 @@ def _kernel_environment(project: Project, run: str, output: str | None):
                 os.environ[name] = value
 
 
-# %% ../notebooks/14_runner.ipynb #c15a8748
+# %% ../notebooks/14_runner.ipynb #8546cae1
 def _work_folder(project: Project, run: str) -> Path:
     return project.root / ".mlkit" / "running" / run
 
@@ -307,12 +268,9 @@ def _keep_evidence(store: Store, record: RunRecord, work: Path) -> None:
         )
     executed = work / "executed.ipynb"
     if _is_whole(executed):
-        record.datasets = read_evidence(executed, "dataset")
-        record.models = read_evidence(executed, "loaded")
-        record.written = read_evidence(executed, "written")
-        record.metrics = {k: v for shown in read_evidence(executed, "metrics") for k, v in shown.items()}
-        record.model = next((model["digest"] for model in read_evidence(executed, "model")), None)
-        record.verdict = next(iter(read_evidence(executed, "verdict")), None)
+        for noun in NOUNS:
+            for fields in read_evidence(executed, noun):
+                record.take(noun, fields)
         for number, figure in enumerate(read_figures(executed), 1):
             record.figures.append({"cell": figure.cell, "mime": "image/png", "digest": digest(figure.png)})
             store.put(f"{record.folder}/figures/{number:02}.png", figure.png)
@@ -344,6 +302,46 @@ def settle_killed_runs(
                 shutil.rmtree(work, ignore_errors=True)
                 settled.append(record.id)
     return settled
+
+
+# %% ../notebooks/14_runner.ipynb #1e0ab4a6
+def adopt_notebook(
+    project: Project,
+    executed: Path,  # with its outputs
+) -> RunRecord:
+    """Make a run of a notebook that was executed elsewhere.
+
+    Raises `BadSettings` for what is no notebook, `UnknownName` if no pipeline has those code cells, `NotebookFailed`
+    if a cell raised or was not run, `SecretFound`.
+    """
+    given = parse_cell(injected_parameters(executed))
+    cells = cell_digests(executed)
+    notebook = next((n for n in sorted(project.notebooks.glob("*.ipynb")) if cell_digests(n) == cells), None)
+    if notebook is None:
+        raise UnknownName(
+            f"no notebook in {project.notebooks} has the code cells of {executed.name}",
+            "commit the changed notebook first, or run it: mlkit run",
+        )
+    if unfinished := unfinished_cells(executed):
+        raise NotebookFailed(
+            f"{executed.name} is not a whole run: {unfinished}", "run all its cells and save it"
+        )
+    contract, store = read_parameters(notebook), Store(project.store)
+    values = {name: contract[name].check(p.default) for name, p in given.items()}
+    record = begin_record(
+        project, new_run_id(), notebook, {n: p.default for n, p in contract.items()}, values
+    )
+    _keep_diff(project, record, store)
+    record.outcome, record.end = "done", utc_now()
+    with TemporaryDirectory(prefix="mlkit-") as work:
+        shutil.copy(executed, Path(work, "executed.ipynb"))
+        _keep_evidence(store, record, Path(work))
+    record.save(store)
+    if record.outcome != "done":
+        raise SecretFound(
+            f"{executed.name}: {record.error}", "print nothing secret; the kept copy is redacted"
+        )
+    return record
 
 
 # %% ../notebooks/14_runner.ipynb #d9dfa081

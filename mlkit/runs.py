@@ -8,13 +8,14 @@ __all__ = [
     "RunRecord",
     "this_process",
     "lives",
+    "begin_record",
     "read_run",
     "list_runs",
     "find_run",
     "differences",
 ]
 
-# %% ../notebooks/13b_runs.ipynb #be1eb39d
+# %% ../notebooks/13b_runs.ipynb #346e84c9
 import json
 import os
 import socket
@@ -26,13 +27,16 @@ from typing import Any
 import msgspec
 import psutil
 
-from .digest import canonical, digest, read_record, write_record
+import mlkit
+
+from .digest import canonical, digest, read_record, utc_now, write_record
 from .errors import CorruptRecord, MissingData, MlkitError, UnknownName, unknown_name
+from .provenance import cell_digests, code_digest, commit_of, lock_digest, machine, packages
 from .settings import Project
 from .store import Store
 
 
-# %% ../notebooks/13b_runs.ipynb #66ac3867
+# %% ../notebooks/13b_runs.ipynb #687468f8
 @dataclass
 class RunRecord:
     "run.json"
@@ -81,6 +85,21 @@ class RunRecord:
         read = sorted((d["name"], d["fingerprint"]) for d in self.datasets)
         self.key = digest(canonical([self.inputs, read, sorted(m["digest"] or "" for m in self.models)]))
 
+    def take(
+        self,
+        noun: str,  # of a piece of evidence
+        fields: dict,
+    ) -> None:
+        "Add what the notebook showed of itself."
+        if noun in ("dataset", "loaded", "written"):
+            {"dataset": self.datasets, "loaded": self.models, "written": self.written}[noun].append(fields)
+        elif noun == "metrics":
+            self.metrics |= fields
+        elif noun == "model":
+            self.model = fields["digest"]
+        elif noun == "verdict":
+            self.verdict = fields
+
     def save(self, store: Store) -> None:
         self.seal()
         store.put(f"{self.folder}/run.json", write_record("run", asdict(self)))
@@ -103,6 +122,45 @@ def lives(
         return same and runner.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def begin_record(
+    project: Project,
+    id: str,
+    notebook: Path | None,  # None: by hand, nobody knows which
+    defaults: dict[str, Any],  # of its parameters
+    given: dict[str, Any],
+) -> RunRecord:
+    "The record of a run that begins here and now."
+    cells = cell_digests(notebook) if notebook else []
+    own = Path(mlkit.__file__).parent
+    folders = {own.resolve(), project.library.resolve()} if project.library.is_dir() else {own}
+    record = RunRecord(
+        id=id,
+        notebook={
+            "path": os.path.relpath(notebook, project.root) if notebook else "",
+            "code": digest(canonical(cells)),
+            "cells": cells,
+        },
+        parameters=defaults | given,
+        given=given,
+        source={
+            "commit": commit_of(project.root),
+            "clean": True,
+            "diff": None,
+            "library": code_digest(sorted(folders)),
+            "settings": digest(
+                canonical({name: project.section(name) for name in ("project", "gates", "outcome", "slices")})
+            ),
+        },
+        lock=lock_digest(project.root),
+        packages=packages(),
+        machine=machine(),
+        process=this_process(),
+        start=utc_now(),
+    )
+    record.seal()
+    return record
 
 
 def read_run(

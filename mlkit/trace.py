@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ["PREDICTION", "Link", "Trace", "Chain", "trace"]
 
-# %% ../notebooks/14c_trace.ipynb #5fc68a46
-import json
+# %% ../notebooks/14c_trace.ipynb #b7a1f24a
 import re
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime

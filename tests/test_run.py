@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mlkit.digest import read_record
-from mlkit.errors import MissingData
+from mlkit.errors import MissingData, WrongType
 from mlkit.features import encode, fit_features
 from mlkit.registry import promote, register
 from mlkit.run import Run
@@ -42,6 +42,12 @@ def saved_model(run, inputs=("distance", "temp"), trees=20):
     booster = lightgbm.train(settings, lightgbm.Dataset(matrix, late, params={"verbose": -1}), trees)
     bundle = run.save_model(booster, signature, columns)
     return bundle, bundle.predict(columns)
+
+
+# %% ../notebooks/13_run.ipynb #7e6e2869
+def test_a_metric_that_is_no_number_is_refused():
+    with pytest.raises(WrongType, match="the metric auc is nan"):
+        scratch_run().log(auc=float("nan"))
 
 
 # %% ../notebooks/13_run.ipynb #ea38ea03

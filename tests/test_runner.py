@@ -7,12 +7,13 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import papermill
 import psutil
 import pytest
 
 from mlkit.dataset import write_dataset
 from mlkit.errors import NotebookFailed, SecretFound
-from mlkit.runner import run_notebook
+from mlkit.runner import adopt_notebook, run_notebook
 from mlkit.runs import read_run
 from mlkit.settings import find_project
 from mlkit.store import Store
@@ -116,6 +117,25 @@ def test_a_secret_that_a_notebook_prints_fails_the_run_and_is_not_kept():
     for key in store.keys(f"runs/{record.id}"):
         assert b"correct horse battery" not in store.get(key)
     assert b"[redacted: MLKIT_TEST_PASSWORD]" in store.get(f"runs/{record.id}/stdout.log")
+
+
+# %% ../notebooks/14_runner.ipynb #cedc1a06
+def test_a_notebook_under_plain_papermill_is_a_scratch_run_and_can_be_adopted():
+    project = project_with(
+        "rows: int = 3", f"import os\nos.environ.pop('MLKIT_RUN', None)\n{API}", "run.log(rows=rows)"
+    )
+    done = project.root / "done" / "out.ipynb"
+    done.parent.mkdir()
+    papermill.execute_notebook(
+        project.root / "work.ipynb", done, parameters={"rows": 5}, cwd=project.root, progress_bar=False
+    )
+    scratch = only_record(project)
+    assert scratch.outcome == "scratch" and scratch.metrics == {"rows": 5.0}
+    adopted = adopt_notebook(project, done)
+    assert adopted.outcome == "done" and adopted.metrics == {"rows": 5.0} and adopted.given == {"rows": 5}
+    assert adopted.notebook["path"] == "work.ipynb"
+    with pytest.raises(NotebookFailed, match="is not a whole run: cell 0 was not run"):
+        adopt_notebook(project, project.root / "work.ipynb")
 
 
 # %% ../notebooks/14_runner.ipynb #2304fdce

@@ -14,7 +14,7 @@ from mlkit.settings import read_project
 from mlkit.store import Store
 from mlkit.trace import trace
 
-# %% ../notebooks/14c_trace.ipynb #aad7d6f7
+# %% ../notebooks/14c_trace.ipynb #7f44b9cf
 MODEL = "sha256:" + "142e373e0ec8" + "0" * 52
 ROWS = {"name": "flights", "fingerprint": "sha256:601f", "rows": 327_346}
 

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ["PIECE", "RowDigest", "Query", "find_query"]
 
-# %% ../../notebooks/data/02_query.ipynb #f94f0d45
+# %% ../../notebooks/data/02_query.ipynb #ef9517fc
 import hashlib
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
