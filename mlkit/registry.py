@@ -231,8 +231,8 @@ def _readable(read: Callable, names: list[str]) -> tuple[list, list[MlkitError]]
     return good, broken
 
 
-# %% ../notebooks/12_registry.ipynb #1f07a2e1
-RUN_ID = re.compile(r"(scratch-)?\d{8}T\d{6}-[0-9a-f]+")
+# %% ../notebooks/12_registry.ipynb #e2692da3
+RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]+(-scratch)?")
 
 
 def find_model(

@@ -29,7 +29,7 @@ from .signature import Signature, refuse_leaks
 from .store import Store
 
 
-# %% ../notebooks/13_run.ipynb #d9485a5a
+# %% ../notebooks/13_run.ipynb #90cb06f7
 class Run:
     "The run that a notebook is part of."
 
@@ -155,7 +155,7 @@ def current_run() -> Run:
     project = find_project()
     if run := os.environ.get("MLKIT_RUN"):
         return Run(project, run)
-    scratch = begin_record(project, f"scratch-{new_run_id()}", None, {}, {})
+    scratch = begin_record(project, f"{new_run_id()}-scratch", None, {}, {})
     scratch.outcome = "scratch"
     scratch.save(Store(project.store))
     print(f"{scratch.id}: to make it a run, save the notebook when it is done and type: mlkit adopt NOTEBOOK")
