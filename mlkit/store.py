@@ -18,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from .errors import AlreadyThere, BadSettings, MissingData, StoreUnreachable, ToolMissing
 
 
-# %% ../notebooks/02_store.ipynb #4697dba8
+# %% ../notebooks/02_store.ipynb #cb2d8fdf
 class Store:
     "A place for artefacts, addressed by keys like `runs/<id>/run.json`."
 
@@ -120,7 +120,7 @@ class Store:
             code = _code(error)
             if isinstance(error, FileExistsError) or code in TAKEN:
                 raise AlreadyThere(f"{key} is already in the store {self.url}") from error
-            if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
+            if isinstance(error, FileNotFoundError) and code != "NoSuchBucket" and verb != "write":
                 raise MissingData(f"the store {self.url} has no {key}") from error
             reason, hint = _reason(error, code)
             raise StoreUnreachable(f"cannot {verb} {key} in the store {self.url}: {reason}", hint) from error

@@ -69,11 +69,13 @@ def test_a_new_record_never_replaces_one_that_is_there():
     assert store.keys("registry") == ["registry/flights.json"]
 
 
-# %% ../notebooks/02_store.ipynb #b0ce092e
+# %% ../notebooks/02_store.ipynb #ade296e2
 def test_an_unwritable_store_says_which_and_why():
     blocked = Path(tempfile.mkdtemp()) / "store"
     blocked.write_text("a file stands where the folder should be")
     with pytest.raises(StoreUnreachable, match="cannot write runs/a in the store .*: Not a directory"):
         Store(str(blocked)).put("runs/a", b"")
+    with pytest.raises(StoreUnreachable, match="cannot write runs/a in the store /proc/nowhere"):
+        Store("/proc/nowhere").put("runs/a", b"")
     with pytest.raises(MissingData, match="has no runs/b"):
         new_store().get("runs/b")
