@@ -33,7 +33,7 @@ FLOORS = [
         "serve.app",
     },
     {"release", "local", "container", "deploy", "card", "examples.flights"},
-    {"command", "cli_runs", "cli"},
+    {"command", "cli_notebooks", "cli_runs", "cli_models", "cli_deploys", "cli"},
 ]
 FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}
 
@@ -72,8 +72,7 @@ def test_a_module_imports_only_from_its_floor_and_below(root):
 
 
 def test_a_module_fits_its_reader(root):
-    "The cli is a list of verbs: whoever reads it reads one."
-    lines = {module: len(path.read_text().splitlines()) for path, module in modules(root) if module != "cli"}
+    lines = {module: len(path.read_text().splitlines()) for path, module in modules(root)}
     long = [f"{module}: {n}" for module, n in lines.items() if n > 400]
     assert not long, long
 

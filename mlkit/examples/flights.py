@@ -19,11 +19,10 @@ __all__ = [
     "plot_quality",
 ]
 
-# %% ../../notebooks/examples/flights.ipynb #22cc9ca2
+# %% ../../notebooks/examples/flights.ipynb #82f5fa52
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ..errors import ToolMissing
