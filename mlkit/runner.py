@@ -14,7 +14,7 @@ __all__ = [
     "adopt_notebook",
 ]
 
-# %% ../notebooks/14_runner.ipynb #2e123290
+# %% ../notebooks/14_runner.ipynb #aae2ae53
 import json
 import os
 import shutil
@@ -36,7 +36,6 @@ from mlkit.errors import (
     NotebookFailed,
     SecretFound,
     UnknownName,
-    unknown_name,
 )
 
 from . import errors
@@ -53,7 +52,7 @@ from .settings import Project
 from .store import Store
 
 
-# %% ../notebooks/14_runner.ipynb #ca4f7cd6
+# %% ../notebooks/14_runner.ipynb #88a676c6
 @dataclass(frozen=True)
 class Limits:
     "How long a cell and a run may take."
@@ -67,9 +66,7 @@ def read_limits(
 ) -> Limits:
     "[limits] of settings.ini. Raises `BadSettings`."
     values = {}
-    for name, text in project.section("limits").items():
-        if name not in Limits.__dataclass_fields__:
-            raise BadSettings(str(unknown_name("[limits] has no setting", name, Limits.__dataclass_fields__)))
+    for name, text in project.section("limits", set(Limits.__dataclass_fields__)).items():
         if not (text.isdigit() and int(text)):
             raise BadSettings(f"[limits] {name} = {text!r} is no number of seconds", f"{name} = 3600")
         values[name] = int(text)

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from mlkit.dataset import write_dataset
-from mlkit.errors import NotebookFailed, SecretFound
-from mlkit.runner import adopt_notebook, run_notebook
+from mlkit.errors import BadSettings, NotebookFailed, SecretFound
+from mlkit.runner import adopt_notebook, read_limits, run_notebook
 from mlkit.runs import read_run
 from mlkit.settings import find_project
 from mlkit.store import Store
@@ -93,6 +93,13 @@ def test_a_cell_that_hangs_is_ended_with_all_its_processes():
         work(project)
     assert only_record(project).outcome == "failed"
     assert not [p for p in psutil.process_iter(["cmdline"]) if "98765" in (p.info["cmdline"] or [])]
+
+
+# %% ../notebooks/14_runner.ipynb #777082e2
+def test_a_mistyped_limit_is_refused_with_the_right_name():
+    with pytest.raises(BadSettings, match="has no setting 'run_second'") as refused:
+        read_limits(project_with("rows: int = 3", settings="[limits]\nrun_second = 2\n"))
+    assert "did you mean: run_seconds" in str(refused.value)
 
 
 # %% ../notebooks/14_runner.ipynb #f3c6a420
