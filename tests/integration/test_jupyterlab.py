@@ -98,7 +98,8 @@ def lab(project, environment, tmp_path_factory):
 
     def is_up():
         assert server.poll() is None, log.read_text()
-        return record.exists() and json.loads(record.read_text())
+        # Jupyter writes the record in place: until it ends with the object's brace it is half a record.
+        return record.exists() and record.read_text().endswith("}") and json.loads(record.read_text())
 
     try:
         port = eventually(is_up, seconds=60)["port"]
