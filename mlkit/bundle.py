@@ -35,7 +35,7 @@ from .signature import Signature, json_rows
 BUNDLE, GOLDEN, STEP, REQUIREMENTS = "bundle.json", "golden.json", "features.py", "requirements.txt"
 
 
-# %% ../notebooks/07_bundle.ipynb #3d3edb9b
+# %% ../notebooks/07_bundle.ipynb #6c3072d0
 @dataclass(frozen=True)
 class Bundle:
     "A model with its contract, ready to be asked."
@@ -56,8 +56,14 @@ class Bundle:
         columns: Columns,  # checked by the signature
     ) -> np.ndarray:
         "One answer a row."
-        asked = self.step(columns) if self.step else columns
-        return self.model.predict(encode(self.features, asked))
+        return self.model.predict(self.matrix(columns))
+
+    def matrix(
+        self,
+        columns: Columns,  # checked by the signature
+    ) -> np.ndarray:
+        "What the model is asked: rows × features."
+        return encode(self.features, self.step(columns) if self.step else columns)
 
     def refuse_wrong_answers(self) -> None:
         "Ask for the golden rows. Raises `NotReady` at the first answer that differs by a bit."

@@ -18,8 +18,14 @@ __all__ = [
     "SecretParameter",
     "BodyRefused",
     "SignatureMismatch",
+    "LabelsRefused",
     "BodyTooLarge",
     "UnsupportedType",
+    "NotAcceptable",
+    "ClientTooSlow",
+    "Unauthorized",
+    "Forbidden",
+    "TooManyRequests",
     "StoreUnreachable",
     "SourceFailed",
     "AlreadyThere",
@@ -28,6 +34,7 @@ __all__ = [
     "NotebookFailed",
     "SecretFound",
     "NotReady",
+    "Overloaded",
     "PortInUse",
     "ToolMissing",
     "DeployFailed",
@@ -78,7 +85,7 @@ class GateFailed(MlkitError):
 class NotReproduced(GateFailed): ...
 
 
-# %% ../notebooks/00_errors.ipynb #cd08bd23
+# %% ../notebooks/00_errors.ipynb #ee74561c
 class BadSettings(UserError): ...
 
 
@@ -125,6 +132,9 @@ class SignatureMismatch(UserError):
         self.problems = list(problems)
 
 
+class LabelsRefused(SignatureMismatch): ...
+
+
 class BodyTooLarge(UserError):
     http_status = 413
 
@@ -133,7 +143,38 @@ class UnsupportedType(UserError):
     http_status = 415
 
 
-# %% ../notebooks/00_errors.ipynb #97bc5056
+class NotAcceptable(UserError):
+    http_status = 406
+
+
+class ClientTooSlow(UserError):
+    http_status = 408
+
+
+class Unauthorized(UserError):
+    http_status = 401
+
+
+class Forbidden(UserError):
+    http_status = 403
+
+
+class TooManyRequests(UserError):
+    "`retry_after` is when it is worth to ask again."
+
+    http_status = 429
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        retry_after: int = 1,  # whole seconds, from 1
+    ):
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+
+
+# %% ../notebooks/00_errors.ipynb #018d28ba
 class StoreUnreachable(StateError): ...
 
 
@@ -156,6 +197,9 @@ class SecretFound(StateError): ...
 
 
 class NotReady(StateError): ...
+
+
+class Overloaded(StateError): ...
 
 
 class PortInUse(StateError): ...

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ["Columns", "Step", "PREAMBLE", "Feature", "fit_features", "encode", "step_source", "load_step"]
 
-# %% ../notebooks/06_features.ipynb #9be5d728
+# %% ../notebooks/06_features.ipynb #3a5e84cb
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from textwrap import dedent
 
 import msgspec
@@ -16,7 +17,7 @@ import numpy as np
 from .errors import WrongType
 
 
-# %% ../notebooks/06_features.ipynb #f24e4383
+# %% ../notebooks/06_features.ipynb #f58261c0
 class Feature(msgspec.Struct, frozen=True, dict=True):
     "One column of the matrix."
 
@@ -26,10 +27,18 @@ class Feature(msgspec.Struct, frozen=True, dict=True):
     def encode(self, array: np.ndarray) -> np.ndarray:
         if self.levels is None:
             return array
-        if "_codes" not in self.__dict__:
-            self.__dict__["_codes"] = {level: float(i) for i, level in enumerate(self.levels)}
-        code = self.__dict__["_codes"].get
-        return np.array([code(cell, np.nan) for cell in array])
+        return np.fromiter(map(self._codes.__getitem__, np.asarray(array).tolist()), float, len(array))
+
+    @cached_property
+    def _codes(self) -> "_Codes":
+        return _Codes({level: float(i) for i, level in enumerate(self.levels)})
+
+
+class _Codes(dict):
+    "Level to code, and NaN for any other: a lookup without a loop in Python."
+
+    def __missing__(self, level: object) -> float:
+        return np.nan
 
 
 Columns = Mapping[str, np.ndarray]
@@ -60,7 +69,8 @@ def encode(
 ) -> np.ndarray:
     "The matrix: one row a row, one column a feature, float64. Raises `WrongType` if the step left one out."
     try:
-        return np.column_stack([feature.encode(columns[feature.name]) for feature in features]).astype(float)
+        encoded = [feature.encode(columns[feature.name]) for feature in features]
+        return np.column_stack(encoded).astype(float, copy=False)
     except KeyError as error:
         raise WrongType(
             f"the feature step gave no {error}", f"expected: {', '.join(f.name for f in features)}"

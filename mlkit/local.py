@@ -32,6 +32,7 @@ import psutil
 
 from .bundle import Bundle, model_key, open_folder
 from .errors import NotReady, PortInUse
+from .predictions import LOCAL_LOG
 from .registry import load_model, require_admission
 from .settings import Project, shipped
 from .store import Store
@@ -160,6 +161,7 @@ def _start(local: Local) -> None:
         "MLKIT_HOST": "127.0.0.1",
         "MLKIT_MODEL": str(local.folder / "current"),
         "MLKIT_RELEASE": "local",
+        "MLKIT_PREDICTIONS": str(local.project.root / LOCAL_LOG),
         "PROMETHEUS_MULTIPROC_DIR": str(local.folder / "metrics"),
     }
     command = [sys.executable, "-c", SUPERVISE, str(local.folder), *_gunicorn(local)]
@@ -172,7 +174,7 @@ def _start(local: Local) -> None:
 def _gunicorn(local: Local) -> list[str]:
     return [
         *[sys.executable, "-m", "gunicorn", "-c", str(shipped("deploy/serve/gunicorn.conf.py"))],
-        *["--pid", str(local.folder / "gunicorn.pid"), "mlkit.serve.app:create_app()"],
+        *["--pid", str(local.folder / "gunicorn.pid"), "mlkit.serve.asgi:application()"],
     ]
 
 
@@ -218,6 +220,7 @@ def status_local(
     return f"""{bundle.name} {answer["model"][:19]} serves at {local.url}
 {right} of {len(bundle.golden["rows"])} golden rows answered exactly as in the notebook; the first: {answer["predictions"][0]}
 
+try it:   {local.url}/ in a browser; its routes: {local.url}/docs
 ask it:   curl {local.url}/predict -H 'Content-Type: application/json' -d '{row}'
 contract: curl {local.url}/model
 stop it:  mlkit stop local"""

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["SECRET_NAME", "SECRET_VALUE", "SHORTEST", "looks_secret", "known_secrets", "redact"]
 
-# %% ../notebooks/01b_secrecy.ipynb #a0fe54f5
+# %% ../notebooks/01b_secrecy.ipynb #bea4a5ad
 import json
 import os
 import re
@@ -20,6 +20,7 @@ SECRET_VALUE = re.compile(
     r"|\bxox[abprs]-[A-Za-z0-9-]{10,}"  # Slack
     r"|\bsk-[A-Za-z0-9_-]{20,}"
     r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."  # a JSON web token
+    r"|\bmlkit_[0-9a-f]{64}\b"  # ours, see serve.access
     r"|://[^/\s:@]+:[^/\s:@]+@"  # a URL with a password
 )
 SHORTEST = 8  # characters: a shorter value would match by accident

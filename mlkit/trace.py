@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ["PREDICTION", "Link", "Trace", "Chain", "trace"]
 
-# %% ../notebooks/14c_trace.ipynb #b7a1f24a
+# %% ../notebooks/14c_trace.ipynb #4ebdd315
+import json
 import re
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from .digest import read_record
 from .errors import unknown_name
+from .predictions import LOCAL_LOG, find_prediction
 from .registry import find_model, read_registry
 from .runs import list_runs
 from .settings import Project
@@ -58,12 +60,13 @@ class Trace:
         return asdict(self)
 
 
-# %% ../notebooks/14c_trace.ipynb #6e68ea53
+# %% ../notebooks/14c_trace.ipynb #0f0fdd87
 class Chain:
     "All records of a project's store, and how they hang together."
 
     def __init__(self, project: Project):
         store = Store(project.store)
+        self._find = lambda id: find_prediction(store, project.root / LOCAL_LOG, id)
         self.runs = {run["id"]: run for run in list_runs(project)}
         self.releases = {r: _release(store, r) for r in store.folders("releases")}
         self.registries = [read_registry(store, name) for name in store.folders("registry")]
@@ -84,7 +87,7 @@ class Chain:
         made = {
             run["model"] for run in self.runs.values() if run["model"] and run["model"][7:].startswith(model)
         }
-        links = [self.up("model", digest) for digest in sorted(made)]
+        links = _rows(self._find(id)) + [self.up("model", digest) for digest in sorted(made)]
         return Link("prediction", id, f"answered {when:%Y-%m-%d %H:%M:%S} UTC by the model {model}…", links)
 
     def _up_release(self, id: str) -> Link:
@@ -157,6 +160,17 @@ class Chain:
                     ]
                     found += [f"{registry.name}@{entry['version']}", *aliases]
         return found
+
+
+def _rows(known: dict | None) -> list[Link]:
+    "The first rows of a prediction, as they were asked and answered."
+    if not known:
+        return []
+    pairs = list(zip(known["rows"], known["predictions"], strict=True))
+    links = [
+        Link("row", str(n), f"{json.dumps(row)} → {answer}") for n, (row, answer) in enumerate(pairs[:3])
+    ]
+    return links + ([Link("and", f"{len(pairs) - 3:,} more rows")] if len(pairs) > 3 else [])
 
 
 def _release(store: Store, id: str) -> dict:

@@ -8,13 +8,15 @@ from mlkit.errors import WrongType
 from mlkit.features import Feature, encode, fit_features, load_step, step_source
 
 
-# %% ../notebooks/06_features.ipynb #cdeda8a9
+# %% ../notebooks/06_features.ipynb #5a62b9ad
 def test_an_unseen_level_and_a_missing_one_are_both_missing():
     columns = {"carrier": np.array(["UA", "AA", None], dtype=object), "hour": np.array([5.0, 6.0, 7.0])}
     features = fit_features(columns)
     assert features == (Feature("carrier", levels=("AA", "UA")), Feature("hour"))
     asked = {"hour": np.array([8.0, 9.0]), "carrier": np.array(["AA", "Concorde"], dtype=object)}
     assert np.array_equal(encode(features, asked), [[0, 8], [np.nan, 9]], equal_nan=True)
+    lists = {"hour": [8, 9], "carrier": ["AA", "Concorde"]}  # what a feature step may also give
+    assert np.array_equal(encode(features, lists), encode(features, asked), equal_nan=True)
 
 
 # %% ../notebooks/06_features.ipynb #961524a7

@@ -4,11 +4,12 @@
 from mlkit.secrecy import known_secrets, looks_secret, redact
 
 
-# %% ../notebooks/01b_secrecy.ipynb #4d110ee5
+# %% ../notebooks/01b_secrecy.ipynb #bdf9dfd3
 def test_a_secret_is_known_by_its_name_or_by_its_look():
     assert looks_secret("db_password", "hunter2hunter2")
     assert looks_secret("source", "postgresql://me:hunter2@db/flights")
     assert looks_secret("key_id", "AKIAABCDEFGHIJKLMNOP")
+    assert looks_secret("source", f"https://host/predict?key=mlkit_{64 * 'a'}")
     assert not looks_secret("dataset", "flights") and not looks_secret("token_count", 3)
 
 

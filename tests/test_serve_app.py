@@ -10,10 +10,12 @@ import pandas as pd
 
 from mlkit.bundle import make_bundle
 from mlkit.serve.app import create_app
+from mlkit.serve.options import Options
+from mlkit.serve.service import Service
 from mlkit.signature import Output, frame_columns, infer_signature
 
 
-# %% ../notebooks/serve/02_app.ipynb #14756ade
+# %% ../notebooks/serve/02_app.ipynb #2ae93cba
 def model_folder():
     frame = pd.DataFrame({"distance": np.arange(200) % 40, "carrier": ["AA", "UA"] * 100})
     signature = infer_signature(frame, Output("late", "probability"))
@@ -30,7 +32,7 @@ def model_folder():
 
 
 def small_client(**settings):
-    return create_app(model_folder(), **settings).test_client()
+    return create_app(Service(Options(model_folder(), **settings))).test_client()
 
 
 # %% ../notebooks/serve/02_app.ipynb #b1e59b59
@@ -60,20 +62,21 @@ def test_a_wrong_request_is_told_what_was_wrong_and_where():
     ]
 
 
-# %% ../notebooks/serve/02_app.ipynb #17ca0267
+# %% ../notebooks/serve/02_app.ipynb #722f49b1
 def test_each_refusal_has_its_status():
     client = small_client(max_body=100)
     post = client.post
     assert post("/predict", data=b"{", content_type="application/json").status_code == 400
-    assert post("/predict", data=b"a,b", content_type="text/csv").status_code == 415
+    assert post("/predict", data=b"a,b", content_type="text/html").status_code == 415
     assert post("/predict", data=b"x" * 101, content_type="application/json").status_code == 413
-    assert client.get("/predict").status_code == 405 and "POST" in client.get("/predict").headers["Allow"]
-    assert client.get("/nothing").status_code == 404
+    assert client.get("/predict").status_code == 405
+    assert client.get("/predict").headers["Allow"] == "OPTIONS, POST"
+    assert client.get("/nothing").json["detail"] == "GET /nothing is not a route of this server"
 
 
-# %% ../notebooks/serve/02_app.ipynb #af749cd2
+# %% ../notebooks/serve/02_app.ipynb #c11c8fb8
 def test_a_server_without_a_model_lives_and_says_why_it_is_not_ready():
-    client = create_app(Path(tempfile.mkdtemp())).test_client()
+    client = create_app(Service(Options(Path(tempfile.mkdtemp())))).test_client()
     assert client.get("/livez").status_code == 200
     for answer in client.get("/readyz"), client.post("/predict", json={"rows": []}):
         assert answer.status_code == 503 and "bundle.json: No such file" in answer.json["detail"]

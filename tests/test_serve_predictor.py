@@ -10,11 +10,12 @@ import pytest
 
 from mlkit.bundle import make_bundle
 from mlkit.errors import SignatureMismatch, UnsupportedType
-from mlkit.serve.predictor import Predictor
+from mlkit.serve.codecs import JSON
+from mlkit.serve.predictor import Manner, Predictor
 from mlkit.signature import Output, frame_columns, infer_signature
 
 
-# %% ../notebooks/serve/00_predictor.ipynb #3facc70a
+# %% ../notebooks/serve/00_predictor.ipynb #19c6091b
 def small_predictor():
     frame = pd.DataFrame({"distance": np.arange(200) % 40, "carrier": ["AA", "UA"] * 100})
     signature = infer_signature(frame, Output("late", "probability"))
@@ -27,20 +28,42 @@ def small_predictor():
     return Predictor(make_bundle("flights", "lightgbm", booster, signature, columns)), booster
 
 
-# %% ../notebooks/serve/00_predictor.ipynb #30e8eba6
+# %% ../notebooks/serve/00_predictor.ipynb #938c0d7b
 def test_the_answer_is_the_booster_s_own_to_the_bit_and_says_which_model_gave_it():
     predictor, booster = small_predictor()
     body = b'{"rows":[{"carrier":"UA","distance":30},{"distance":3,"carrier":"AA"}]}'
-    asked = predictor.answer(body, "application/json; charset=utf-8")
-    answer = json.loads(asked.body)
+    answered = predictor.answer(body, Manner("application/json; charset=utf-8"))
+    answer = json.loads(answered.body)
     assert answer["predictions"] == booster.predict(np.array([[30.0, 1.0], [3.0, 0.0]])).tolist()
-    assert answer["model"] == predictor.bundle.digest and asked.rows == 2
+    assert answer["model"] == predictor.bundle.digest and len(answered.predictions) == 2
     assert answer["id"].split("-")[1] == answer["model"][7:19]
 
 
-# %% ../notebooks/serve/00_predictor.ipynb #247ff093
-def test_what_is_not_json_by_its_own_words_is_not_read():
-    with pytest.raises(UnsupportedType, match="cannot read a body of type 'text/csv'"):
-        small_predictor()[0].answer(b"a,b", "text/csv")
+# %% ../notebooks/serve/00_predictor.ipynb #7f4172c1
+def test_a_plain_row_and_the_same_row_by_the_ordinary_path_give_one_answer():
+    predictor, _ = small_predictor()
+    body = b'{"rows":[{"carrier":"UA","distance":30}]}'
+    plain, ordinary = (
+        predictor.answer(sent) for sent in (body, body.replace(b'{"rows"', b'{ "rows"') + b" " * 9)
+    )
+    slow = predictor.answer(b'{"columns":{"carrier":["UA"],"distance":[30]}}')
+    answers = [json.loads(answered.body) | {"id": ""} for answered in (plain, ordinary, slow)]
+    assert answers[0] == answers[1] == answers[2] and plain.columns is None and slow.columns is not None
+
+
+# %% ../notebooks/serve/00_predictor.ipynb #26eae05a
+def test_an_explained_answer_adds_up_to_the_raw_score():
+    predictor, booster = small_predictor()
+    answered = predictor.answer(b"carrier,distance\nUA,30\n", Manner("text/csv", accept=JSON, explain=True))
+    answer = json.loads(answered.body)
+    assert answer["features"] == ["distance", "carrier", "expected value"]
+    raw = booster.predict(np.array([[30.0, 1.0]]), raw_score=True)[0]
+    assert sum(answer["contributions"][0]) == pytest.approx(raw)
+
+
+# %% ../notebooks/serve/00_predictor.ipynb #67592769
+def test_what_cannot_be_read_is_refused():
+    with pytest.raises(UnsupportedType, match="cannot read a body of type 'text/html'"):
+        small_predictor()[0].answer(b"a,b", Manner("text/html"))
     with pytest.raises(SignatureMismatch, match="row 0, column 'carrier': unseen level 'ZZ'"):
-        small_predictor()[0].answer(b'{"rows":[{"carrier":"ZZ","distance":1}]}', "application/json")
+        small_predictor()[0].answer(b'{"rows":[{"carrier":"ZZ","distance":1}]}')

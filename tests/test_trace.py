@@ -9,6 +9,7 @@ import pytest
 
 from mlkit.bundle import model_key
 from mlkit.digest import write_record
+from mlkit.predictions import LOCAL_LOG
 from mlkit.runs import RunRecord
 from mlkit.settings import read_project
 from mlkit.store import Store
@@ -74,6 +75,26 @@ def test_a_prediction_leads_to_notebook_and_data_and_commit():
         "                ├── notebook notebooks/pipelines/prepare.ipynb  code sha256:c",
         "                └── commit f5da00720ff1",
     ]
+
+
+# %% ../notebooks/14c_trace.ipynb #ea897369
+def test_a_prediction_shows_what_was_asked_and_answered():
+    project = traced_project()
+    id = "019abc000000-142e373e0ec8-0123456789ab"
+    (project.root / LOCAL_LOG).mkdir(parents=True)
+    record = {
+        "format": "mlkit.prediction/1",
+        "id": id,
+        "time": "2026-11-24T00:00:00Z",
+        "model": MODEL,
+        "release": "",
+    }
+    rows, answers = [{"carrier": "AA"}] * 5, [0.25] * 5
+    log = project.root / LOCAL_LOG / "20261124.predictions.jsonl"
+    log.write_text(json.dumps(record | {"rows": rows, "predictions": answers}) + "\n")
+    lines = str(trace(project, id)).splitlines()
+    assert lines[1] == '├── row 0  {"carrier": "AA"} → 0.25' and lines[4] == "├── and 2 more rows"
+    assert lines[5].startswith("└── model sha256:142e373e0ec8")
 
 
 # %% ../notebooks/14c_trace.ipynb #6a173f48

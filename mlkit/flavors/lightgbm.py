@@ -9,6 +9,7 @@ __all__ = [
     "FLOAT64",
     "ROW_MAJOR",
     "NORMAL",
+    "CONTRIBUTIONS",
     "GAIN",
     "ONE_THREAD",
     "save",
@@ -17,12 +18,14 @@ __all__ = [
     "Model",
     "load",
     "importance",
+    "RowAsker",
 ]
 
-# %% ../../notebooks/flavors/01_lightgbm.ipynb #bf50f8c2
+# %% ../../notebooks/flavors/01_lightgbm.ipynb #8140807b
 import ctypes
 import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,8 +58,8 @@ def essence(
     return files[MODEL].partition(b"\nparameters:\n")[0]
 
 
-# %% ../../notebooks/flavors/01_lightgbm.ipynb #46434925
-FLOAT64, ROW_MAJOR, NORMAL, GAIN = 1, 1, 0, 1
+# %% ../../notebooks/flavors/01_lightgbm.ipynb #699a3882
+FLOAT64, ROW_MAJOR, NORMAL, CONTRIBUTIONS, GAIN = 1, 1, 0, 3, 1
 ONE_THREAD = b"num_threads=1"
 
 
@@ -81,7 +84,7 @@ def _call(function: str, *arguments: Any) -> None:
         raise CorruptRecord(f"{function}: {library().LGBM_GetLastError().decode(errors='replace')}")
 
 
-# %% ../../notebooks/flavors/01_lightgbm.ipynb #204655ec
+# %% ../../notebooks/flavors/01_lightgbm.ipynb #bef13350
 class Model:
     "A loaded booster."
 
@@ -89,7 +92,7 @@ class Model:
         self,
         text: bytes,  # LightGBM's text format
     ):
-        self._handle = ctypes.c_void_p()
+        self._handle, self._free = ctypes.c_void_p(), library().LGBM_BoosterFree
         trees = ctypes.c_int()
         _call(
             "LGBM_BoosterLoadModelFromString",
@@ -105,11 +108,27 @@ class Model:
         matrix: np.ndarray,  # rows × features, NaN for missing
     ) -> np.ndarray:
         "One answer a row, what `Booster.predict` answers. Raises `WrongType` for another width."
+        answers = self._ask(matrix, NORMAL, self.outputs)
+        return answers[:, 0] if self.outputs == 1 else answers
+
+    def contributions(
+        self,
+        matrix: np.ndarray,  # rows × features, NaN for missing
+    ) -> np.ndarray:
+        "Rows × outputs × (features + the expected value): each row of an output adds up to its raw score. Raises as `predict`."
+        answers = self._ask(matrix, CONTRIBUTIONS, self.outputs * (self.width + 1))
+        return answers.reshape(len(answers), self.outputs, self.width + 1)
+
+    def row_asker(self) -> "RowAsker":
+        "Asks for one row at a time, faster than `predict`. It has buffers of its own: for one thread only."
+        return RowAsker(self)
+
+    def _ask(self, matrix: np.ndarray, kind: int, width: int) -> np.ndarray:
         matrix = np.ascontiguousarray(matrix, dtype=np.float64)
         if matrix.ndim != 2 or matrix.shape[1] != self.width:
             raise WrongType(f"a matrix of shape {matrix.shape}", f"expected {self.width} features a row")
         rows = len(matrix)
-        answers = np.empty((rows, self.outputs))
+        answers = np.empty((rows, width))
         written = ctypes.c_int64()
         _call(
             "LGBM_BoosterPredictForMat",
@@ -119,14 +138,14 @@ class Model:
             ctypes.c_int32(rows),
             ctypes.c_int32(self.width),
             ctypes.c_int(ROW_MAJOR),
-            ctypes.c_int(NORMAL),
+            ctypes.c_int(kind),
             ctypes.c_int(0),  # from the first iteration
             ctypes.c_int(-1),  # to the last
             ctypes.c_char_p(ONE_THREAD),
             ctypes.byref(written),
             answers.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),
         )
-        return answers[:, 0] if self.outputs == 1 else answers
+        return answers
 
     def _count(self, function: str) -> int:
         count = ctypes.c_int()
@@ -135,7 +154,7 @@ class Model:
 
     def __del__(self):
         if getattr(self, "_handle", None):
-            library().LGBM_BoosterFree(self._handle)
+            self._free(self._handle)
 
 
 def load(
@@ -158,3 +177,50 @@ def importance(
         gain.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),
     )
     return gain / (gain.sum() or 1)
+
+
+# %% ../../notebooks/flavors/01_lightgbm.ipynb #52dbccd2
+class RowAsker:
+    "A model that is asked one row at a time: `asker(values)` gives what `predict` gives for that row."
+
+    def __init__(
+        self,
+        model: Model,  # is kept alive
+    ):
+        self._model, self._setup, self._free = model, ctypes.c_void_p(), library().LGBM_FastConfigFree
+        self._row, self._answer = (ctypes.c_double * model.width)(), (ctypes.c_double * model.outputs)()
+        self._written = ctypes.c_int64()
+        _call(
+            "LGBM_BoosterPredictForMatSingleRowFastInit",
+            model._handle,
+            ctypes.c_int(NORMAL),
+            ctypes.c_int(0),  # from the first iteration
+            ctypes.c_int(-1),  # to the last
+            ctypes.c_int(FLOAT64),
+            ctypes.c_int32(model.width),
+            ctypes.c_char_p(ONE_THREAD),
+            ctypes.byref(self._setup),
+        )
+        self._pack = struct.Struct(f"={model.width}d").pack_into
+        self._ask = library().LGBM_BoosterPredictForMatSingleRowFast
+        self._ask.argtypes = [ctypes.c_void_p] * 4
+        self._addresses = (
+            self._setup.value,
+            *map(ctypes.addressof, (self._row, self._written, self._answer)),
+        )
+
+    def __call__(
+        self,
+        values: Sequence[float],  # one a feature, NaN for missing
+    ) -> float | list[float]:
+        "One answer, or one for each class. Raises `struct.error` for what is no number or another width."
+        self._pack(self._row, 0, *values)
+        if self._ask(*self._addresses):
+            raise CorruptRecord(
+                f"LGBM_BoosterPredictForMatSingleRowFast: {library().LGBM_GetLastError().decode(errors='replace')}"
+            )
+        return self._answer[0] if self._model.outputs == 1 else self._answer[:]
+
+    def __del__(self):
+        if getattr(self, "_setup", None):
+            self._free(self._setup)
