@@ -65,4 +65,4 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 # http.client, since urllib would ask a proxy that the environment names.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["python3", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT', 8000)), timeout=2); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
-ENTRYPOINT ["gunicorn", "-c", "/app/gunicorn.conf.py", "mlkit.serve.app:create_app()"]
+ENTRYPOINT ["gunicorn", "-c", "/app/gunicorn.conf.py", "mlkit.serve.asgi:application()"]

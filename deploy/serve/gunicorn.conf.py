@@ -4,6 +4,7 @@ The environment may set PORT (Cloud Run, Vertex AI), WEB_CONCURRENCY (the number
 (127.0.0.1 where nobody else may ask).
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 # slower than one. The workers inherit this, and LightGBM reads it when it is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's: nothing here multiplies matrices
 
 
 def cpus_granted(cgroup=Path("/sys/fs/cgroup")):
@@ -34,13 +36,14 @@ def cpus_granted(cgroup=Path("/sys/fs/cgroup")):
 bind = f"{os.environ.get('MLKIT_HOST', '0.0.0.0')}:{os.environ.get('PORT', '8000')}"
 
 # Many processes with one thread each: a predictor belongs to one thread, and LightGBM to one process, since it
-# hangs in a child when the parent has used it. So the app is loaded after the fork (no preload).
+# hangs in a child when the parent has used it. So the app and its model are loaded after the fork (no preload);
+# the master imports the worker's module, and with it all code: the workers share its memory, and start at once.
 # At least two, so that health is answered while one worker is busy with a long batch.
-worker_class = "gthread"
-threads = 1
+worker_class = "mlkit.serve.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or max(2, cpus_granted()))
 preload_app = False
 
+timeout = 60  # seconds that a worker may be silent: longer than the longest batch (100,000 rows take 5 to 10)
 graceful_timeout = 30  # after SIGTERM: what was begun is finished
 keepalive = 75  # longer than a proxy keeps its side open (60 s), so that we never close under its next request
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the heartbeat file, in memory: on a slow disk it would stall a worker
@@ -53,20 +56,18 @@ limit_request_field_size = 8190
 accesslog = None  # the proxy's log and the metrics say it; a line per request would cost more than a prediction
 errorlog = "-"
 
-# Each worker writes its metrics to files of its own here, and /metrics adds them up.
-# prometheus_client reads the name when it is imported, so it is set before the app is.
+# Each worker writes its metrics to files of its own here, and /metrics adds them up. A start begins to count anew;
+# a reload (HUP) and an upgrade (USR2) must not: their old workers still write.
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", f"{tempfile.gettempdir()}/mlkit-metrics-{os.getpid()}")
-
-
-def on_starting(server):
-    "Once, before the first worker: a restart begins to count anew. Never later, or a live worker loses its files."
-    metrics = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+metrics = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+if os.environ.get("MLKIT_MASTER") != str(os.getpid()) and "GUNICORN_PID" not in os.environ:
     shutil.rmtree(metrics, ignore_errors=True)
-    metrics.mkdir(parents=True)
+os.environ["MLKIT_MASTER"] = str(os.getpid())
+metrics.mkdir(parents=True, exist_ok=True)
+os.environ.setdefault("MLKIT_RATES", f"{metrics}/rates")  # where all workers count the requests of each API key
 
 
-def child_exit(server, worker):
-    "A dead worker's gauges would be shown for ever."
-    from prometheus_client import multiprocess
-
-    multiprocess.mark_process_dead(worker.pid)
+def pre_fork(server, worker):
+    "What is loaded by now is not looked through by the workers' garbage collectors, so that it stays shared."
+    gc.collect()
+    gc.freeze()
