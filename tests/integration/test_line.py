@@ -56,6 +56,14 @@ def test_the_host_answers_with_the_very_model(lab):
     assert f"{lab.release_1.name} ready" in lab.mlkit("status", "lab").stdout
 
 
+def test_the_host_remembers_what_it_answered(lab, fleet):
+    with Load(lab.address, 8300) as load:
+        pass
+    records = fleet.ssh(1, "cat /var/lib/mlkit/flights/predictions/*").splitlines()
+    kept = [record for record in map(json.loads, records) if "AA" in str(record["rows"])]
+    assert len(kept) >= len(load.models) and {record["model"] for record in kept} == {lab.first}
+
+
 def test_the_same_release_is_built_from_the_same_model(lab):
     assert lab.release(lab.first) == lab.release_1
 
