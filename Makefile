@@ -5,7 +5,7 @@ UV = UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 MODULES = $(shell find notebooks -name '*.ipynb' -not -path '*/.*')
 
-.PHONY: demo test unit bench-runs export lock lab clean
+.PHONY: demo test unit bench-runs bench-serve export lock lab clean
 
 demo: $(VENV)/.ready  ## from nothing to a live prediction on this machine
 	mlkit run prepare
@@ -24,6 +24,9 @@ unit: $(VENV)/.ready  ## what needs no engine, no root and no minute
 bench-runs: $(VENV)/.ready  ## what a kept record costs, and a list of ten thousand
 	python bench/run_overhead.py
 	python bench/list_runs.py
+
+bench-serve: $(VENV)/.ready  ## the server beside every Python peer, 12 minutes on two cores; needs Debian's package wrk
+	python bench/serve $(BENCH)
 
 lab: $(VENV)/.ready  ## JupyterLab on the pipelines
 	jupyter lab notebooks/pipelines/train.ipynb
