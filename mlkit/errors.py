@@ -85,6 +85,9 @@ class GateFailed(MlkitError):
 class NotReproduced(GateFailed): ...
 
 
+class HookFailed(GateFailed): ...
+
+
 # %% ../notebooks/00_errors.ipynb #ee74561c
 class BadSettings(UserError): ...
 
@@ -209,6 +212,12 @@ class ToolMissing(StateError): ...
 
 
 class DeployFailed(StateError): ...
+
+
+class DeployStopped(DeployFailed):
+    "Ctrl-C: some hosts may be half way."
+
+    exit_code = 130
 
 
 # %% ../notebooks/00_errors.ipynb #a459b7a0

@@ -64,6 +64,8 @@ class Environment:
     name: str
     inventory: Path  # what ansible-playbook -i is given
     variables: dict[str, str]  # the section's other keys: variables of the roles
+    hook_seconds: int = 300  # how long a hook may take
+    vault_password_file: Path | None = None  # opens what Ansible Vault has closed
 
 
 # %% ../notebooks/01_settings.ipynb #5605c8a1
@@ -152,6 +154,7 @@ SECTIONS = {
     "card": None,  # mlkit.card
 }
 NAMED = ("dataset ", "environment ")  # sections of which there are many
+ENVIRONMENT = {"inventory", "hook_seconds", "vault_password_file"}  # all other keys are variables of the roles
 
 
 def read_project(
@@ -223,10 +226,23 @@ def _environments(ini: ConfigParser, root: Path) -> list[Environment]:
         Environment(
             name=name.removeprefix("environment ").strip(),
             inventory=root / _required(ini[name], "inventory"),
-            variables={k: v for k, v in ini[name].items() if k != "inventory"},
+            variables={k: v for k, v in ini[name].items() if k not in ENVIRONMENT},
+            hook_seconds=_seconds(ini[name], "hook_seconds", Environment.hook_seconds),
+            vault_password_file=root / Path(vault).expanduser()
+            if (vault := ini[name].get("vault_password_file"))
+            else None,
         )
         for name in sections
     ]
+
+
+def _seconds(section: SectionProxy, key: str, default: int) -> int:
+    text = section.get(key, str(default))
+    if not (text.isdigit() and int(text)):
+        raise BadSettings(
+            f"{SETTINGS}: [{section.name}] {key} = {text!r} is no number of seconds", "a whole number from 1"
+        )
+    return int(text)
 
 
 # %% ../notebooks/01_settings.ipynb #0c0be0a3
