@@ -9,6 +9,7 @@ __all__ = [
     "StateError",
     "GateFailed",
     "NotReproduced",
+    "HookFailed",
     "BadSettings",
     "UnknownName",
     "WrongType",
@@ -38,6 +39,7 @@ __all__ = [
     "PortInUse",
     "ToolMissing",
     "DeployFailed",
+    "DeployStopped",
     "unknown_name",
 ]
 

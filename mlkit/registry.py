@@ -10,6 +10,7 @@ __all__ = [
     "register",
     "promote",
     "require_admission",
+    "admit",
     "demote",
     "Change",
     "read_versions",
@@ -166,6 +167,22 @@ def require_admission(
     if versions and not passing_verdicts(store, model):
         return {"id": None, "override": versions[0]["override"]}
     return require_verdict(store, model)
+
+
+def admit(
+    store: Store,
+    name: str,
+    model: str,  # digest
+    override: str,  # why it may go live without a passing verdict; recorded
+) -> None:
+    "Let a model go live: registered if need be, with who wants it and why. Nothing is recorded where a verdict passed."
+    number = register(store, name, model, override)
+    verdict = require_verdict(store, model, override)
+    registry = read_registry(store, name)
+    entry = registry.versions[number - 1]
+    if (overridden := verdict.get("override")) and not entry.get("override"):
+        versions = [v | {"override": overridden} if v is entry else v for v in registry.versions]
+        _write(store, registry, f"admit {number}", versions, registry.aliases, overridden)
 
 
 def demote(

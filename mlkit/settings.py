@@ -7,6 +7,7 @@ __all__ = [
     "SETTINGS",
     "SECTIONS",
     "NAMED",
+    "ENVIRONMENT",
     "Gate",
     "Environment",
     "Project",
@@ -154,7 +155,11 @@ SECTIONS = {
     "card": None,  # mlkit.card
 }
 NAMED = ("dataset ", "environment ")  # sections of which there are many
-ENVIRONMENT = {"inventory", "hook_seconds", "vault_password_file"}  # all other keys are variables of the roles
+ENVIRONMENT = {
+    "inventory",
+    "hook_seconds",
+    "vault_password_file",
+}  # all other keys are variables of the roles
 
 
 def read_project(
