@@ -93,7 +93,11 @@ def _guarded(path):
 
 def _live(lock, now):
     # a heartbeat from the future means that the host's clock was set back: at most one term is waited for
-    return bool(lock) and lock["heartbeat"] <= now + lock["seconds"] and now < lock["heartbeat"] + lock["seconds"]
+    return (
+        bool(lock)
+        and lock["heartbeat"] <= now + lock["seconds"]
+        and now < lock["heartbeat"] + lock["seconds"]
+    )
 
 
 def _read(path):
@@ -102,7 +106,9 @@ def _read(path):
         with open(path, encoding="utf-8") as file:
             lock = json.load(file)
         float(lock["taken"]), float(lock["heartbeat"]), float(lock["seconds"])
-        return lock if lock["format"] == FORMAT and lock["token"] and "owner" in lock and "why" in lock else None
+        return (
+            lock if lock["format"] == FORMAT and lock["token"] and "owner" in lock and "why" in lock else None
+        )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

@@ -90,7 +90,9 @@ def verify(lines):
                 % (place, number, expected)
             )
         if entry.get("previous") != before:
-            problems.append("line %d does not follow the line before it: one was changed, removed or moved" % place)
+            problems.append(
+                "line %d does not follow the line before it: one was changed, removed or moved" % place
+            )
         before = line_digest(line)
         expected = number + 1 if type(number) is int else expected + 1
     return problems
