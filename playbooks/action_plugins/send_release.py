@@ -33,7 +33,9 @@ class ActionModule(ActionBase):
         except Refused as refusal:
             return refusal.args[0]
         except (tarfile.TarError, KeyError, ValueError) as error:
-            return failure(f"image could not be loaded: {self.release['archive']} is no image archive: {error}")
+            return failure(
+                f"image could not be loaded: {self.release['archive']} is no image archive: {error}"
+            )
         except AnsibleConnectionFailure as error:
             return {**failure(f"host lost: {' '.join(str(error).split())}"), "lost": True}
 
@@ -55,7 +57,9 @@ class ActionModule(ActionBase):
             seen = self.on_host("look", image, sizes=sizes, everything=everything)
             if seen.get("present"):
                 break
-            for layer, have in sorted(seen["wanted"].items(), key=lambda item: image["layers"].index(item[0])):
+            for layer, have in sorted(
+                seen["wanted"].items(), key=lambda item: image["layers"].index(item[0])
+            ):
                 sent += self.send_layer(layer, archive, members[layer], have)
             loaded = self.on_host("load", image, sizes=sizes, final=everything)
             if loaded.get("present"):
@@ -70,7 +74,13 @@ class ActionModule(ActionBase):
         return {"changed": True, "sent_bytes": sent}
 
     def on_host(self, do, image, **words):
-        arguments = {"do": do, "folder": self._task.args["folder"], "release": self.release["id"], **image, **words}
+        arguments = {
+            "do": do,
+            "folder": self._task.args["folder"],
+            "release": self.release["id"],
+            **image,
+            **words,
+        }
         result = self._execute_module(
             module_name="release_image", module_args=arguments, task_vars=self.task_vars
         )
@@ -98,4 +108,3 @@ class ActionModule(ActionBase):
 
 def failure(cause):
     return {"failed": True, "msg": cause, "cause": cause}
-

@@ -32,9 +32,9 @@ class ActionModule(ActionBase):
         arguments |= {"state": "taken", "owner": f"{who} pid {os.getppid()}"}
         try:
             taken = self._execute_module("service_lock", arguments, task_vars=task_vars)
-            holder = (taken.get("lock") or {}).get("owner", "") if taken.get("failed") else ""
-            if holder and is_dead(holder, who):
-                arguments["gone"] = holder
+            if is_dead(taken.get("owner", ""), who):
+                freed = {"path": arguments["path"], "state": "released", "owner": taken["owner"]}
+                self._execute_module("service_lock", freed, task_vars=task_vars)
                 taken = self._execute_module("service_lock", arguments, task_vars=task_vars)
             return taken
         except AnsibleConnectionFailure as error:

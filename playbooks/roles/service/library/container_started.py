@@ -63,7 +63,9 @@ def main():
         if is_taken(port):
             fail(
                 "port taken: another program listens on port {0}, which {1} needs; see which with"
-                " ss -ltnp 'sport = :{0}', or move the service with service_ports".format(port, want["service"])
+                " ss -ltnp 'sport = :{0}', or move the service with service_ports".format(
+                    port, want["service"]
+                )
             )
     if want["log_folder"]:
         os.makedirs(want["log_folder"], mode=0o700, exist_ok=True)
@@ -71,7 +73,11 @@ def main():
     code, out, err = module.run_command(want["command"])
     if code:
         last = ((err or out).strip().splitlines() or ["exit code {}".format(code)])[-1]
-        kind = "port taken: " if "already allocated" in last or "already in use" in last else "cannot be started: "
+        kind = (
+            "port taken: "
+            if "already allocated" in last or "already in use" in last
+            else "cannot be started: "
+        )
         fail(("disk full: " if "no space left" in last.lower() else kind) + last)
     module.exit_json(changed=True)
 

@@ -94,7 +94,9 @@ class Incoming:
         "Bytes of a layer that are here; a file that cannot be a beginning of it is removed."
         path = self.path(layer)
         size = os.path.getsize(path) if os.path.exists(path) else 0
-        if size > self.want["sizes"][layer] or (size == self.want["sizes"][layer] and digest_of(path) != layer):
+        if size > self.want["sizes"][layer] or (
+            size == self.want["sizes"][layer] and digest_of(path) != layer
+        ):
             os.remove(path)
             return 0
         return size

@@ -1,6 +1,7 @@
 #!/usr/bin/python
 "The end of a deployment on a host: the state and the journal are written, what is no longer needed is removed."
 
+import errno
 import json
 import os
 import shutil
@@ -67,6 +68,20 @@ def docker(*words):
     return done.stdout.decode("utf-8", "replace").strip()
 
 
+def record(want):
+    "Write the state, if there is a new one, and the journal's next line."
+    os.makedirs(want["folder"], mode=0o755, exist_ok=True)
+    if want["state"]:
+        path = os.path.join(want["folder"], "state.json")
+        with open(path + ".unfinished", "w", encoding="utf-8") as file:
+            file.write(json.dumps(want["state"], sort_keys=True, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(path + ".unfinished", 0o644)
+        os.rename(path + ".unfinished", path)
+    return append(os.path.join(want["folder"], "journal.jsonl"), want["entry"])
+
+
 def main():
     texts = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
@@ -86,21 +101,15 @@ def main():
         },
     )
     want = module.params
+    log = docker("logs", "--tail", "20", want["logs_of"]) if want["logs_of"] else ""
     try:
-        log = docker("logs", "--tail", "20", want["logs_of"]) if want["logs_of"] else ""
-        os.makedirs(want["folder"], mode=0o755, exist_ok=True)
-        if want["state"]:
-            path = os.path.join(want["folder"], "state.json")
-            with open(path + ".unfinished", "w", encoding="utf-8") as file:
-                file.write(json.dumps(want["state"], sort_keys=True, indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(path + ".unfinished", 0o644)
-            os.rename(path + ".unfinished", path)
-        entry = append(os.path.join(want["folder"], "journal.jsonl"), want["entry"])
+        entry, unwritten = record(want), None
     except OSError as error:
-        cause = ("disk full: " if error.errno == 28 else "the record could not be written: ") + str(error)
-        module.fail_json(msg=cause, cause=cause)
+        unwritten = (
+            "disk full: " if error.errno == errno.ENOSPC else "the record could not be written: "
+        ) + str(error)
+    if unwritten and want["state"]:  # what is not recorded is not live: nothing is retired for it
+        module.fail_json(msg=unwritten, cause=unwritten)
     # Whatever the proxy still owes the old container ends by its own hard stop, and then the container may go.
     wait_for_end(want["drain"], want["drain_seconds"] + 5, want["pidfile"])
     if want["stop"]:
@@ -111,6 +120,8 @@ def main():
         docker("image", "rm", image)
     for release in want["releases"]:
         shutil.rmtree(os.path.join(want["folder"], "releases", release), ignore_errors=True)
+    if unwritten:
+        module.fail_json(msg=unwritten, cause=unwritten, log=log)
     module.exit_json(changed=True, entry=entry, log=log)
 
 

@@ -10,6 +10,9 @@ service_lock: path=… state=shown                only looks
 Returns changed, lock (after; null when free; never the token) and, for broken and released, was (the lock before).
 """
 
+import errno
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.deploy_lock import Held, Lost, break_lock, look, release, renew, take
 
@@ -33,6 +36,7 @@ def main():
     try:
         was = look(path)
         if state == "taken":
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             take(path, asked["owner"], asked["token"], asked["seconds"], asked["why"])
             changed = not was
         elif state == "renewed":
@@ -53,7 +57,8 @@ def main():
     except Lost as lost:
         module.fail_json(msg=str(lost), cause=str(lost))
     except OSError as error:
-        module.fail_json(msg="lock: %s" % error, cause="the lock cannot be written: %s" % error)
+        kind = "disk full" if error.errno == errno.ENOSPC else "the lock cannot be written"
+        module.fail_json(msg=f"lock: {error}", cause=f"{kind}: {error}")
     module.exit_json(changed=changed, lock=public(look(path)), was=public(was))
 
 
