@@ -69,6 +69,10 @@ def read_release(folder):
             "version": release["version"],
             "image": {key: release["image"][key] for key in ("tag", "id", "archive", "engine")},
             "model": {"digest": release["model"]["digest"]},
+            "verdict": release.get("verdict", ""),
+            "override": (release.get("override") or {}).get("reason", "")
+            if isinstance(release.get("override"), dict)
+            else release.get("override") or "",
         }
     except (KeyError, TypeError) as error:
         raise Refused(f"{folder}/release.json lacks {error}: make the release again") from error
@@ -268,7 +272,7 @@ def likely_cause(result, task):
     result = next((each for each in result.get("results", []) if each.get("failed")), result)
     if result.get("cause"):
         return result["cause"]
-    if str(result.get("msg")).startswith(CAUSES):
+    if task.startswith("Refuse ") or str(result.get("msg")).startswith(CAUSES):
         return result["msg"]
     words = [str(result.get(key) or "") for key in ("stderr", "stdout", "msg", "module_stderr")]
     text = "\n".join(words)

@@ -83,6 +83,12 @@ class Fleet:
         fleet = f"MLKIT_FLEET={shlex.quote(str(self.folder))} {ROOT}/deploy/fleet/fleet"
         run("bash", "-o", "pipefail", "-c", f"{engine} save {image} | {fleet} ssh {host} docker load")
 
+    def copy(self, file, host, place):
+        "Put a file of this machine in a place on host number `host`, as an ssh session that was cut leaves it."
+        fleet = f"MLKIT_FLEET={shlex.quote(str(self.folder))} {ROOT}/deploy/fleet/fleet"
+        command = shlex.quote(f"mkdir -p {Path(place).parent} && cat > {place}")
+        run("bash", "-o", "pipefail", "-c", f"cat {file} | {fleet} ssh {host} {command}")
+
     def states(self):
         "Each host's name, address and state."
         return {

@@ -7,7 +7,14 @@ import collections
 import hashlib
 import http.client
 import json
+import os
+import random
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
 import threading
 from pathlib import Path
 
@@ -66,7 +73,11 @@ def make_release(engine, base_images, folder, version, broken):
     folder, tag = folder / release_id, f"mlkit/flights:{release_id.removeprefix('flights-')}"
     folder.mkdir()
     told = ["--build-arg", f"MODEL={model}", "--build-arg", f"BROKEN={broken}"]
-    run(engine, "build", "--tag", tag, *base_images, *told, Path(__file__).parent / "dummy_service")
+    context = folder / "context"
+    shutil.copytree(Path(__file__).parent / "dummy_service", context)
+    (context / "payload").write_bytes(random.Random(f"{version} {broken}").randbytes(2_000_000))
+    run(engine, "build", "--tag", tag, *base_images, *told, context)
+    shutil.rmtree(context)
     run(engine, "save", "--output", folder / "image.tar", tag)
     image = run(engine, "image", "inspect", "--format", "{{.Id}}", tag).stdout.strip()
     run(engine, "image", "rm", tag)
@@ -136,6 +147,26 @@ class Load:
         self.stop.set()
         for thread in self.threads:
             thread.join()
+
+
+@pytest.fixture
+def ansible_process():
+    "Starts a command of this environment's Ansible, with a process group of its own."
+    started, folder = [], Path(sys.executable).parent
+
+    def start(command, *words):
+        env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        started.append(
+            subprocess.Popen([folder / command, *words], env=env, start_new_session=True, **silent)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def changed(output):
@@ -268,12 +299,17 @@ def test_a_taken_port_is_named(hosts, serving):
 
 def test_a_full_disk_is_named(hosts, serving, release):
     hosts.fleet.ssh(1, "mkdir -p /mnt/kept && cp -a /var/lib/mlkit/. /mnt/kept/")
-    hosts.fleet.ssh(1, "mount -t tmpfs -o size=20m tmpfs /var/lib/mlkit && cp -a /mnt/kept/. /var/lib/mlkit/")
+    hosts.fleet.ssh(1, "mount -t tmpfs -o size=12m tmpfs /var/lib/mlkit && cp -a /mnt/kept/. /var/lib/mlkit/")
     try:
-        played = hosts.deploy(release(3, "exits at start"))
+        small = hosts.deploy(release(4))
+        hosts.fleet.ssh(1, "dd if=/dev/zero of=/var/lib/mlkit/full 2>/dev/null || true")
+        none = hosts.deploy(release(4))
     finally:
         hosts.fleet.ssh(1, "umount /var/lib/mlkit; rm -r /mnt/kept")
-    assert played.code == 2 and "cause: disk full: /var/lib/mlkit has" in played.output, played.output
+    assert small.code == 2 and "cause: disk full: /var/lib/mlkit/flights/incoming has" in small.output, (
+        small.output
+    )
+    assert none.code == 2 and "cause: disk full: [Errno 28]" in none.output, none.output
     assert hosts.live() == model_of(1)
 
 
@@ -323,15 +359,101 @@ def test_status_names_what_is_live(hosts, serving):
     assert played.code == 0 and f"flights: {serving.name} ready; port {PORT} -> " in played.output
 
 
-def test_an_unreachable_host_stops_the_deployment_before_any_host_is_changed(hosts, serving, release):
+def test_a_host_that_is_down_is_skipped_and_brought_up_to_date_by_the_next_run(hosts, serving, release):
     hosts.fleet("cut", 2)
     try:
-        played = hosts.deploy(release(2), limit="all")
+        played = hosts.deploy(release(2), limit="h1:h2")
     finally:
         hosts.fleet.restore()
     assert played.code == 4, played.output
     assert "[h2]: UNREACHABLE!" in played.output and "can be reached over ssh" in played.output
+    assert hosts.live() == model_of(2)
+    assert hosts.deploy(release(2), limit="h1:h2").code == 0
+    assert hosts.live(2) == model_of(2)
+
+
+def test_a_failure_on_one_host_takes_the_release_back_on_all(hosts, release):
+    assert hosts.deploy(release(1), limit="all").code == 0
+    hosts.fleet.ssh(3, "mkdir /root/kept && mv /usr/sbin/haproxy /root/kept/haproxy.real")
+    hosts.fleet.ssh(
+        3,
+        'printf \'#!/bin/sh\\ncase "$*" in *tried*) echo no such proxy; exit 1;; esac\\n'
+        'exec /root/kept/haproxy.real "$@"\\n\' > /usr/sbin/haproxy; chmod +x /usr/sbin/haproxy',
+    )
+    try:
+        with Load(hosts.fleet.address(1)) as load:
+            played = hosts.deploy(release(2), limit="all")
+    finally:
+        hosts.fleet.ssh(3, "mv /root/kept/haproxy.real /usr/sbin/haproxy; rmdir /root/kept")
+    assert played.code == 2, played.output
+    assert f"{release(2).name} did not go live on h3." in played.output
+    assert "cause: the proxy refuses its new configuration: no such proxy" in played.output
+    assert f"{release(2).name} was taken back on h1, since it failed on h3" in played.output
+    assert load.failures == [] and model_of(2) in load.answers
+    assert [hosts.live(number) for number in (1, 2, 3)] == [model_of(1)] * 3
+    assert [hosts.journal(number)[-1]["outcome"] for number in (1, 2, 3)] == [
+        "reverted",
+        "reverted",
+        "failed",
+    ]
+
+
+def test_a_deployer_keeps_others_out(hosts, serving, release):
+    lock = {
+        "format": "mlkit.lock/1",
+        "owner": "ann@laptop pid 1",
+        "token": "hers",
+        "taken": 0,
+        "heartbeat": 4102444800,
+        "seconds": 4102444800,
+        "why": "flights-9-0123456789ab",
+    }
+    path = "/var/lib/mlkit/flights/lock.json"
+    hosts.fleet.ssh(1, f"echo '{json.dumps(lock)}' > {path}")
+    try:
+        played = hosts.deploy(release(2))
+    finally:
+        hosts.fleet.ssh(1, f"rm {path}")
+    assert played.code == 2 and "cause: locked: ann@laptop pid 1 holds the lock since" in played.output
     assert hosts.live() == model_of(1)
+
+
+def test_a_deployer_that_was_killed_keeps_nobody_out(hosts, serving, release, ansible_process):
+    deployer = ansible_process(
+        "ansible-playbook",
+        "-i",
+        hosts.fleet.inventory,
+        ROOT / "playbooks/deploy.yml",
+        "-e",
+        f"release={release(2)}",
+        "--limit",
+        "h1",
+    )
+    eventually(lambda: hosts.fleet.ssh(1, "test -e /var/lib/mlkit/flights/lock.json && echo held || true"))
+    os.killpg(deployer.pid, signal.SIGKILL)
+    deployer.wait()
+    with Load(hosts.fleet.address(1)) as load:
+        played = hosts.deploy(release(2))
+    assert played.code == 0, played.output
+    assert load.failures == [] and hosts.live() == model_of(2)
+
+
+def test_only_the_layers_that_a_host_lacks_are_sent_and_a_cut_transfer_goes_on(
+    hosts, serving, release, tmp_path
+):
+    with tarfile.open(release(4) / "image.tar") as archive:
+        manifest = json.load(archive.extractfile("manifest.json"))[0]
+        config = json.load(archive.extractfile(manifest["Config"]))
+        payload = archive.extractfile(manifest["Layers"][-1]).read()
+    half = len(payload) // 2
+    incoming = "/var/lib/mlkit/flights/incoming"
+    place = f"{incoming}/{config['rootfs']['diff_ids'][-1].replace(':', '-')}"
+    (tmp_path / "half").write_bytes(payload[:half])
+    hosts.fleet.copy(tmp_path / "half", 1, place)
+    played = hosts.deploy(release(4), "-v")
+    assert played.code == 0, played.output
+    assert int(re.search(r'"sent_bytes": (\d+)', played.output).group(1)) == len(payload) - half
+    assert hosts.live() == model_of(4)
 
 
 def test_an_unknown_host_key_is_refused_whatever_the_inventory_says(hosts, serving, tmp_path):

@@ -1,0 +1,24 @@
+"""Run a module on a host so that losing the host is a failure like any other.
+
+Ansible takes a host that it cannot reach out of the play, and neither `rescue` nor a later play runs for it: a
+deployment that loses a host in the middle could then not take back what it did on the others. Here the loss is a
+failed step with a cause, and the next steps decide.
+"""
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        module = arguments.pop("module")
+        try:
+            return self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+        except AnsibleConnectionFailure as error:
+            cause = f"host lost: {' '.join(str(error).split())}"
+            return {"failed": True, "msg": cause, "cause": cause, "lost": True}

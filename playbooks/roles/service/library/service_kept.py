@@ -1,0 +1,129 @@
+#!/usr/bin/python
+"The end of a deployment on a host: the state and the journal are written, what is no longer needed is removed."
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.journal_chain import append
+
+DOCUMENTATION = r"""
+module: service_kept
+short_description: Record a deployment and remove what it left behind
+description:
+  - Writes C(state) where there is one, then the journal's next line.
+  - Waits until the processes in C(drain) have ended, then stops C(stop) and removes containers, images and folders.
+options:
+  folder: {description: The folder of the service., type: path, required: true}
+  entry: {description: What the journal says., type: dict, required: true}
+  state: {description: The state from now on., type: dict}
+  drain: {description: Processes of the proxy that still serve the old container., type: list, elements: str, default: []}
+  drain_seconds: {description: How long they may take., type: int, default: 30}
+  pidfile: {description: The process of the proxy that stays., type: path, default: /run/haproxy.pid}
+  stop: {description: The container to stop., type: str, default: ""}
+  stop_seconds: {description: How long it may take to stop., type: int, default: 30}
+  containers: {description: Containers to remove., type: list, elements: str, default: []}
+  images: {description: Images to remove., type: list, elements: str, default: []}
+  releases: {description: Releases whose folders are removed., type: list, elements: str, default: []}
+  logs_of: {description: A container whose last lines are given back., type: str, default: ""}
+author: [The mlkit developers]
+"""
+
+EXAMPLES = r"""
+- name: Record what is live and let the old container finish
+  service_kept:
+    folder: /var/lib/mlkit/flights
+    state: "{{ service_state }}"
+    entry: {outcome: deployed}
+    stop: mlkit-flights-blue
+"""
+
+RETURN = r"""
+entry: {description: The journal's new line., type: dict, returned: success}
+log: {description: The last lines of a container., type: str, returned: with logs_of}
+cause: {description: What could not be done., type: str, returned: failure}
+"""
+
+
+def wait_for_end(drain, seconds, pidfile):
+    "Whether all processes but the one that stays have ended in time."
+    stays = set()
+    if os.path.exists(pidfile):
+        with open(pidfile, encoding="ascii") as file:
+            stays = set(file.read().split())
+    deadline = time.monotonic() + seconds
+    while any(os.path.exists("/proc/" + process) for process in drain if process not in stays):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def docker(*words):
+    done = subprocess.run(["docker", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+def record(want):
+    "Write the state, if there is a new one, and the journal's next line."
+    os.makedirs(want["folder"], mode=0o755, exist_ok=True)
+    if want["state"]:
+        path = os.path.join(want["folder"], "state.json")
+        with open(path + ".unfinished", "w", encoding="utf-8") as file:
+            file.write(json.dumps(want["state"], sort_keys=True, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(path + ".unfinished", 0o644)
+        os.rename(path + ".unfinished", path)
+    return append(os.path.join(want["folder"], "journal.jsonl"), want["entry"])
+
+
+def main():
+    texts = {"type": "list", "elements": "str", "default": []}
+    module = AnsibleModule(
+        argument_spec={
+            "folder": {"type": "path", "required": True},
+            "entry": {"type": "dict", "required": True},
+            "state": {"type": "dict"},
+            "drain": texts,
+            "drain_seconds": {"type": "int", "default": 30},
+            "pidfile": {"type": "path", "default": "/run/haproxy.pid"},
+            "stop": {"type": "str", "default": ""},
+            "stop_seconds": {"type": "int", "default": 30},
+            "containers": texts,
+            "images": texts,
+            "releases": texts,
+            "logs_of": {"type": "str", "default": ""},
+        },
+    )
+    want = module.params
+    log = docker("logs", "--tail", "20", want["logs_of"]) if want["logs_of"] else ""
+    try:
+        entry, unwritten = record(want), None
+    except OSError as error:
+        unwritten = (
+            "disk full: " if error.errno == errno.ENOSPC else "the record could not be written: "
+        ) + str(error)
+    if unwritten and want["state"]:  # what is not recorded is not live: nothing is retired for it
+        module.fail_json(msg=unwritten, cause=unwritten)
+    # Whatever the proxy still owes the old container ends by its own hard stop, and then the container may go.
+    wait_for_end(want["drain"], want["drain_seconds"] + 5, want["pidfile"])
+    if want["stop"]:
+        docker("stop", "--time", str(want["stop_seconds"]), want["stop"])
+    if want["containers"]:
+        docker("rm", "--force", *want["containers"])
+    for image in want["images"]:
+        docker("image", "rm", image)
+    for release in want["releases"]:
+        shutil.rmtree(os.path.join(want["folder"], "releases", release), ignore_errors=True)
+    if unwritten:
+        module.fail_json(msg=unwritten, cause=unwritten, log=log)
+    module.exit_json(changed=True, entry=entry, log=log)
+
+
+if __name__ == "__main__":
+    main()

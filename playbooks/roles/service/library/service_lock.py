@@ -1,0 +1,70 @@
+#!/usr/bin/python
+"""Take, renew, release, break or look at the lock of a service on this host.
+
+service_lock: path=…/lock.json state=taken owner=user@machine token=T seconds=120 why=TEXT
+service_lock: path=… state=renewed token=T      fails (cause) when the lock was lost
+service_lock: path=… state=released token=T     ok when it was not this token's: changed says whether it was
+service_lock: path=… state=released owner=O     releases whatever lock O holds
+service_lock: path=… state=broken               whoever holds it
+service_lock: path=… state=shown                only looks
+Returns changed, lock (after; null when free; never the token) and, for broken and released, was (the lock before).
+"""
+
+import errno
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.deploy_lock import Held, Lost, break_lock, look, release, renew, take
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "state": {"choices": ["taken", "renewed", "released", "broken", "shown"], "default": "taken"},
+            "owner": {"default": ""},
+            "token": {"default": "", "no_log": False},
+            "seconds": {"type": "int", "default": 120},
+            "why": {"default": ""},
+        },
+        required_if=[("state", "taken", ("owner", "token")), ("state", "renewed", ("token",))],
+        supports_check_mode=True,
+    )
+    asked, path = module.params, module.params["path"]
+    state = "shown" if module.check_mode else asked["state"]
+    changed, was = False, None
+    try:
+        was = look(path)
+        if state == "taken":
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            take(path, asked["owner"], asked["token"], asked["seconds"], asked["why"])
+            changed = not was
+        elif state == "renewed":
+            renew(path, asked["token"])
+        elif state == "released":
+            own = was and was["owner"] == asked["owner"] != ""
+            changed = release(path, asked["token"] or (was["token"] if own else ""))
+        elif state == "broken":
+            changed = break_lock(path) is not None
+    except Held as held:
+        module.fail_json(
+            msg=str(held),
+            cause="locked: %s. Wait, or mlkit unlock --break" % held,
+            owner=held.owner,
+            age=held.age,
+            expires_in=held.expires_in,
+        )
+    except Lost as lost:
+        module.fail_json(msg=str(lost), cause=str(lost))
+    except OSError as error:
+        kind = "disk full" if error.errno == errno.ENOSPC else "the lock cannot be written"
+        module.fail_json(msg=f"lock: {error}", cause=f"{kind}: {error}")
+    module.exit_json(changed=changed, lock=public(look(path)), was=public(was))
+
+
+def public(lock):
+    return lock and {key: value for key, value in lock.items() if key != "token"}
+
+
+if __name__ == "__main__":
+    main()

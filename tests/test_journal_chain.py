@@ -1,0 +1,88 @@
+"""The journal of a host: real files, real processes."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "playbooks/roles/service/module_utils/journal_chain.py"
+spec = importlib.util.spec_from_file_location("journal_chain", SOURCE)
+chain = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(chain)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    path = str(tmp_path / "journal.jsonl")
+    for n in range(1, 5):
+        chain.append(path, {"release": f"flights-{n}-0a1b2c", "outcome": "deployed"})
+    return path
+
+
+def test_a_journal_as_written_verifies(journal):
+    lines = chain.read(journal)
+    assert chain.verify(lines) == []
+    assert [json.loads(line)["number"] for line in lines] == [1, 2, 3, 4]
+    assert json.loads(lines[0])["previous"] is None
+
+
+def test_a_changed_line_is_found_and_named(journal):
+    lines = chain.read(journal)
+    lines[1] = lines[1].replace("deployed", "reverted")
+    assert chain.verify(lines)[0].startswith("line 2 was changed")
+
+
+def test_a_changed_line_with_its_digest_made_again_is_found_by_the_next(journal):
+    lines = chain.read(journal)
+    entry = json.loads(lines[1]) | {"outcome": "reverted"}
+    lines[1] = chain.canonical(entry | {"digest": chain.digest_of(entry)})
+    assert chain.verify(lines) == [
+        "line 3 does not follow the line before it: one was changed, removed or moved"
+    ]
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_a_removed_line_is_found(journal, gone):
+    lines = chain.read(journal)
+    del lines[gone]
+    assert any(f"line {gone + 1} " in problem for problem in chain.verify(lines))
+
+
+def test_reordered_lines_are_found(journal):
+    lines = chain.read(journal)
+    lines[1], lines[2] = lines[2], lines[1]
+    assert any("line 2 " in problem for problem in chain.verify(lines))
+
+
+@pytest.mark.parametrize("rest", [b'{"release": "fli', b'{"whole": 1}', b"\xff\x00"])
+def test_a_torn_last_line_is_set_aside_and_named(journal, rest):
+    with open(journal, "ab") as file:
+        file.write(rest)
+    entry = chain.append(journal, {"outcome": "deployed"})
+    assert chain.verify(chain.read(journal)) == []
+    assert entry["number"] == 5 and entry["torn"]["bytes"] == len(rest)
+    assert (Path(journal).parent / entry["torn"]["file"]).read_bytes() == rest
+
+
+def test_verify_names_a_torn_line(journal):
+    with open(journal, "ab") as file:
+        file.write(b'{"release": "fli')
+    assert chain.verify(chain.read(journal)) == ["line 5 is not a JSON object: it was torn or changed"]
+
+
+def test_two_processes_append_at_once(tmp_path):
+    path = str(tmp_path / "journal.jsonl")
+    code = (
+        f"import sys; sys.path.insert(0, {str(SOURCE.parent)!r}); from journal_chain import append\n"
+        "for n in range(40): append(sys.argv[1], {'by': sys.argv[2], 'n': n})"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code, path, by]) for by in "ab"]
+    assert [each.wait(60) for each in started] == [0, 0]
+    lines = chain.read(path)
+    assert len(lines) == 80 and chain.verify(lines) == []
+    assert {by: [e["n"] for e in map(json.loads, lines) if e["by"] == by] for by in "ab"} == {
+        by: list(range(40)) for by in "ab"
+    }
