@@ -45,7 +45,7 @@ def main():
     except Held as held:
         module.fail_json(
             msg=str(held),
-            cause="locked: %s. Wait, or mlkit unlock --break" % held,
+            cause=f"locked: {held}. Wait, or mlkit unlock --break",
             owner=held.owner,
             age=held.age,
             expires_in=held.expires_in,
@@ -53,7 +53,7 @@ def main():
     except Lost as lost:
         module.fail_json(msg=str(lost), cause=str(lost))
     except OSError as error:
-        module.fail_json(msg="lock: %s" % error, cause="the lock cannot be written: %s" % error)
+        module.fail_json(msg=f"lock: {error}", cause=f"the lock cannot be written: {error}")
     module.exit_json(changed=changed, lock=public(look(path)), was=public(was))
 
 
