@@ -28,7 +28,7 @@ def main():
             module.exit_json(changed=True, entry=entry)
         module.exit_json(changed=True, entry=append(path, entry))
     except OSError as error:
-        cause = "journal not written: %s" % error if entry else "journal not read: %s" % error
+        cause = f"journal not written: {error}" if entry else f"journal not read: {error}"
         module.fail_json(msg=cause, cause=cause)
 
 

@@ -50,8 +50,8 @@ def renew(path, token):
     with _guarded(path):
         now, lock = time.time(), _read(path)
         if not lock or lock["token"] != token:
-            by = "%s has it now" % lock["owner"] if _live(lock, now) else "it was released or broken"
-            raise Lost("the lock was lost: %s" % by)
+            by = "{} has it now".format(lock["owner"]) if _live(lock, now) else "it was released or broken"
+            raise Lost(f"the lock was lost: {by}")
         if not _live(lock, now):
             raise Lost("the lock was lost: it ran out %d s ago" % (now - lock["heartbeat"] - lock["seconds"]))
         return _write(path, **dict(lock, heartbeat=now))

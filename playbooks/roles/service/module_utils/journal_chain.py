@@ -110,7 +110,7 @@ def _set_aside(path):
     if not rest:
         return None
     digest = hashlib.sha256(rest).hexdigest()
-    beside = "%s.torn-%s" % (path, digest[:12])
+    beside = f"{path}.torn-{digest[:12]}"
     with open(beside, "wb") as file:
         file.write(rest)
         file.flush()
