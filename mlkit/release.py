@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "ENGINES",
+    "BASE_IMAGE",
     "CONTEXT",
     "NO_REGISTRY",
     "find_engine",
@@ -15,7 +16,7 @@ __all__ = [
     "open_release",
 ]
 
-# %% ../notebooks/15_release.ipynb #3649ddc8
+# %% ../notebooks/15_release.ipynb #f0d25204
 import os
 import shutil
 import subprocess
@@ -24,15 +25,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .bundle import Bundle
-from .digest import digest, read_record, utc_now, write_record
-from .errors import MissingData, StateError, ToolMissing, unknown_name
+from .digest import digest, read_record, write_record
+from .errors import BadSettings, MissingData, StateError, ToolMissing, unknown_name
+from .image_archive import Image, normalise
 from .provenance import commit_of
 from .registry import load_model, read_registry, require_admission
+from .sbom import debian_packages, make_sbom, python_packages
 from .settings import Project, shipped
+from .signing import sign
 from .store import Store
 
-# %% ../notebooks/15_release.ipynb #4e18a205
+# %% ../notebooks/15_release.ipynb #5d129cac
 ENGINES = ("docker", "podman")
+BASE_IMAGE = "python:3.11-slim-bookworm"  # the default of the Dockerfile
 
 
 def find_engine() -> str:
@@ -61,7 +66,7 @@ def run_engine(
     return done.stdout.strip()
 
 
-# %% ../notebooks/15_release.ipynb #c297b104
+# %% ../notebooks/15_release.ipynb #0d5c1655
 CONTEXT = ("Dockerfile", "deploy/image/requirements.lock", "deploy/serve/gunicorn.conf.py")
 NO_REGISTRY = (
     "no registry to pull the base image from? `deploy/image/base` makes one out of Debian packages:\n"
@@ -85,17 +90,39 @@ def stage(
         (folder / "model" / name).write_bytes(data)
 
 
-def _build(engine: str, context: Path, tag: str) -> str:
+def _build(engine: str, folder: Path, name: str) -> Image:
+    "Build `folder`/context, and leave the image in `folder`/image.tar and in the engine, tagged."
     arguments = ["--format", "docker"] if engine == "podman" else []  # OCI images have no health check
-    for name in ("BASE_IMAGE", "BUILD_IMAGE"):
-        if value := os.environ.get(f"MLKIT_{name}"):
-            arguments += ["--build-arg", f"{name}={value}"]
-    run_engine([engine, "build", *arguments, "-t", tag, str(context)], "building the image", NO_REGISTRY)
-    image = run_engine([engine, "image", "inspect", "-f", "{{.Id}}", tag], "looking at the image")
-    return image if image.startswith("sha256:") else f"sha256:{image}"
+    base = os.environ.get("MLKIT_BASE_IMAGE") or BASE_IMAGE
+    for argument in ("BASE_IMAGE", "BUILD_IMAGE"):
+        if value := os.environ.get(f"MLKIT_{argument}"):
+            arguments += ["--build-arg", f"{argument}={value}"]
+    context, saved, archive = folder / "context", folder / "saved.tar", folder / "image.tar"
+    run_engine([engine, "build", *arguments, "-t", name, str(context)], "building the image", NO_REGISTRY)
+    shutil.rmtree(context)
+    run_engine([engine, "save", "-o", str(saved), name], "saving the image")
+    count = [engine, "image", "inspect", "-f", "{{len .RootFS.Layers}}", base]
+    below = int(run_engine(count, "looking at the base image", NO_REGISTRY))
+    image = normalise(saved, archive, name, below)
+    saved.unlink()
+    run_engine([engine, "load", "-q", "-i", str(archive)], "loading the image")
+    run_engine([engine, "tag", image.tag, name], "naming the image")
+    return image
 
 
-# %% ../notebooks/15_release.ipynb #df497022
+def _signing_key(project: Project) -> Path | None:
+    "The key that releases are signed with: MLKIT_SIGNING_KEY, or `key` in [release]; None where none is asked for."
+    said = project.section("release", {"key", "signers"})
+    key = os.environ.get("MLKIT_SIGNING_KEY") or said.get("key")
+    if said.get("signers") and not key:
+        raise BadSettings(
+            "[release] signers asks for signed releases, and there is no key to sign with",
+            "set MLKIT_SIGNING_KEY=~/.ssh/id_ed25519, or key in [release]",
+        )
+    return project.root / Path(key).expanduser() if key else None
+
+
+# %% ../notebooks/15_release.ipynb #12a32558
 @dataclass(frozen=True)
 class Release:
     "A release folder."
@@ -130,31 +157,44 @@ def make_release(
     with TemporaryDirectory(prefix="mlkit-release-", dir=_releases(project)) as temporary:
         unfinished = Path(temporary)
         stage(bundle, unfinished / "context")
-        image = _build(engine, unfinished / "context", f"mlkit/{bundle.name}:{version}")
-        shutil.rmtree(unfinished / "context")
-        id = f"{bundle.name}-{version}-{image[7:19]}"
-        tag = f"mlkit/{bundle.name}:{version}-{image[7:19]}"
+        image = _build(engine, unfinished, f"mlkit/{bundle.name}:{version}")
+        id = f"{bundle.name}-{version}-{image.id[7:19]}"
         folder = _releases(project) / id
+        lock = shipped("deploy/image/requirements.lock").read_bytes()
+        packages = python_packages(lock.decode()) + debian_packages(unfinished / "image.tar")
+        sbom = make_sbom(bundle.name, version, model, image.id, packages)
         record = {
             "id": id,
             "name": bundle.name,
             "version": version,
-            "image": {"tag": tag, "id": image, "archive": "image.tar", "engine": engine},
+            "image": {
+                "tag": image.tag,
+                "id": image.id,
+                "archive": "image.tar",
+                "engine": engine,
+                "layers": [{"digest": named, "bytes": size} for named, size in image.layers],
+            },
             "model": {"name": bundle.name, "version": version, "digest": model, "run": bundle.run},
             "verdict": verdict["id"],
             **({"override": verdict["override"]} if verdict.get("override") else {}),
             "commit": commit_of(project.root),
-            "lock": digest(shipped("deploy/image/requirements.lock").read_bytes()),
-            "made": utc_now(),
+            "lock": digest(lock),
+            "golden": digest(bundle.files["golden.json"]),
+            "sbom": digest(sbom),
         }
-        if not folder.exists():
-            run_engine([engine, "tag", image, tag], "naming the image")
-            run_engine([engine, "save", "-o", str(unfinished / "image.tar"), tag], "saving the image")
-            (unfinished / "golden.json").write_bytes(bundle.files["golden.json"])
-            (unfinished / "release.json").write_bytes(write_record("release", record))
-            unfinished.chmod(0o755)
-            unfinished.rename(folder)
-            unfinished.mkdir()  # for the context manager to remove
+        for name, data in (
+            ("golden.json", bundle.files["golden.json"]),
+            ("sbom.json", sbom),
+            ("release.json", write_record("release", record)),
+        ):
+            (unfinished / name).write_bytes(data)
+        if key := _signing_key(project):
+            sign(unfinished / "release.json", key)
+        unfinished.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)
+        unfinished.mkdir()  # for the context manager to remove
     release = open_release(project, id)
     store.put(f"releases/{id}/release.json", (folder / "release.json").read_bytes())
     return release

@@ -153,6 +153,7 @@ SECTIONS = {
     "slices": None,  # mlkit.slices
     "outcome": None,  # mlkit.worth
     "card": None,  # mlkit.card
+    "release": None,  # mlkit.release
 }
 NAMED = ("dataset ", "environment ")  # sections of which there are many
 ENVIRONMENT = {

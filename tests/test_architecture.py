@@ -44,7 +44,19 @@ FLOORS = [
         *("serve.rates", "serve.access"),
         *("serve.inflate", "serve.csv_text", "serve.arrow_stream", "serve.arrow", "serve.codecs"),
     },
-    {"release", "local", "container", "deploy", "hooks", "progress", "card", "examples.flights"},
+    {
+        "image_archive",
+        "sbom",
+        "signing",
+        "release",
+        "local",
+        "container",
+        "deploy",
+        "hooks",
+        "progress",
+        "card",
+        "examples.flights",
+    },
     {"command", "cli_notebooks", "cli_runs", "cli_models", "cli_deploys", "cli_keys", "cli"},
 ]
 FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}
