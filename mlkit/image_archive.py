@@ -37,7 +37,7 @@ def _canonical_layer(layer: BinaryIO, target: BinaryIO) -> None:
             tar.addfile(entry, given.extractfile(member) if member.isreg() else None)
 
 
-# %% ../notebooks/15b_image_archive.ipynb #a185f417
+# %% ../notebooks/15b_image_archive.ipynb #5ea317ab
 @dataclass(frozen=True)
 class Image:
     "An image in an archive: its id, and its layers, lowest first."
@@ -87,6 +87,13 @@ def _write_config(tar: tarfile.TarFile, config: dict, layers: list[tuple[str, in
     ours["config"] = {
         key: value for key, value in config["config"].items() if value and key not in OF_THE_BUILDER
     }
+    labels = {
+        key: value
+        for key, value in ours["config"].pop("Labels", {}).items()
+        if not key.startswith("io.buildah")
+    }
+    if labels:
+        ours["config"]["Labels"] = labels
     ours["rootfs"] = {"type": "layers", "diff_ids": [named for named, _ in layers]}
     ours |= {
         "created": CREATED,
