@@ -35,11 +35,16 @@ def progress_options(command):
     return is_plain(is_json(chosen))
 
 
-# %% ../notebooks/25_cli_deploys.ipynb #6e541cf9
+# %% ../notebooks/25_cli_deploys.ipynb #1205e0fa
 @click.command(short_help="Build the container image of a model.")
 @click.argument("model", required=False)
+@click.option(
+    "--engine",
+    type=click.Choice(["docker", "podman", "buildah"]),
+    help="Build with it; all give the same bytes.",
+)
 @json_option
-def release(model, as_json):
+def release(model, engine, as_json):
     """Build the container image of a registered MODEL (default: the champion).
 
     \b
@@ -47,7 +52,7 @@ def release(model, as_json):
       mlkit release flights@champion
     """
     project, store = project_and_store()
-    made = _make_release(project, store, model, _hooks(project))
+    made = _make_release(project, store, model, _hooks(project), engine=engine)
     show(made.record, as_json, f"release {made.id}: {made.folder}")
 
 
@@ -87,7 +92,7 @@ def deploy(environment, what, engine, override, how):
         record |= {"release": chosen.id, "model": chosen.record["model"]["digest"]}
         hooks = hooks.tell(release=chosen.id, model=record["model"], image=chosen.record["image"]["id"])
         with hooks.around("deploy"), show_steps(how) as on_step:
-            deploy_release(target, chosen, on_step, hooks.variables())
+            deploy_release(target, chosen, on_step, hooks.variables() | _signers(project))
     if how != "json":
         click.echo(f"{chosen.id} is live on {environment}")
 
@@ -126,6 +131,13 @@ def _hooks(project, target=None):
     return hooks
 
 
+def _signers(project):
+    from mlkit.release import signers_of
+
+    path = signers_of(project)
+    return {"service_signers": str(path)} if path else {}
+
+
 def _choose_release(project, store, what, hooks, override):
     from mlkit.release import open_release
 
@@ -134,7 +146,7 @@ def _choose_release(project, store, what, hooks, override):
     return _make_release(project, store, what, hooks, override)
 
 
-def _make_release(project, store, model, hooks, override=""):
+def _make_release(project, store, model, hooks, override="", engine=None):
     from mlkit.registry import admit, find_model, require_admission
     from mlkit.release import make_release
 
@@ -144,7 +156,7 @@ def _make_release(project, store, model, hooks, override=""):
     require_admission(store, project.model, digest)  # before a hook or a build begins
     click.echo("building the image …", err=True)
     with hooks.tell(model=digest).around("build") as facts:
-        made = make_release(project, digest)
+        made = make_release(project, digest, engine)
         facts |= {"release": made.id, "image": made.record["image"]["id"]}
     return made
 
@@ -187,7 +199,7 @@ def rollback(environment, release_id, how):
         asked = {"service": project.model} | ({"release_id": release_id} if release_id else {})
         record |= asked
         with hooks.around("rollback"), show_steps(how) as on_step:
-            run_playbook("rollback", target, hooks.variables() | asked, on_step)
+            run_playbook("rollback", target, hooks.variables() | _signers(project) | asked, on_step)
     if how != "json":
         click.echo(f"{environment} is rolled back")
 

@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ["HARDENED", "deploy_container", "stop_container"]
 
-# %% ../notebooks/19_container.ipynb #1dfdff31
+# %% ../notebooks/19_container.ipynb #a8030b76
 import subprocess
 from contextlib import contextmanager
 
+from .builder import ENGINES, run_engine
 from .bundle import Bundle
 from .errors import NotReady, PortInUse
 from .local import Local, wait_until_serving
 from .registry import load_model
-from .release import ENGINES, make_release, run_engine
+from .release import make_release
 from .settings import Project
 from .store import Store
 

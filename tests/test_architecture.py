@@ -47,6 +47,7 @@ FLOORS = [
     {
         "image_archive",
         "sbom",
+        "builder",
         "signing",
         "release",
         "local",

@@ -45,6 +45,7 @@ class ActionModule(ActionBase):
         image = {
             "id": self.release["image"]["id"],
             "tag": self.release["image"]["tag"],
+            "reference": self.release["image"].get("reference", ""),
             "config": config.decode(),
             "layers": json.loads(config)["rootfs"]["diff_ids"],
         }
@@ -52,11 +53,12 @@ class ActionModule(ActionBase):
             raise ValueError("its manifest and its config name different layers")
         members = dict(zip(image["layers"], map(archive.getmember, manifest["Layers"]), strict=True))
         sizes = {layer: member.size for layer, member in members.items()}
-        sent = 0
+        sent, refused = 0, ""
         for everything in (False, True):
             seen = self.on_host("look", image, sizes=sizes, everything=everything)
             if seen.get("present"):
                 break
+            refused = seen["registry"]
             for layer, have in sorted(
                 seen["wanted"].items(), key=lambda item: image["layers"].index(item[0])
             ):
@@ -64,14 +66,8 @@ class ActionModule(ActionBase):
             loaded = self.on_host("load", image, sizes=sizes, final=everything)
             if loaded.get("present"):
                 break
-        records = {}
-        for name in ("golden.json", "release.json", "release.json.sig"):
-            path = os.path.join(self.release["folder"], name)
-            if os.path.exists(path):
-                with open(path, encoding="utf-8") as file:
-                    records[name] = file.read()
-        self.on_host("keep", image, records=records)
-        return {"changed": True, "sent_bytes": sent}
+        self.on_host("keep", image, records=self.release["texts"])
+        return {"changed": True, "sent_bytes": sent, "registry": refused}
 
     def on_host(self, do, image, **words):
         arguments = {

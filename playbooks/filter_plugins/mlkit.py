@@ -67,7 +67,10 @@ def read_release(folder):
             "id": release["id"],
             "name": release["name"],
             "version": release["version"],
-            "image": {key: release["image"][key] for key in ("tag", "id", "archive", "engine")},
+            "image": {
+                **{key: release["image"][key] for key in ("tag", "id", "archive")},
+                "reference": release["image"].get("reference", ""),
+            },
             "model": {"digest": release["model"]["digest"]},
             "verdict": release.get("verdict", ""),
             "override": (release.get("override") or {}).get("reason", "")
@@ -81,10 +84,6 @@ def read_release(folder):
             f"{folder}/release.json has the name {wanted['name']!r} and the id {wanted['id']!r};"
             " expected names like 'flights' and ids like 'flights-3-1a2b3c4d5e6f'"
         )
-    if wanted["image"]["engine"] != "docker":
-        raise Refused(
-            f"{wanted['id']} was made for the engine {wanted['image']['engine']!r}; hosts run docker"
-        )
     archive = os.path.join(folder, os.path.basename(wanted["image"]["archive"]))
     if not os.path.isfile(archive):
         raise Refused(f"{wanted['id']} has no image: {archive} is missing")
@@ -92,7 +91,17 @@ def read_release(folder):
     rows, predictions = golden.get("rows"), golden.get("predictions")
     if not (isinstance(rows, list) and isinstance(predictions, list) and len(rows) == len(predictions) > 0):
         raise Refused(f"{folder}/golden.json must have as many predictions as rows, and at least one")
-    return {**wanted, "folder": folder, "archive": archive, "archive_bytes": os.path.getsize(archive)}
+    return {**wanted, "folder": folder, "archive": archive, "texts": read_texts(folder)}
+
+
+def read_texts(folder):
+    "The release's files that a host keeps, by name."
+    texts = {}
+    for name in ("release.json", "release.json.sig", "golden.json"):
+        if os.path.isfile(os.path.join(folder, name)):
+            with open(os.path.join(folder, name), encoding="utf-8", newline="") as file:
+                texts[name] = file.read()
+    return texts
 
 
 @refusing

@@ -87,7 +87,7 @@ def make_release(engine, base_images, folder, version, broken):
         "id": release_id,
         "name": "flights",
         "version": version,
-        "image": {"tag": tag, "id": image, "archive": "image.tar", "engine": "docker"},
+        "image": {"tag": tag, "id": image, "archive": "image.tar"},
         "model": {"name": "flights", "version": version, "digest": model},
     }
     (folder / "golden.json").write_text(json.dumps({"format": "mlkit.golden/1", **golden}))

@@ -26,6 +26,7 @@ options:
   config: {description: The image's configuration., type: str, required: true}
   layers: {description: Digests of the layers, lowest first., type: list, elements: str, required: true}
   sizes: {description: Bytes by layer., type: dict}
+  reference: {description: Where a registry has the image; tried before anything is sent., type: str, default: ""}
   records: {description: Text by file name., type: dict}
   everything: {description: Ask for the layers that the engine has too., type: bool, default: false}
   final: {description: Whether a load that fails is a failure., type: bool, default: false}
@@ -41,6 +42,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 present: {description: Whether the engine has the image., type: bool, returned: for look and load}
+registry: {description: Why the registry did not give the image., type: str, returned: for look}
 wanted: {description: Bytes that are here by layer that must be sent., type: dict, returned: for look}
 cause: {description: Why it failed., type: str, returned: failure}
 """
@@ -101,9 +103,25 @@ class Incoming:
             return 0
         return size
 
+    def pull(self):
+        "Why the registry did not give the image; nothing if it did, or if there is none to ask."
+        reference = self.want["reference"]
+        if not reference:
+            return ""
+        code, _, err = self.docker("pull", "--quiet", reference)
+        if code:
+            return err.strip() or f"docker pull exited with {code}"
+        if not self.present():
+            return f"{reference} is another image than the release names"
+        self.docker("tag", self.want["id"], self.want["tag"])
+        return ""
+
     def look(self):
         if self.present():
             return {"present": True}
+        refused = self.pull()
+        if self.present():
+            return {"present": True, "changed": True}
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         first = 0 if self.want["everything"] else known_layers(self.docker, self.want["layers"])
         wanted = self.want["layers"][first:]
@@ -112,7 +130,7 @@ class Incoming:
                 os.remove(os.path.join(self.folder, name))
         have = {layer: self.have(layer) for layer in wanted}
         self.require_room(sum(self.want["sizes"][layer] - have[layer] for layer in wanted))
-        return {"present": False, "wanted": have}
+        return {"present": False, "wanted": have, "registry": refused}
 
     def require_room(self, more):
         "The layers are here twice until they are loaded."
@@ -178,6 +196,7 @@ def main():
             "config": {"type": "str", "required": True},
             "layers": {"type": "list", "elements": "str", "required": True},
             "sizes": {"type": "dict"},
+            "reference": {"type": "str", "default": ""},
             "records": {"type": "dict"},
             "everything": {"type": "bool", "default": False},
             "final": {"type": "bool", "default": False},

@@ -1,0 +1,131 @@
+#!/usr/bin/python
+"Refuse a release that nobody signed whom we trust, or that was changed since."
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: release_signature
+short_description: Check who signed a release
+description:
+  - Checks the signature over release.json with OpenSSH (C(ssh-keygen -Y), namespace C(mlkit-release)), and that
+    golden.json is the one that release.json names. The image needs no check of its own - its id is the digest of its
+    content, and release.json names it.
+  - The signers of the deployer and those in C(host_signers), where that file exists, must both accept it. Without
+    either, nothing is checked.
+options:
+  signers: {description: Text of an allowed signers file; empty to ask for none., type: str, default: ""}
+  host_signers: {description: The host's own allowed signers., type: path, default: /etc/mlkit/signers}
+  texts: {description: The release's files by name; empty for a release that the host keeps., type: dict, default: {}}
+  folder: {description: Where the host keeps the release., type: path, required: true}
+author: [The mlkit developers]
+"""
+
+EXAMPLES = r"""
+- name: Check who signed the release
+  release_signature:
+    signers: "{{ lookup('ansible.builtin.file', 'signers', rstrip=False) }}"
+    folder: /var/lib/mlkit/flights/releases/flights-3-1a2b3c4d5e6f
+"""
+
+RETURN = r"""
+signer: {description: The name of who signed, empty where nobody asks., type: str, returned: success}
+cause: {description: Why the release is refused., type: str, returned: failure}
+"""
+
+NAMESPACE = "mlkit-release"
+FILES = ("release.json", "release.json.sig", "golden.json")
+
+
+class Refused(Exception):
+    "The words say why."
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def keygen(*words, data=""):
+    done = subprocess.run(
+        ["ssh-keygen", *words],
+        input=data.encode(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+
+
+def signer_of(record, signature, signers, whose):
+    "The name of who signed the record, if these signers accept it. Raises `Refused`."
+    if not signature:
+        raise Refused(f"the release is not signed, and {whose} ask for a signature")
+    with tempfile.TemporaryDirectory(prefix="mlkit-") as folder:
+        places = {name: os.path.join(folder, name) for name in ("signature", "signers")}
+        for name, text in (("signature", signature), ("signers", signers)):
+            with open(places[name], "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+        known = ["-s", places["signature"], "-f", places["signers"]]
+        code, said = keygen("-Y", "find-principals", *known)
+        name = said.split("\n")[0].strip()
+        if code or not name:
+            raise Refused(
+                f"the release is signed by nobody whom {whose} name, or by a key that counts no longer"
+            )
+        code, said = keygen("-Y", "verify", *known, "-n", NAMESPACE, "-I", name, data=record)
+        if code:
+            raise Refused(
+                f"release.json was changed after {name} signed it, or was signed for something else: {said}"
+            )
+    return name
+
+
+def check(want):
+    texts = want["texts"] or {name: read(os.path.join(want["folder"], name)) for name in FILES}
+    record, signature, golden = (texts.get(name, "") for name in FILES)
+    trusted = {
+        "the project's signers": want["signers"],
+        want["host_signers"] + " of the host": read(want["host_signers"]),
+    }
+    signer = ""
+    for whose, signers in trusted.items():
+        if signers.strip():
+            signer = signer_of(record, signature, signers, whose)
+    if signer:
+        promised = json.loads(record).get("golden")
+        found = "sha256:" + hashlib.sha256(golden.encode("utf-8")).hexdigest()
+        if promised != found:
+            raise Refused(
+                f"golden.json is not the one that {signer} signed: release.json names {promised}, it is {found}"
+            )
+    return signer
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "signers": {"type": "str", "default": ""},
+            "host_signers": {"type": "path", "default": "/etc/mlkit/signers"},
+            "texts": {"type": "dict", "default": {}},
+            "folder": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(changed=False, signer=check(module.params))
+    except Refused as refusal:
+        cause = "signature refused: " + str(refusal)
+        module.fail_json(msg=cause, cause=cause)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"Whom a host trusts: real keys, the module's own check."
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mlkit.signing import sign
+
+SOURCE = Path(__file__).parents[1] / "playbooks/roles/service/library/release_signature.py"
+spec = importlib.util.spec_from_file_location("release_signature", SOURCE)
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+
+GOLDEN = '{"rows": []}\n'
+RECORD = json.dumps({"golden": "sha256:" + hashlib.sha256(GOLDEN.encode()).hexdigest()})
+
+
+@pytest.fixture
+def signer(tmp_path):
+    "Makes a key, and its line among the signers."
+
+    def make(name, **limits):
+        key = tmp_path / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key], check=True)
+        ends = [f'{limit.replace("_", "-")}="{when}"' for limit, when in limits.items()]
+        options = ",".join(['namespaces="mlkit-release"', *ends])
+        return key, f"{name} {options} {key.with_suffix('.pub').read_text()}"
+
+    return make
+
+
+@pytest.fixture
+def check(tmp_path):
+    "Checks a release folder: check(signers, host_signers, signed by)."
+    folder, host = tmp_path / "release", tmp_path / "host_signers"
+    folder.mkdir()
+    (folder / "release.json").write_text(RECORD)
+    (folder / "golden.json").write_text(GOLDEN)
+
+    def judge(signers="", host_signers="", by=None):
+        if by:
+            sign(folder / "release.json", by)
+        host.write_text(host_signers)
+        return module.check(
+            {"signers": signers, "host_signers": str(host), "texts": {}, "folder": str(folder)}
+        )
+
+    judge.folder = folder
+    return judge
+
+
+def test_a_release_is_accepted_from_its_signer_alone(check, signer):
+    (ann, ann_line), (bob, bob_line) = signer("ann"), signer("bob")
+    assert check() == ""
+    with pytest.raises(module.Refused, match="is not signed"):
+        check(ann_line)
+    assert check(ann_line, by=ann) == "ann"
+    with pytest.raises(module.Refused, match="signed by nobody whom the project's signers name"):
+        check(ann_line, by=bob)
+    assert check(ann_line + bob_line) == "bob"
+
+
+def test_what_was_changed_after_signing_is_refused(check, signer):
+    ann, line = signer("ann")
+    check(line, by=ann)
+    (check.folder / "golden.json").write_text(GOLDEN + " ")
+    with pytest.raises(module.Refused, match=r"golden\.json is not the one that ann signed"):
+        check(line)
+    (check.folder / "release.json").write_text(RECORD + " ")
+    with pytest.raises(module.Refused, match=r"release\.json was changed after ann signed it"):
+        check(line)
+
+
+def test_a_host_has_the_last_word(check, signer):
+    (ann, ann_line), (_, bob_line) = signer("ann"), signer("bob")
+    with pytest.raises(module.Refused, match="host_signers of the host name"):
+        check(ann_line, host_signers=bob_line, by=ann)
+    assert check(host_signers=ann_line) == "ann"
+
+
+def test_an_old_key_counts_until_its_day(check, signer):
+    old, line = signer("old", valid_before="20200101")
+    with pytest.raises(module.Refused, match="counts no longer|was changed"):
+        check(line, by=old)
+    assert check(line.replace("20200101", "20990101")) == "old"
+
+
+def test_a_signature_for_something_else_does_not_count(check, signer):
+    ann, line = signer("ann")
+    record = check.folder / "release.json"
+    subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-f", ann, "-n", "file", record], check=True)
+    with pytest.raises(module.Refused, match="signed for something else|signed by nobody"):
+        check(line)
