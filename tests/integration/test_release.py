@@ -125,16 +125,20 @@ def registry(tmp_path, fleet):
     server = subprocess.Popen(
         [program, "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    variables = fleet.inventory.read_text()
-    user, identity = (variables.split(f"{name}=")[1].split()[0] for name in ("ansible_user", "ansible_ssh_private_key_file"))
     tunnel = subprocess.Popen(
-        ["ssh", "-N", "-i", identity, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-         "-o", "ExitOnForwardFailure=yes", "-R", f"{port}:127.0.0.1:{port}", f"{user}@{fleet.address(1)}"],
-        stderr=subprocess.DEVNULL,
+        ["ssh", "-N", "-i", fleet.folder / "id", "-o", f"UserKnownHostsFile={fleet.folder}/known_hosts",
+         "-o", "ExitOnForwardFailure=yes", "-R", f"{port}:127.0.0.1:{port}", f"root@{fleet.address(1)}"],
     )  # fmt: skip
     try:
         eventually(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/").status == 200)
-        eventually(lambda: "200" in fleet.ssh(1, f"curl -s -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}/v2/ || true"))
+        eventually(
+            lambda: (
+                "200"
+                in fleet.ssh(
+                    1, f"curl -s -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}/v2/ || true"
+                )
+            )
+        )
         yield f"127.0.0.1:{port}/team"
     finally:
         for process in (tunnel, server):
