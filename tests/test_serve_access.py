@@ -125,6 +125,22 @@ def test_without_a_keys_file_everybody_may_ask_with_one_nobody_without_a_key():
         assert refusal(keys.check, given, "predict").http_status == 401
 
 
+# %% ../notebooks/serve/10_access.ipynb #f8c68d97
+def test_the_key_of_a_deployment_counts_beside_those_of_the_file():
+    secret, key = make_key("shop")
+    probe, probe_line = make_key("deploy")
+    keys = Keys(keys_file(key), probe=f"sha256:{probe_line.digest.hex()}")
+    assert keys.check(probe, "predict") == keys.check(probe, "admin") == "mlkit-deploy"
+    assert isinstance(refusal(keys.check, probe, "labels"), Forbidden)
+    assert keys.check(secret, "predict") == "shop"
+    assert (
+        refusal(
+            Keys(keys_file("rubbish"), probe=f"sha256:{probe_line.digest.hex()}").check, probe, "predict"
+        ).http_status
+        == 503
+    )
+
+
 # %% ../notebooks/serve/10_access.ipynb #0cfc4dbc
 def test_a_key_is_good_for_its_scopes_only():
     secrets = {scope: make_key(scope, (scope,)) for scope in SCOPES}

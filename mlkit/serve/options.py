@@ -16,7 +16,7 @@ from ..errors import BadSettings
 MEGABYTE = 1024 * 1024
 
 
-# %% ../../notebooks/serve/01a_options.ipynb #992baaf1
+# %% ../../notebooks/serve/01a_options.ipynb #9824d6a6
 @dataclass(frozen=True)
 class Options:
     "Each field is the variable MLKIT_<FIELD>."
@@ -27,6 +27,7 @@ class Options:
     rates: Path | None = (
         None  # the file in which all workers count the requests of a key; none: each counts alone
     )
+    probe: str = ""  # "sha256:…" of the key with which a deployment asks, beside those in the file
     predictions: Path | None = None  # the folder of the prediction log; none: nothing is kept
     prediction_share: float = 1.0  # of the requests that are kept: 0.1 keeps every tenth, by chance
     access_log: bool = False  # one JSON line a request on standard output

@@ -93,7 +93,7 @@ JSON_HEADERS = ((b"Content-Type", JSON.encode()), *SAFE)
 PROBLEM_HEADERS = ((b"Content-Type", PROBLEM.encode()), *SAFE)
 
 
-# %% ../../notebooks/serve/01b_service.ipynb #bada0b25
+# %% ../../notebooks/serve/01b_service.ipynb #8661533c
 class Service:
     "The server of one bundle, without sockets. Without a usable bundle it lives, and says why it is not ready."
 
@@ -102,7 +102,7 @@ class Service:
         options: Options,
     ):
         self.options = options
-        self.keys = Keys(options.keys, options.rates)
+        self.keys = Keys(options.keys, options.rates, probe=options.probe)
         self.heartbeat = lambda: None  # the worker's sign of life, after a long batch
         self._state = _load(options)
         self._log = self._labels = None
