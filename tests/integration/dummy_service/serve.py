@@ -1,5 +1,6 @@
 "A model server in the standard library alone: a prediction is the row's x, times a third, plus the model's number."
 
+import collections
 import json
 import os
 import signal
@@ -11,8 +12,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODEL, BROKEN = os.environ["MODEL"], os.environ["BROKEN"]
 NUMBER = int(MODEL[-4:], 16)
+EDGES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, float("inf"))
 running = threading.Semaphore(1000)
 answered = 0
+lock, seconds, statuses = threading.Lock(), [], collections.Counter()
+
+
+def metrics():
+    lines = [f'mlkit_requests_total{{route="/predict",status="{code}"}} {n}' for code, n in statuses.items()]
+    for edge in EDGES:
+        name = "+Inf" if edge == float("inf") else edge
+        count = sum(each <= edge for each in seconds)
+        lines.append(f'mlkit_request_seconds_bucket{{route="/predict",le="{name}"}} {count}')
+    return "\n".join(lines).encode() + b"\n"
 
 
 def predict(row):
@@ -33,7 +45,13 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        if self.path == "/readyz" and BROKEN == "never ready":
+        if self.path == "/metrics":
+            self.send_response(200)
+            body = metrics()
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        elif self.path == "/readyz" and BROKEN == "never ready":
             self.answer(503, {"title": "the model is not loaded", "status": 503})
         else:
             digest = "sha256:" + "0" * 64 if BROKEN == "wrong digest" else MODEL
@@ -42,10 +60,18 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         global answered
         with running:
+            began = time.monotonic()
             rows = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["rows"]
             time.sleep(sum(row.get("sleep", 0) for row in rows))
+            live = len(rows) < 10  # golden rows are more
+            if BROKEN == "slow" and live:
+                time.sleep(0.3)
+            status = 500 if BROKEN == "fails live requests" and live else 200
+            with lock:
+                seconds.append(time.monotonic() - began)
+                statuses[status] += 1
             self.answer(
-                200, {"id": uuid.uuid4().hex, "model": MODEL, "predictions": [predict(row) for row in rows]}
+                status, {"id": uuid.uuid4().hex, "model": MODEL, "predictions": [predict(row) for row in rows]}
             )
             answered += 1
 

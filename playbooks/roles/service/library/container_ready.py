@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.rollout import gate
 
 DOCUMENTATION = r"""
 module: container_ready
@@ -32,6 +33,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+gates: {description: The gate for the journal., type: list, returned: success}
 seconds: {description: How long it took., type: float, returned: success}
 cause: {description: Why it is not ready., type: str, returned: failure}
 """
@@ -84,7 +86,10 @@ def main():
                 fail(
                     f"wrong model: the release promises {want['model']}, /readyz says {digest_in(body) or body[:200]}"
                 )
-            module.exit_json(changed=False, seconds=round(time.monotonic() - began, 2))
+            took = round(time.monotonic() - began, 2)
+            module.exit_json(
+                changed=False, seconds=took, gates=[gate("seconds until ready", took, want["seconds"], 1)]
+            )
         if time.monotonic() - began > want["seconds"]:
             said = (
                 f"/readyz answered {status}: {body[:300]}"

@@ -1,10 +1,13 @@
 #!/usr/bin/python
 "Start a container in the place of the last one of its name, on ports that nobody else has."
 
+import hashlib
 import os
+import secrets
 import socket
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.proxy_processes import wait_for_end
 
 DOCUMENTATION = r"""
 module: container_started
@@ -17,6 +20,14 @@ options:
   command: {description: What starts it., type: list, elements: str, required: true}
   ports: {description: Ports that must be free., type: list, elements: int, required: true}
   service: {description: Who needs the ports., type: str, required: true}
+  probe:
+    description:
+      - File with the key with which deployments ask a service that wants API keys; made where it is missing. The container
+        is told its hash. Empty for a service that everybody may ask.
+    type: str
+    default: ""
+  drain: {description: Processes of the proxy that may still answer from the last one., type: list, elements: str, default: []}
+  drain_seconds: {description: How long they may., type: int, default: 30}
   log_folder: {description: Made for uid 10001 unless it is empty., type: str, default: ""}
 author: [The mlkit developers]
 """
@@ -41,6 +52,20 @@ def is_taken(port):
         return link.connect_ex(("127.0.0.1", port)) == 0
 
 
+def probe_hash(path):
+    "The hash of the deployment's key, which is made if there is none."
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        unfinished = path + ".unfinished"
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "w") as file:
+            file.write("mlkit_" + secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(unfinished, path)
+    with open(path, "rb") as file:
+        return "sha256:" + hashlib.sha256(file.read()).hexdigest()
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -48,6 +73,9 @@ def main():
             "command": {"type": "list", "elements": "str", "required": True},
             "ports": {"type": "list", "elements": "int", "required": True},
             "service": {"type": "str", "required": True},
+            "probe": {"type": "str", "default": ""},
+            "drain": {"type": "list", "elements": "str", "default": []},
+            "drain_seconds": {"type": "int", "default": 30},
             "log_folder": {"type": "str", "default": ""},
         },
     )
@@ -56,6 +84,7 @@ def main():
     def fail(cause):
         module.fail_json(msg=cause, cause=cause)
 
+    wait_for_end(want["drain"], want["drain_seconds"] + 5, "/run/haproxy.pid")
     code, _, err = module.run_command(["docker", "rm", "--force", want["container"]])
     if code and "No such container" not in err:
         fail("the last container of this name could not be removed: " + err.strip())
@@ -70,7 +99,10 @@ def main():
     if want["log_folder"]:
         os.makedirs(want["log_folder"], mode=0o700, exist_ok=True)
         os.chown(want["log_folder"], 10001, 10001)
-    code, out, err = module.run_command(want["command"])
+    command = list(want["command"])
+    if want["probe"]:
+        command.insert(2, "--env=MLKIT_PROBE=" + probe_hash(want["probe"]))  # after `docker run`
+    code, out, err = module.run_command(command)
     if code:
         last = ((err or out).strip().splitlines() or ["exit code {}".format(code)])[-1]
         kind = (

@@ -3,10 +3,9 @@
 
 import json
 import time
-import urllib.error
-import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.rollout import ask, gate, read_probe
 
 DOCUMENTATION = r"""
 module: golden_rows
@@ -24,6 +23,7 @@ options:
         still let its old process answer.
     type: int
     default: 0
+  probe: {description: File with the key of the deployment., type: str, default: ""}
 author: [The mlkit developers]
 """
 
@@ -36,25 +36,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+gates: {description: The gate for the journal., type: list, returned: success}
 rows: {description: How many rows agreed., type: int, returned: success}
 cause: {description: What differs., type: str, returned: failure}
 """
-
-
-def predict(port, rows):
-    "Status and body of the answer; status 0 when nobody answers."
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/predict",
-        data=json.dumps({"rows": rows}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, answer.read().decode("utf-8", "replace")
-    except urllib.error.HTTPError as answer:
-        return answer.code, answer.read().decode("utf-8", "replace")
-    except OSError as error:
-        return 0, str(error)
 
 
 def same(one, other):
@@ -104,17 +89,20 @@ def main():
             "port": {"type": "int", "required": True},
             "model": {"type": "str", "required": True},
             "seconds": {"type": "int", "default": 0},
+            "probe": {"type": "str", "default": ""},
         },
         supports_check_mode=False,
     )
     want = module.params
     with open(want["golden"], encoding="utf-8") as file:
         golden = json.load(file)
+    key, data = read_probe(want["probe"]), json.dumps({"rows": golden["rows"]}).encode()
     until = time.monotonic() + want["seconds"]
     while True:
-        cause, again = judge(*predict(want["port"], golden["rows"]), golden, want["model"])
+        cause, again = judge(*ask(want["port"], "/predict", key, data, 30), golden, want["model"])
         if cause is None:
-            module.exit_json(changed=False, rows=len(golden["rows"]))
+            rows = len(golden["rows"])
+            module.exit_json(changed=False, rows=rows, gates=[gate("golden rows that differ", 0, 0, rows)])
         if not again or time.monotonic() >= until:
             module.fail_json(msg=cause, cause=cause)
         time.sleep(0.1)

@@ -88,7 +88,7 @@ def containers_of(docker):
 
 
 def routes_running(path):
-    "What the running proxy sends where, {service: (colour, port)}; None if no proxy runs."
+    "What the running proxy sends where, {service: [(colour, port)]}; None if no proxy runs."
     try:
         with socket.socket(socket.AF_UNIX) as link:
             link.settimeout(5)
@@ -103,11 +103,11 @@ def routes_running(path):
     names = lines[1].lstrip("# ").split()
     proxy, server, port = (names.index(name) for name in ("be_name", "srv_name", "srv_port"))
     rows = [line.split() for line in lines[2:]]
-    return {
-        row[proxy][len("mlkit-") :]: (row[server], int(row[port]))
-        for row in rows
-        if row[proxy].startswith("mlkit-")
-    }
+    routes = {}
+    for row in rows:
+        if row[proxy].startswith("mlkit-"):  # the first is the live one, a second would be a canary
+            routes.setdefault(row[proxy][len("mlkit-") :], []).append((row[server], int(row[port])))
+    return routes
 
 
 def routes_configured(path):
@@ -120,7 +120,7 @@ def routes_configured(path):
                     service = line.split()[1][len("mlkit-") :]
                 elif service and SERVER.match(line):
                     colour, port = SERVER.match(line).groups()
-                    routes[service] = (colour, int(port))
+                    routes.setdefault(service, []).append((colour, int(port)))
     except FileNotFoundError:
         pass
     return routes
@@ -142,9 +142,10 @@ def look(name, home, containers, images, routes):
     mine = [each for each in containers if each["service"] == name]
     live = None
     if name in routes:
-        colour, port = routes[name]
+        colour, port = routes[name][0]
         live = next((each for each in mine if each["colour"] == colour), {"release": None, "running": False})
         live = {**live, "colour": colour, "port": port, "model": model_ready(port)}
+        live["canary"] = len(routes[name]) > 1  # a deployment was cut off while a new container had its share
         live["model_through_proxy"] = model_ready(state["port"]) if state else None
     releases = {}
     kept = os.path.join(folder, "releases")

@@ -6,10 +6,10 @@ import json
 import os
 import shutil
 import subprocess
-import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.journal_chain import append
+from ansible.module_utils.proxy_processes import wait_for_end
 
 DOCUMENTATION = r"""
 module: service_kept
@@ -47,20 +47,6 @@ entry: {description: The journal's new line., type: dict, returned: success}
 log: {description: The last lines of a container., type: str, returned: with logs_of}
 cause: {description: What could not be done., type: str, returned: failure}
 """
-
-
-def wait_for_end(drain, seconds, pidfile):
-    "Whether all processes but the one that stays have ended in time."
-    stays = set()
-    if os.path.exists(pidfile):
-        with open(pidfile, encoding="ascii") as file:
-            stays = set(file.read().split())
-    deadline = time.monotonic() + seconds
-    while any(os.path.exists("/proc/" + process) for process in drain if process not in stays):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def docker(*words):

@@ -1,0 +1,34 @@
+"What a new release shows when it answers live requests: a share of them, all of them, or copies of them."
+
+import json
+
+import pytest
+from test_deploy import Load, hosts, model_of, release, serving  # noqa: F401
+
+WATCH = ["-e", "service_watch_seconds=4", "-e", "service_watch_requests=20"]
+
+
+def test_a_release_that_answers_well_goes_from_its_share_to_all(hosts, serving, release):  # noqa: F811
+    with Load(hosts.fleet.address(1)) as load:
+        played = hosts.deploy(release(2), "-e", "service_canary_share=30", *WATCH)
+    assert played.code == 0, played.output
+    assert not load.failures and set(load.answers) == {model_of(1), model_of(2)}
+    gates = {gate["gate"]: gate for gate in hosts.journal()[-1]["gates"]}
+    assert {"errors", "p99 seconds", "golden rows that differ", "seconds until ready"} <= set(gates)
+    assert all(gate["passed"] for gate in gates.values()) and gates["p99 seconds"]["value"] > 0
+    assert hosts.live() == model_of(2)
+
+
+@pytest.mark.parametrize("share", ["0", "30"])
+@pytest.mark.parametrize("broken, cause", [("fails live requests", "is over 0.01"), ("slow", "p99 seconds")])
+def test_a_release_that_fails_or_dawdles_live_is_taken_back(hosts, serving, release, broken, cause, share):  # noqa: F811
+    with Load(hosts.fleet.address(1)) as load:
+        played = hosts.deploy(release(3, broken), "-e", f"service_canary_share={share}", *WATCH)
+    assert played.code == 2 and cause in played.output and "refused while it answered live" in played.output
+    assert hosts.live() == model_of(1)
+    entry = hosts.journal()[-1]
+    assert entry["outcome"] == "failed" and not all(gate["passed"] for gate in entry["gates"])
+    assert not load.failures or broken == "fails live requests"
+    with Load(hosts.fleet.address(1)) as load:
+        assert hosts.deploy(serving).code == 0
+    assert not load.failures and set(load.answers) == {model_of(1)}
