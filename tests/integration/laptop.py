@@ -26,11 +26,11 @@ signature = infer_signature(frame, Output("late", "probability"))
 columns = frame_columns(signature, frame)
 matrix = encode(fit_features(columns), columns)
 settings = {"objective": "binary", "num_threads": 1, "verbose": -1, "seed": 1}
-data = lightgbm.Dataset(matrix, matrix[:, 0] > 20, params={"verbose": -1})
+data = lightgbm.Dataset(matrix, matrix[:, 0] > LATE, params={"verbose": -1})
 bundle = run.save_model(lightgbm.train(settings, data, num_boost_round=TREES), signature, columns)
 run.write("rows", frame)
 run.read("rows")
-run.judge(bundle, frame, matrix[:, 0] > 20, bundle.predict(columns))
+run.judge(bundle, frame, matrix[:, 0] > LATE, bundle.predict(columns))
 print(bundle.digest)
 """
 
@@ -66,9 +66,9 @@ class Laptop:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def train(self, trees):
-        "Train and judge a model; give its digest."
-        code = TRAIN.replace("TREES", str(trees))
+    def train(self, trees, late=20):
+        "Train and judge a model, for which a flight is late above this distance; give its digest."
+        code = TRAIN.replace("TREES", str(trees)).replace("LATE", str(late))
         done = subprocess.run([sys.executable, "-c", code], cwd=self.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1]
@@ -89,9 +89,9 @@ class Laptop:
 class Load(threading.Thread):
     "Keep-alive requests, one after the other, no retries; every failure is kept."
 
-    def __init__(self, host, port):
+    def __init__(self, host, port, key=""):
         super().__init__()
-        self.host, self.port = host, port
+        self.host, self.port, self.key = host, port, key
         self.models, self.failures, self.ended = [], [], threading.Event()
 
     def run(self):
@@ -104,7 +104,7 @@ class Load(threading.Thread):
                     "POST",
                     "/predict",
                     b'{"rows":[{"distance":3,"carrier":"AA"}]}',
-                    {"Content-Type": "application/json"},
+                    {"Content-Type": "application/json", "X-Api-Key": self.key},
                 )
                 answer = connection.getresponse()
                 body = answer.read()

@@ -71,7 +71,8 @@ class Handler(BaseHTTPRequestHandler):
                 seconds.append(time.monotonic() - began)
                 statuses[status] += 1
             self.answer(
-                status, {"id": uuid.uuid4().hex, "model": MODEL, "predictions": [predict(row) for row in rows]}
+                status,
+                {"id": uuid.uuid4().hex, "model": MODEL, "predictions": [predict(row) for row in rows]},
             )
             answered += 1
 
