@@ -173,7 +173,13 @@ def _keep_diff(project: Project, record: RunRecord, store: Store) -> None:
         store.put(f"{record.folder}/tree.diff", diff)
 
 
-# %% ../notebooks/14_runner.ipynb #260b8121
+# %% ../notebooks/14_runner.ipynb #0e89745e
+def _kernel_of(notebook: Path) -> dict[str, str]:
+    "Python's for a notebook that names no kernel, as tools that write notebooks often leave it."
+    spec = json.loads(notebook.read_bytes()).get("metadata", {}).get("kernelspec", {})
+    return {"kernel_name": spec.get("name", "python3"), "language": spec.get("language", "python")}
+
+
 def _execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str, show_progress: bool) -> None:
     import papermill  # half a second: only who runs a notebook pays it
     from traitlets.config import Config
@@ -195,6 +201,7 @@ def _execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str,
                 execution_timeout=limits.cell_seconds,
                 stdout_file=log,
                 stderr_file=log,
+                **_kernel_of(notebook),
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
             )
         except Exception as error:

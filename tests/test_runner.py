@@ -61,6 +61,15 @@ def test_a_run_keeps_what_the_notebook_said_of_itself():
     assert not (project.root / ".mlkit/running" / kept.id).exists()
 
 
+# %% ../notebooks/14_runner.ipynb #bec496b0
+def test_a_notebook_that_names_no_kernel_is_run_by_python():
+    project = project_with("rows: int = 3", f"{API}\nrun.log(rows=rows)")
+    nameless = nbformat.read(project.root / "work.ipynb", as_version=4)
+    del nameless.metadata["kernelspec"]
+    nbformat.write(nameless, project.root / "work.ipynb")
+    assert work(project).metrics == {"rows": 3.0}
+
+
 # %% ../notebooks/14_runner.ipynb #400037e5
 def test_an_equal_run_is_reused_until_something_that_it_depends_on_changes():
     project = project_with("rows: int = 3", API, "run.log(rows=len(run.read('numbers')))")
