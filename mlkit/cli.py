@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ["main"]
 
-# %% ../notebooks/20_cli.ipynb #82b6a886
+# %% ../notebooks/20_cli.ipynb #2637b615
 import click
 
-from . import cli_deploys, cli_keys, cli_models, cli_notebooks, cli_runs
+from . import cli_deploys, cli_fleet, cli_keys, cli_models, cli_notebooks, cli_runs
 from .command import Commands
 
 
@@ -26,7 +26,7 @@ def main():
     """
 
 
-# %% ../notebooks/20_cli.ipynb #1d2fd6e7
-for module in (cli_notebooks, cli_runs, cli_models, cli_deploys, cli_keys):
+# %% ../notebooks/20_cli.ipynb #f3967302
+for module in (cli_notebooks, cli_runs, cli_models, cli_deploys, cli_fleet, cli_keys):
     for command in module.COMMANDS:
         main.add_command(command)

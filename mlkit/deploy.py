@@ -16,14 +16,14 @@ __all__ = [
     "deploy_release",
 ]
 
-# %% ../notebooks/18_deploy.ipynb #ddae1060
+# %% ../notebooks/18_deploy.ipynb #227f593b
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,7 +34,7 @@ from .release import Release
 from .settings import Environment, shipped
 
 
-# %% ../notebooks/18_deploy.ipynb #65e08c3e
+# %% ../notebooks/18_deploy.ipynb #6bf685e7
 @dataclass(frozen=True)
 class Step:
     "One task on one host."
@@ -44,6 +44,7 @@ class Step:
     outcome: str  # "ok", "changed", "failed", "unreachable", "skipped", or "started"
     message: str = ""  # what a task says: of a failure why, of a status what runs
     seconds: float = 0.0
+    result: dict = field(default_factory=dict, compare=False, repr=False)  # what the module gave
 
 
 OUTCOMES = {
@@ -73,7 +74,9 @@ def read_event(
     ]
     message = [item.get("msg", "") for item in failed_items] or result.get("msg", "") if says else ""
     words = "\n".join(map(str, message)) if isinstance(message, list) else str(message)
-    return Step(data.get("host", ""), data.get("task", ""), outcome, words, data.get("duration") or 0.0)
+    return Step(
+        data.get("host", ""), data.get("task", ""), outcome, words, data.get("duration") or 0.0, result
+    )
 
 
 # %% ../notebooks/18_deploy.ipynb #28ba76e9

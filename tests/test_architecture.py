@@ -54,11 +54,13 @@ FLOORS = [
         "container",
         "deploy",
         "hooks",
+        "fleet",
+        "remote",
         "progress",
         "card",
         "examples.flights",
     },
-    {"command", "cli_notebooks", "cli_runs", "cli_models", "cli_deploys", "cli_keys", "cli"},
+    {"command", "cli_notebooks", "cli_runs", "cli_models", "cli_deploys", "cli_fleet", "cli_keys", "cli"},
 ]
 FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}
 

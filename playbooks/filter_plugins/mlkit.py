@@ -265,15 +265,35 @@ def status_lines(seen):
             health = "NOT REACHED: the container is ready, but the proxy does not lead to it"
         else:
             health = "ready"
-        if not state or state["release"] != live["release"]:
-            health += "; the last deployment was cut off, deploy again"
         good = [each["release"] for each in (state or {}).get("history", [])]
         before = good[good.index(release) + 1 :] if release in good else good
         lines.append(
             f"{name}: {release} {health}; port {(state or {}).get('port', '?')} -> {live['colour']} {live['port']};"
             f" since {(state or {}).get('when', '?')}; before it {before[0] if before else 'nothing'}"
         )
+        if traffic := here["traffic"]:
+            lines.append(
+                f"{name}: {traffic['requests']} requests since the last change of the proxy, {traffic['failed']} failed;"
+                f" {traffic['rate']} a second now"
+            )
+        if lock := here["lock"]:
+            lines.append(f"{name}: locked by {lock['owner']} for {lock['why'] or 'no reason given'}")
+        lines += [f"{name}: DRIFT: {each}" for each in here["drift"]]
     return lines or ["no services here"]
+
+
+def journal_lines(entries):
+    "A line for each entry of a journal, oldest first."
+    return [
+        "{when}  {outcome:11}  {release}  by {by}{why}".format(
+            when=entry.get("when", "?"),
+            outcome=entry.get("outcome", "?"),
+            release=entry.get("release", "-"),
+            by=entry.get("by", "?"),
+            why=f": {entry['reason']}" if entry.get("reason") else "",
+        )
+        for entry in entries
+    ] or ["no deployment yet"]
 
 
 def likely_cause(result, task):
@@ -305,5 +325,6 @@ class FilterModule:
             "state_after": state_after,
             "prunable": prunable,
             "status_lines": status_lines,
+            "journal_lines": journal_lines,
             "likely_cause": likely_cause,
         }

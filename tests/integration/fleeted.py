@@ -1,4 +1,4 @@
-"A laptop whose project deploys to the first host of a fleet."
+"A laptop whose project deploys to hosts of a fleet."
 
 import http.client
 import json
@@ -9,14 +9,15 @@ PORT = 8300
 
 
 class Fleeted(Laptop):
-    "A project with the environment `lab`: one host of the fleet."
+    "A project with the environment `lab`: the first hosts of the fleet."
 
-    def __init__(self, folder, fleet, base_images, **settings):
+    def __init__(self, folder, fleet, base_images, hosts=1, **settings):
         super().__init__(folder)
         self.fleet, self.address = fleet, fleet.address(1)
         lines = fleet.inventory.read_text().splitlines()
+        others = tuple(f"h{number} " for number in range(hosts + 1, 10))
         (folder / "inventory.ini").write_text(
-            "\n".join(line for line in lines if not line.startswith(("h2 ", "h3 ")))
+            "\n".join(line for line in lines if not line.startswith(others))
         )
         lab = {"inventory": "inventory.ini", "service_port": PORT, "proxy_drain_seconds": 2} | settings
         self.lab(**lab)
@@ -50,6 +51,6 @@ class Fleeted(Laptop):
     def live(self):
         return json.loads(self.ask()[1])["model"]["digest"]
 
-    def journal(self):
-        lines = self.fleet.ssh(1, "cat /var/lib/mlkit/flights/journal.jsonl").splitlines()
+    def journal(self, host=1):
+        lines = self.fleet.ssh(host, "cat /var/lib/mlkit/flights/journal.jsonl").splitlines()
         return [json.loads(line) for line in lines]

@@ -7,7 +7,7 @@ import secrets
 import socket
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.proxy_processes import wait_for_end
+from ansible.module_utils.proxy_state import wait_for_end
 
 DOCUMENTATION = r"""
 module: container_started

@@ -1,12 +1,10 @@
 #!/usr/bin/python
 "Watch a new release answer live requests, and compare it with the one before: errors, p99, predictions."
 
-import csv
-import io
-import socket
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.proxy_state import counts
 from ansible.module_utils.rollout import (
     answered,
     ask,
@@ -71,16 +69,8 @@ SILENT = 3  # polls without an answer of /readyz
 
 def proxy_counts(path, service, server):
     "Requests that the running proxy sent to a server (or BACKEND: all), and how many of them failed."
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(5)
-        link.connect(path)
-        link.sendall(b"show stat\n")
-        text = b"".join(iter(lambda: link.recv(65536), b"")).decode()
-    for row in csv.DictReader(io.StringIO(text.lstrip("# "))):
-        if row["pxname"] == "mlkit-" + service and row["svname"] == server:
-            kinds = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
-            return sum(int(row["hrsp_" + kind] or 0) for kind in kinds), int(row["hrsp_5xx"] or 0)
-    return 0, 0
+    counted = counts(path, service, server)
+    return counted["requests"], counted["failed"]
 
 
 class Watch:

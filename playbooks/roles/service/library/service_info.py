@@ -5,11 +5,14 @@ import json
 import os
 import re
 import shutil
-import socket
 import urllib.error
 import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.deploy_lock import look as look_at_lock
+from ansible.module_utils.drift import drift
+from ansible.module_utils.journal_chain import read, verify
+from ansible.module_utils.proxy_state import counts, tell
 
 DOCUMENTATION = r"""
 module: service_info
@@ -36,7 +39,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 services:
-  description: By name, the state (or null), the live container (or null), the containers and the kept releases.
+  description:
+    - By name, the state (or null), the live container (or null), the containers, the kept releases, who holds the lock,
+      what the proxy counted, and how all that differs from what the journal says should run.
   type: dict
   returned: always
 ports:
@@ -90,11 +95,7 @@ def containers_of(docker):
 def routes_running(path):
     "What the running proxy sends where, {service: [(colour, port)]}; None if no proxy runs."
     try:
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(5)
-            link.connect(path)
-            link.sendall(b"show servers state\n")
-            text = b"".join(iter(lambda: link.recv(65536), b"")).decode()
+        text = tell(path, "show servers state")
     except OSError:
         return None
     lines = [line for line in text.splitlines() if line.strip()]
@@ -156,6 +157,33 @@ def look(name, home, containers, images, routes):
     return {"state": state, "live": live, "containers": mine, "releases": releases}
 
 
+def lock_of(folder):
+    "Who holds the lock, without the token."
+    lock = look_at_lock(os.path.join(folder, "lock.json"))
+    return lock and {key: lock[key] for key in ("owner", "why", "age", "expires_in")}
+
+
+def traffic_of(path, name):
+    "What the proxy counted since its last reload; None if it does not run."
+    try:
+        return counts(path, name)
+    except OSError:
+        return None
+
+
+def judge(here, folder):
+    "What the service's journal says, beside what runs."
+    lines = read(os.path.join(folder, "journal.jsonl"))
+    problems = verify(lines)
+    entries = []
+    for line in lines:
+        try:
+            entries.append(json.loads(line))
+        except ValueError:  # `problems` names it
+            continue
+    return drift(here, [entry for entry in entries if isinstance(entry, dict)], problems)
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -187,9 +215,14 @@ def main():
         while not os.path.isdir(there):
             there = os.path.dirname(there)
         free[folder] = shutil.disk_usage(there).free
+    services = {name: look(name, home, containers, images, routes) for name in ([only] if only else known)}
+    for name, here in services.items():
+        here["lock"] = lock_of(os.path.join(home, name))
+        here["traffic"] = traffic_of(module.params["proxy_socket"], name)
+        here["drift"] = judge(here, os.path.join(home, name))
     module.exit_json(
         changed=False,
-        services={name: look(name, home, containers, images, routes) for name in ([only] if only else known)},
+        services=services,
         ports=ports,
         images=images,
         free_bytes=free,

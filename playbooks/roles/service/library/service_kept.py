@@ -9,7 +9,7 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.journal_chain import append
-from ansible.module_utils.proxy_processes import wait_for_end
+from ansible.module_utils.proxy_state import wait_for_end
 
 DOCUMENTATION = r"""
 module: service_kept

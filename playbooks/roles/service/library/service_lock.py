@@ -49,7 +49,7 @@ def main():
     except Held as held:
         module.fail_json(
             msg=str(held),
-            cause="locked: %s. Wait, or mlkit unlock --break" % held,
+            cause=f"locked: {held}. Wait, or take it away: mlkit unlock ENVIRONMENT --break",
             owner=held.owner,
             age=held.age,
             expires_in=held.expires_in,

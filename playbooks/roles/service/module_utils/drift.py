@@ -1,0 +1,41 @@
+"What runs, beside what the journal says should run."
+
+LIVE = ("deployed", "rolled back")
+
+
+def last_live(entries):
+    "The journal's last word on what should run; None if it has none."
+    return next((entry for entry in reversed(entries) if entry.get("outcome") in LIVE), None)
+
+
+def drift(here, entries, problems):
+    """What differs on one host for one service, a sentence each; nothing when all agree.
+
+    `here` is what service_info says of the service, `entries` and `problems` are its journal's.
+    """
+    said, live, state = last_live(entries), here["live"], here["state"]
+    found = ["journal: " + problem for problem in problems]
+    if not said:
+        return found + (["the journal does not know what runs"] if live else [])
+    wanted = said["release"]
+    if not live:
+        return [*found, f"{wanted} should run, and the proxy leads nowhere"]
+    if state is None or state["release"] != wanted:
+        found.append(
+            f"the state names {(state or {}).get('release')}, the journal {wanted}: a deployment was cut off"
+        )
+    if live["release"] != wanted:
+        found.append(f"{live['release'] or 'a container of somebody else'} gets the requests, not {wanted}")
+    elif live.get("image") and live["image"] != said["image"]:
+        found.append(
+            f"the container of {wanted} runs the image {live['image'][:19]}, not {said['image'][:19]}"
+        )
+    elif not live["running"]:
+        found.append(f"the container of {wanted} does not run")
+    elif live["model"] != said["model"]:
+        found.append(f"{wanted} answers with the model {str(live['model'])[:19]}, not {said['model'][:19]}")
+    elif live["model_through_proxy"] != live["model"]:
+        found.append("the proxy does not lead to the live container")
+    if live.get("canary"):
+        found.append("a second container has a share of the requests: a deployment was cut off")
+    return found

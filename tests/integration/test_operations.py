@@ -1,0 +1,172 @@
+"What ops ask of a fleet: what runs, what should, who did it, who may do it now, and what the servers say."
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+from conftest import ROOT
+from eventually import eventually
+from fleeted import Fleeted
+from laptop import MLKIT
+
+JOURNAL = "/var/lib/mlkit/flights/journal.jsonl"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, make_fleet, base_images):
+    "Two hosts that serve the second of two releases."
+    lab = Fleeted(tmp_path_factory.mktemp("lab"), make_fleet(2), base_images, hosts=2)
+    lab.first, lab.second = lab.release(lab.train(3)), lab.release(lab.train(5))
+    lab.mlkit("deploy", "lab", lab.first)
+    lab.mlkit("deploy", "lab", lab.second)
+    return lab
+
+
+def status(lab):
+    done = lab.mlkit("status", "lab", "--json", check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_healthy_fleet_has_no_drift(lab):
+    code, found = status(lab)
+    assert code == 0 and found["format"] == "mlkit.status/1" and found["drift"] == []
+    services = [host["services"][0] for host in found["hosts"]]
+    assert [(service["release"], service["health"]) for service in services] == [(lab.second, "ready")] * 2
+    assert all(service["traffic"]["failed"] == 0 for service in services)
+    words = lab.mlkit("status", "lab").stdout
+    assert words.count(lab.second) == 2 and "drift" not in words
+
+
+def test_the_journal_says_who_deployed_what_where(lab):
+    lines = lab.mlkit("journal", "lab").stdout.splitlines()
+    assert len(lines) == 2 and lab.first in lines[0] and lab.second in lines[1]
+    assert all("deployed" in line and "h1,h2" in line and " by " in line for line in lines)
+    assert "4 entries of 2 hosts are as they were written" in lab.mlkit("journal", "lab", "--verify").stdout
+    kept = sorted(path.name for path in (lab.folder / "store/journal/lab/flights/h2").iterdir())
+    assert kept == ["000001.json", "000002.json"]
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        (f"sed -i '1s/deployed/rejected/' {JOURNAL}", "h2: line 1 was changed"),
+        (f"sed -i 1d {JOURNAL}", "h2: line 1 has the number 2, expected 1"),
+        (f"sed -i '$d' {JOURNAL}", "h2: entry 2 is in the store and not on the host: the journal was cut"),
+    ],
+)
+def test_a_journal_that_was_touched_is_found(lab, damage, said):
+    lab.fleet.ssh(2, f"cp {JOURNAL} /root/kept")
+    lab.fleet.ssh(2, damage)
+    try:
+        done = lab.mlkit("journal", "lab", "--verify", check=False)
+    finally:
+        lab.fleet.ssh(2, f"mv /root/kept {JOURNAL}")
+    assert done.returncode == 3 and said in done.stderr and "h1:" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        ("docker stop -t 1 $(docker ps -q)", "h2 flights: the container of {second} does not run"),
+        (
+            'sed -i \'s/"release": "{second}"/"release": "{first}"/\' /var/lib/mlkit/flights/state.json',
+            "h2 flights: the state names {first}, the journal {second}",
+        ),
+    ],
+)
+def test_what_was_changed_by_hand_is_drift(lab, damage, said):
+    lab.fleet.ssh(2, "cp /var/lib/mlkit/flights/state.json /root/state")
+    lab.fleet.ssh(2, damage.replace("{first}", lab.first).replace("{second}", lab.second))
+    try:
+        code, found = status(lab)
+        words = lab.mlkit("status", "lab", check=False).stdout
+    finally:
+        lab.fleet.ssh(
+            2, "mv /root/state /var/lib/mlkit/flights/state.json; docker start mlkit-flights-green || true"
+        )
+        eventually(lambda: status(lab)[0] == 0)
+    expected = said.replace("{first}", lab.first).replace("{second}", lab.second)
+    assert code == 3 and any(each.startswith(expected) for each in found["drift"])
+    assert f"drift: {expected}" in words
+
+
+def test_a_host_that_is_away_is_part_of_the_status(lab):
+    lab.fleet("cut", 2)
+    try:
+        code, found = status(lab)
+    finally:
+        lab.fleet.restore()
+    assert code == 3 and found["drift"] == ["h2: cannot be reached"]
+    assert [host["reachable"] for host in found["hosts"]] == [True, False]
+
+
+def test_a_lock_keeps_deployments_out_until_it_is_given_back(lab):
+    lab.mlkit("lock", "lab", "--why", "moving the database")
+    refused = lab.mlkit("deploy", "lab", lab.first, check=False)
+    assert refused.returncode == 3 and "moving the database" in refused.stderr
+    assert "mlkit unlock ENVIRONMENT --break" in refused.stderr
+    assert "locked by" in lab.mlkit("status", "lab").stdout
+    lab.mlkit("unlock", "lab")
+    assert status(lab)[1]["hosts"][0]["services"][0]["lock"] is None
+
+
+def test_breaking_somebody_elses_lock_is_told_and_kept(lab):
+    lab.mlkit("lock", "lab", "--why", "mine")
+    for host in (1, 2):
+        lab.fleet.ssh(
+            host, 'sed -i \'s/"owner": "[^"]*"/"owner": "ann@laptop"/\' /var/lib/mlkit/flights/lock.json'
+        )
+    refused = lab.mlkit("unlock", "lab", check=False)
+    assert refused.returncode == 3 and "ann@laptop holds the lock for mine" in refused.stderr
+    lab.mlkit("unlock", "lab", "--break")
+    assert lab.journal()[-1]["outcome"] == "lock broken" and "ann@laptop" in lab.journal()[-1]["reason"]
+    assert "lock broken" in lab.mlkit("journal", "lab").stdout
+    assert status(lab)[0] == 0
+
+
+def test_the_logs_of_all_hosts_and_of_one(lab):
+    lines = lab.mlkit("logs", "lab").stdout.splitlines()
+    assert {line.split()[0] for line in lines} == {"h1", "h2"} and any(
+        "Listening at" in line for line in lines
+    )
+    assert {line.split()[0] for line in lab.mlkit("logs", "lab", "h2", "-n", "3").stdout.splitlines()} == {
+        "h2"
+    }
+    unknown = lab.mlkit("logs", "lab", "h9", check=False)
+    assert unknown.returncode == 2 and "no host 'h9'" in unknown.stderr
+
+
+def test_following_a_log_ends_with_ctrl_c_here_and_there(lab):
+    follower = subprocess.Popen(
+        [*MLKIT, "logs", "lab", "-f"],
+        cwd=lab.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "h" in follower.stdout.readline()
+    running = "pgrep -fc '^docker logs --tail' || true"
+    eventually(lambda: lab.fleet.ssh(1, running) != "0")
+    os.kill(follower.pid, signal.SIGINT)
+    _, said = follower.communicate(timeout=20)
+    assert follower.returncode == 130 and "Traceback" not in said
+    eventually(lambda: lab.fleet.ssh(1, running) == "0")
+
+
+def test_a_command_runs_in_every_live_container(lab):
+    lines = lab.mlkit("exec", "lab", "--", "sh", "-c", "echo $MLKIT_RELEASE").stdout.splitlines()
+    assert sorted(lines) == [f"h1  {lab.second}", f"h2  {lab.second}"]
+    failed = lab.mlkit("exec", "lab", "--host", "h1", "--", "false", check=False)
+    assert failed.returncode == 3 and "it failed on 1 of 1 hosts of lab\n  h1: exit code 1" in failed.stderr
+
+
+def test_plain_ansible_says_the_same(lab, ansible):
+    inventory = lab.folder / "inventory.ini"
+    words = ["-i", inventory, "-e", "service_port=8300"]
+    playbooks = ROOT / "playbooks"
+    told = ansible("ansible-playbook", *words, playbooks / "status.yml").stdout
+    assert f"flights: {lab.second} ready" in told
+    told = ansible("ansible-playbook", *words, playbooks / "journal.yml", "-e", "service=flights").stdout
+    assert "deployed" in told and lab.second in told
