@@ -5,6 +5,7 @@ Where a part is missing, a developer's run says which tests were not run and why
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,57 @@ def ansible():
         return run(folder / command, *words, check=check, env=env)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def hosts(make_fleet, ansible):
+    "Three hosts to deploy on, shared by the tests of a file."
+    from deploy_lab import Hosts
+
+    return Hosts(make_fleet(3), ansible)
+
+
+@pytest.fixture(scope="session")
+def release(engine, base_images, tmp_path_factory):
+    "Make a release once: release(version, broken=…) is its folder."
+    from deploy_lab import make_release
+
+    folder, made = tmp_path_factory.mktemp("releases"), {}
+
+    def get(version, broken="no"):
+        if (version, broken) not in made:
+            made[version, broken] = make_release(engine, base_images, folder, version, broken)
+        return made[version, broken]
+
+    return get
+
+
+@pytest.fixture
+def serving(hosts, release):
+    "The first release, live on h1."
+    played = hosts.deploy(release(1))
+    assert played.code == 0, played.output
+    return release(1)
+
+
+@pytest.fixture
+def ansible_process():
+    "Starts a command of this environment's Ansible, with a process group of its own."
+    started, folder = [], Path(sys.executable).parent
+
+    def start(command, *words):
+        env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        started.append(
+            subprocess.Popen([folder / command, *words], env=env, start_new_session=True, **silent)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @pytest.fixture(scope="session")

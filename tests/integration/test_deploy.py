@@ -3,174 +3,17 @@
 A test takes its seconds: each runs the playbooks as a person would, from a shell.
 """
 
-import collections
-import hashlib
 import http.client
 import json
 import os
-import random
 import re
-import shutil
 import signal
-import subprocess
-import sys
 import tarfile
-import threading
-from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT
+from deploy_lab import PORT, Load, changed, model_of
 from eventually import eventually
-
-PORT = 8000
-
-
-class Hosts:
-    "A fleet to deploy on. Tests share h1, which keeps what earlier ones deployed; h2 and h3 begin fresh."
-
-    def __init__(self, fleet, ansible):
-        self.fleet, self.ansible = fleet, ansible
-
-    def play(self, name, *words, inventory=None):
-        "Run a playbook as a person would: its exit code, and what it printed on both streams."
-        playbook = ROOT / f"playbooks/{name}.yml"
-        inventory = inventory or self.fleet.inventory
-        done = self.ansible("ansible-playbook", "-i", inventory, playbook, *words, check=False)
-        return collections.namedtuple("Played", "code output")(done.returncode, done.stdout + done.stderr)
-
-    def deploy(self, release, *words, limit="h1"):
-        return self.play("deploy", "-e", f"release={release}", "--limit", limit, *words)
-
-    def journal(self, number=1):
-        lines = self.fleet.ssh(number, "cat /var/lib/mlkit/flights/journal.jsonl").splitlines()
-        return [json.loads(line) for line in lines]
-
-    def containers(self, number=1):
-        "Name → whether it runs, of every container on the host."
-        lines = self.fleet.ssh(number, "docker ps --all --format '{{.Names}} {{.State}}'").splitlines()
-        return {name: state == "running" for name, state in map(str.split, lines)}
-
-    def live(self, number=1):
-        "The digest of the model that answers through the proxy."
-        connection = http.client.HTTPConnection(self.fleet.address(number), PORT, timeout=10)
-        connection.request("GET", "/readyz")
-        return json.load(connection.getresponse())["model"]["digest"]
-
-
-@pytest.fixture(scope="module")
-def hosts(make_fleet, ansible):
-    return Hosts(make_fleet(3), ansible)
-
-
-def model_of(version):
-    return "sha256:" + hashlib.sha256(f"flights {version}".encode()).hexdigest()
-
-
-def make_release(engine, base_images, folder, version, broken):
-    "A release of the dummy service, in the form that every release has."
-    model = model_of(version)
-    release_id = f"flights-{version}-{hashlib.sha256(f'{version} {broken}'.encode()).hexdigest()[:12]}"
-    folder, tag = folder / release_id, f"mlkit/flights:{release_id.removeprefix('flights-')}"
-    folder.mkdir()
-    told = ["--build-arg", f"MODEL={model}", "--build-arg", f"BROKEN={broken}"]
-    context = folder / "context"
-    shutil.copytree(Path(__file__).parent / "dummy_service", context)
-    (context / "payload").write_bytes(random.Random(f"{version} {broken}").randbytes(2_000_000))
-    run(engine, "build", "--tag", tag, *base_images, *told, context)
-    shutil.rmtree(context)
-    run(engine, "save", "--output", folder / "image.tar", tag)
-    image = run(engine, "image", "inspect", "--format", "{{.Id}}", tag).stdout.strip()
-    run(engine, "image", "rm", tag)
-    rows = [{"x": 0.1 * number} for number in range(50)]
-    golden = {"rows": rows, "predictions": [row["x"] / 3 + int(model[-4:], 16) for row in rows]}
-    record = {
-        "id": release_id,
-        "name": "flights",
-        "version": version,
-        "image": {"tag": tag, "id": image, "archive": "image.tar"},
-        "model": {"name": "flights", "version": version, "digest": model},
-    }
-    (folder / "golden.json").write_text(json.dumps({"format": "mlkit.golden/1", **golden}))
-    (folder / "release.json").write_text(json.dumps({"format": "mlkit.release/1", **record}))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def release(engine, base_images, tmp_path_factory):
-    "Make a release once: release(version, broken=…) is its folder."
-    folder, made = tmp_path_factory.mktemp("releases"), {}
-
-    def get(version, broken="no"):
-        if (version, broken) not in made:
-            made[version, broken] = make_release(engine, base_images, folder, version, broken)
-        return made[version, broken]
-
-    return get
-
-
-@pytest.fixture
-def serving(hosts, release):
-    "The first release, live on h1."
-    played = hosts.deploy(release(1))
-    assert played.code == 0, played.output
-    return release(1)
-
-
-class Load:
-    "Clients that keep their connections and never try twice, for as long as the block runs."
-
-    def __init__(self, address, clients=4):
-        self.address, self.stop = address, threading.Event()
-        self.answers, self.failures = collections.Counter(), []
-        self.threads = [threading.Thread(target=self.client) for _ in range(clients)]
-
-    def client(self):
-        connection = http.client.HTTPConnection(self.address, PORT, timeout=10)
-        while not self.stop.wait(0.02):
-            try:
-                connection.request("POST", "/predict", json.dumps({"rows": [{"x": 1.5}]}))
-                answer = connection.getresponse()
-                body = answer.read()
-                if answer.status != 200:
-                    raise RuntimeError(f"{answer.status}: {body[:200]}")
-                self.answers[json.loads(body)["model"]] += 1
-            except Exception as error:
-                self.failures.append(repr(error))
-                connection.close()
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
-
-
-@pytest.fixture
-def ansible_process():
-    "Starts a command of this environment's Ansible, with a process group of its own."
-    started, folder = [], Path(sys.executable).parent
-
-    def start(command, *words):
-        env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        started.append(
-            subprocess.Popen([folder / command, *words], env=env, start_new_session=True, **silent)
-        )
-        return started[-1]
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def changed(output):
-    return int(re.search(r"changed=(\d+)", output).group(1))
 
 
 def test_a_fresh_host_answers_through_the_proxy_after_one_command(hosts, release):

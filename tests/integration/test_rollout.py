@@ -1,14 +1,12 @@
 "What a new release shows when it answers live requests: a share of them, all of them, or copies of them."
 
-import json
-
 import pytest
-from test_deploy import Load, hosts, model_of, release, serving  # noqa: F401
+from deploy_lab import Load, model_of
 
 WATCH = ["-e", "service_watch_seconds=4", "-e", "service_watch_requests=20"]
 
 
-def test_a_release_that_answers_well_goes_from_its_share_to_all(hosts, serving, release):  # noqa: F811
+def test_a_release_that_answers_well_goes_from_its_share_to_all(hosts, serving, release):
     with Load(hosts.fleet.address(1)) as load:
         played = hosts.deploy(release(2), "-e", "service_canary_share=30", *WATCH)
     assert played.code == 0, played.output
@@ -21,7 +19,7 @@ def test_a_release_that_answers_well_goes_from_its_share_to_all(hosts, serving, 
 
 @pytest.mark.parametrize("share", ["0", "30"])
 @pytest.mark.parametrize("broken, cause", [("fails live requests", "is over 0.01"), ("slow", "p99 seconds")])
-def test_a_release_that_fails_or_dawdles_live_is_taken_back(hosts, serving, release, broken, cause, share):  # noqa: F811
+def test_a_release_that_fails_or_dawdles_live_is_taken_back(hosts, serving, release, broken, cause, share):
     with Load(hosts.fleet.address(1)) as load:
         played = hosts.deploy(release(3, broken), "-e", f"service_canary_share={share}", *WATCH)
     assert played.code == 2 and cause in played.output and "refused while it answered live" in played.output
