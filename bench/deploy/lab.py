@@ -38,9 +38,9 @@ class Lab(Laptop):
     def mlkit(self, *words, check=True, **environment):
         return super().mlkit(*words, check=check, **IMAGES | environment)
 
-    def release(self, trees: int) -> str:
+    def release(self, trees: int, late: int = 20) -> str:
         "Train a model of so many trees and build its release; its id."
-        model = self.train(trees)
+        model = self.train(trees, late)
         self.mlkit("register", model)
         return json.loads(self.mlkit("release", model, "--json").stdout)["id"]
 

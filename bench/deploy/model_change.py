@@ -53,7 +53,7 @@ def main() -> int:
         naive(lab, lab.release(4))
         rows = []
         for number in range(given.rounds):
-            ours, theirs = lab.release(200 + number), lab.release(300 + number)
+            ours, theirs = lab.release(200, 10 + number), lab.release(200, 25 + number)
             switched, whole = timed(lab, ours)
             rows.append((switched, whole, naive(lab, theirs), *bytes_of(lab, ours)))
             print(

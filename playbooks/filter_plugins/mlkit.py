@@ -249,6 +249,8 @@ def prunable(seen, service, kept):
 
 def status_lines(seen):
     "A line for each service: what is live, where, whether it is ready, and what a rollback would go back to."
+    if not seen["engine"]:
+        return ["no container engine answers here, so nothing is known of its services"]
     lines = []
     for name, here in sorted(seen["services"].items()):
         state, live = here["state"], here["live"]

@@ -241,6 +241,26 @@ def test_a_failure_on_one_host_takes_the_release_back_on_all(hosts, release):
     ]
 
 
+@pytest.mark.parametrize(
+    "program, said",
+    [
+        ("/usr/bin/docker", "h3 has no container engine that answers"),
+        ("/usr/sbin/haproxy", "h3 has no haproxy, through which services are reached"),
+    ],
+)
+def test_a_host_that_lacks_a_part_is_refused_and_the_others_are_not_changed(
+    hosts, serving, release, program, said
+):
+    hosts.fleet.ssh(3, f"mv {program} /root/away")
+    try:
+        played = hosts.deploy(release(2), limit="h1:h3")
+    finally:
+        hosts.fleet.ssh(3, f"mv /root/away {program}")
+    assert played.code == 2 and said in played.output
+    assert hosts.live() == model_of(1) and hosts.journal()[-1]["outcome"] != "failed"
+    assert hosts.fleet.ssh(3, "ls /var/lib/mlkit/flights/lock.json || true") == ""
+
+
 def test_a_deployer_keeps_others_out(hosts, serving, release):
     lock = {
         "format": "mlkit.lock/1",

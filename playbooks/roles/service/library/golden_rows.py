@@ -24,6 +24,10 @@ options:
     type: int
     default: 0
   probe: {description: File with the key of the deployment., type: str, default: ""}
+  restarts:
+    description: A container that comes back by itself from now on, once the rows agree. One that has not proved itself must not.
+    type: str
+    default: ""
 author: [The mlkit developers]
 """
 
@@ -90,6 +94,7 @@ def main():
             "model": {"type": "str", "required": True},
             "seconds": {"type": "int", "default": 0},
             "probe": {"type": "str", "default": ""},
+            "restarts": {"type": "str", "default": ""},
         },
         supports_check_mode=False,
     )
@@ -101,6 +106,10 @@ def main():
     while True:
         cause, again = judge(*ask(want["port"], "/predict", key, data, 30), golden, want["model"])
         if cause is None:
+            if want["restarts"]:
+                module.run_command(
+                    ["docker", "update", "--restart=unless-stopped", want["restarts"]], check_rc=True
+                )
             rows = len(golden["rows"])
             module.exit_json(changed=False, rows=rows, gates=[gate("golden rows that differ", 0, 0, rows)])
         if not again or time.monotonic() >= until:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import urllib.error
 import urllib.request
 
@@ -48,6 +49,18 @@ ports:
   description: The port of every service on the host, whichever was asked for.
   type: dict
   returned: always
+engine:
+  description: Whether a container engine answers; without one nothing else is looked at.
+  type: bool
+  returned: always
+proxy:
+  description: Whether the proxy is installed.
+  type: bool
+  returned: always
+signers:
+  description: Whether the host has signers of its own, who must have signed a release.
+  type: bool
+  returned: always
 images:
   description: The ids of the images that the engine has.
   type: list
@@ -67,6 +80,13 @@ def read_json(path):
             return json.load(file)
     except FileNotFoundError:
         return None
+
+
+def engine_answers():
+    try:
+        return subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def containers_of(docker):
@@ -199,6 +219,11 @@ def main():
     def docker(*words):
         return module.run_command(["docker", *words], check_rc=True)[1]
 
+    tools = {"engine": engine_answers(), "proxy": shutil.which("haproxy") is not None}
+    if not tools["engine"]:
+        module.exit_json(
+            changed=False, **tools, services={}, ports={}, images=[], free_bytes={}, signers=False
+        )
     containers = containers_of(docker)
     images = sorted(set(docker("image", "ls", "--all", "--quiet", "--no-trunc").split()))
     routes = routes_running(module.params["proxy_socket"])
@@ -222,10 +247,12 @@ def main():
         here["drift"] = judge(here, os.path.join(home, name))
     module.exit_json(
         changed=False,
+        **tools,
         services=services,
         ports=ports,
         images=images,
         free_bytes=free,
+        signers=os.path.exists("/etc/mlkit/signers"),
     )
 
 
