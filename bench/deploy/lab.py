@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests/integration"))
 
 from conftest import Fleet  # noqa: E402
+from eventually import eventually  # noqa: E402, F401
 from laptop import Laptop  # noqa: E402
 
 PORT = 8400
@@ -30,10 +31,10 @@ class Lab(Laptop):
         super().__init__(folder)
         self.fleet = fleet
         self.addresses = [address for address, _ in fleet.states().values()]
-        lab = {"inventory": fleet.inventory, "service_port": PORT, "proxy_drain_seconds": 5} | settings
-        lines = [f"{key} = {value}" for key, value in lab.items()]
+        self.settings = {"service_port": PORT, "proxy_drain_seconds": 5} | settings
+        lines = [f"{key} = {value}" for key, value in self.settings.items()]
         with open(folder / "settings.ini", "a") as file:
-            file.write("[environment fleet]\n" + "\n".join(lines) + "\n")
+            file.write(f"[environment fleet]\ninventory = {fleet.inventory}\n" + "\n".join(lines) + "\n")
 
     def mlkit(self, *words, check=True, **environment):
         return super().mlkit(*words, check=check, **IMAGES | environment)

@@ -1,0 +1,111 @@
+"""What breaks while a release goes live, at each step, under load: does the fleet keep serving, and is the lock free again?
+
+    python bench/deploy/faults.py [--only kill,cut,deployer]      needs root and a container engine
+
+Two hosts. The fault hits h2 (or the deployer) when a step begins. Then: what clients of h1 saw, what each host serves when h2
+is back, and what one more `mlkit deploy` makes of it. The table is that of docs/faults.md.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from lab import ROOT, Lab, ask, eventually, lab_of, load_on
+
+STEPS = {
+    "lock": "Take the lock of the other hosts",
+    "send": "Send the layers that the host lacks",
+    "start": "Start the new container beside the old one",
+    "ready": "Wait until the new container is ready with the right model",
+    "golden rows": "Replay the golden rows through the new container",
+    "switch": "Write where requests for the service go, and reload the proxy",
+    "record": "Record the deployment and let the old container finish its requests",
+    "unlock": "Give the lock back",
+}
+FAULTS = {"kill": "h2 loses power", "cut": "h2's network is cut", "deployer": "the deployer is killed"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=",".join(FAULTS))
+    given = parser.parse_args()
+    with lab_of(2, deploy_batch=1) as lab:
+        releases = [lab.release(3), lab.release(5)]
+        lab.deploy(releases[0])
+        print(
+            "| fault | at the step | exit | failed on h1 | when h2 is back, they serve | after the next deploy |"
+        )
+        print("|---|---|---|---|---|---|", flush=True)
+        bad = 0
+        for fault in given.only.split(","):
+            for step, task in STEPS.items():
+                bad += not hit(lab, releases, fault, step, task)
+    return 1 if bad else 0
+
+
+def hit(lab: Lab, releases: list[str], fault: str, step: str, task: str) -> bool:
+    "One fault: print its line, and say whether all is well at the end."
+    old = next(iter(lab.releases_live()))
+    new = next(each for each in releases if each != old)
+    with load_on(lab, 600, with_wrk=False) as (clients, _):
+        code = deploy_with(lab, new, fault, task)
+        heal(lab)
+        served = [ask(address, "/readyz")["release"] for address in lab.addresses]
+        again = lab.mlkit("deploy", "fleet", new, check=False)
+        finally_ = lab.releases_live()
+    failed = [answer.failure for answer in clients[0].answers if answer.failure]
+    names = {old: "the old release", new: "the new release"}
+    words = names[served[0]] if served[0] == served[1] else f"h1 {names[served[0]]}, h2 {names[served[1]]}"
+    good = again.returncode == 0 and finally_ == {new} and not failed
+    after = "the new release" if good else f"exit {again.returncode}: {again.stderr[-300:]}"
+    print(
+        f"| {FAULTS[fault]} | {step} | {code} | {len(failed)} of {len(clients[0].answers)} | {words} | {after} |",
+        flush=True,
+    )
+    return good
+
+
+def deploy_with(lab: Lab, release: str, fault: str, task: str) -> int:
+    "Deploy, and hit when the task begins, which plain ansible-playbook tells; the exit code."
+    variables = {"release": lab.folder / ".mlkit/releases" / release, **lab.settings}
+    words = [word for key, value in variables.items() for word in ("-e", f"{key}={value}")]
+    program = Path(sys.executable).parent / "ansible-playbook"
+    deployer = subprocess.Popen(
+        [program, "-i", lab.fleet.inventory, ROOT / "playbooks/deploy.yml", *words],
+        env=os.environ | {"PYTHONUNBUFFERED": "1", "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    clock = threading.Timer(300, lambda: os.killpg(deployer.pid, signal.SIGKILL))
+    clock.start()
+    is_hit = False
+    for line in deployer.stdout:
+        if line.startswith("TASK [") and task in line and not is_hit:
+            is_hit = True
+            if fault == "deployer":
+                os.killpg(deployer.pid, signal.SIGKILL)
+            else:
+                lab.fleet(fault, 2)
+    clock.cancel()
+    if not is_hit:
+        sys.exit(f"no task {task!r} in the deployment")
+    return deployer.wait()
+
+
+def heal(lab: Lab) -> None:
+    "Bring h2 back, and wait until it answers."
+    for name, (_, state) in lab.fleet.states().items():
+        if state != "up":
+            lab.fleet({"down": "start", "cut": "heal"}[state], name[1:])
+    for address in lab.addresses:
+        eventually(lambda address=address: ask(address, "/readyz"), seconds=60)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
