@@ -63,7 +63,10 @@ def events(done) -> list[dict]:
 def ask(address: str, path: str) -> dict:
     connection = http.client.HTTPConnection(address, PORT, timeout=10)
     connection.request("GET", path)
-    return json.loads(connection.getresponse().read())
+    answer = connection.getresponse()
+    if answer.status != 200:
+        raise ConnectionError(f"{address}{path} answered {answer.status}")
+    return json.loads(answer.read())
 
 
 @contextmanager
