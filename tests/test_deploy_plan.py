@@ -3,9 +3,11 @@
 import importlib.util
 from pathlib import Path
 
+import ansible.module_utils
 import pytest
 
 PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
+ansible.module_utils.__path__.append(str(PLAYBOOKS / "roles/service/module_utils"))  # as on a host
 
 
 def load(path):
