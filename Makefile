@@ -28,6 +28,11 @@ bench-runs: $(VENV)/.ready  ## what a kept record costs, and a list of ten thous
 bench-serve: $(VENV)/.ready  ## the server beside every Python peer, 12 minutes on two cores; needs Debian's package wrk
 	python bench/serve $(BENCH)
 
+bench-deploy: $(VENV)/.ready  ## deployments on three hosts: lost requests, time, faults at each step; an hour, needs root, an engine, wrk
+	python bench/deploy/model_change.py
+	python bench/deploy/switches.py
+	python bench/deploy/faults.py
+
 lab: $(VENV)/.ready  ## JupyterLab on the pipelines
 	jupyter lab notebooks/pipelines/train.ipynb
 
