@@ -174,7 +174,7 @@ def test_a_cut_off_deployment_is_mended_by_the_next(hosts, serving, release):
     state = hosts.fleet.ssh(1, "cat /var/lib/mlkit/flights/state.json")
     assert hosts.deploy(release(2)).code == 0
     hosts.fleet.ssh(1, f"echo '{state}' > /var/lib/mlkit/flights/state.json")
-    assert "the last deployment was cut off" in hosts.play("status", "--limit", "h1").output
+    assert "a deployment was cut off" in hosts.play("status", "--limit", "h1").output
     with Load(hosts.fleet.address(1)) as load:
         played = hosts.deploy(release(1))
     assert played.code == 0, played.output

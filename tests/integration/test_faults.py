@@ -1,0 +1,112 @@
+"""What breaks in the middle of a deployment: a host, its network, the deployer, ssh, a second deployer.
+
+The fault comes when a step begins, which ansible-playbook tells; bench/deploy/faults.py goes through all steps.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from deploy_lab import Load, model_of
+
+SWITCH = "Write where requests for the service go, and reload the proxy"
+READY = "Wait until the new container is ready with the right model"
+RECORD = "Record the deployment and let the old container finish its requests"
+
+
+@pytest.fixture
+def deploying(hosts):
+    "Starts deployments to h1 and h2, and stops those that a test leaves running."
+    started, program = [], Path(sys.executable).parent / "ansible-playbook"
+
+    def start(release):
+        words = ["-e", f"release={release}", "-e", "deploy_batch=1", "--limit", "h1:h2"]
+        process = subprocess.Popen(
+            [program, "-i", hosts.fleet.inventory, ROOT / "playbooks/deploy.yml", *words],
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "PATH": f"{program.parent}:{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    hosts.fleet.restore()
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def until(process, task):
+    "Read on until a task begins."
+    for line in process.stdout:
+        if line.startswith("TASK [") and task in line:
+            return
+    pytest.fail(f"the deployment ended before {task!r}")
+
+
+@pytest.fixture
+def both_serving(hosts, release):
+    played = hosts.deploy(release(1), limit="h1:h2")
+    assert played.code == 0, played.output
+    return model_of(1)
+
+
+@pytest.mark.parametrize("fault, task", [("kill", SWITCH), ("cut", READY)])
+def test_a_host_that_is_lost_in_the_middle_ends_the_deployment_and_the_other_serves_on(
+    hosts, both_serving, release, deploying, fault, task
+):
+    with Load(hosts.fleet.address(1)) as load:
+        process = deploying(release(2))
+        until(process, task)
+        hosts.fleet(fault, 2)
+        said = process.stdout.read()
+        assert process.wait() == 2, said
+        hosts.fleet.restore()
+        played = hosts.deploy(release(2), limit="h1:h2")
+    assert played.code == 0, played.output
+    assert load.failures == [] and [hosts.live(number) for number in (1, 2)] == [model_of(2)] * 2
+
+
+@pytest.mark.parametrize("task", [READY, SWITCH, RECORD])
+def test_a_deployer_that_is_killed_leaves_a_fleet_that_serves_and_takes_the_next(
+    hosts, both_serving, release, deploying, task
+):
+    with Load(hosts.fleet.address(1)) as load:
+        process = deploying(release(2))
+        until(process, task)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert {hosts.live(number) for number in (1, 2)} <= {model_of(1), model_of(2)}
+        played = hosts.deploy(release(2), limit="h1:h2")
+    assert played.code == 0, played.output
+    assert load.failures == [] and [hosts.live(number) for number in (1, 2)] == [model_of(2)] * 2
+
+
+def test_of_two_deployers_at_once_one_wins_and_the_other_is_told(hosts, both_serving, release, deploying):
+    one, other = deploying(release(2)), deploying(release(3))
+    said = {model_of(2): one.communicate()[0], model_of(3): other.communicate()[0]}
+    codes = {model_of(2): one.returncode, model_of(3): other.returncode}
+    winner, loser = sorted(codes, key=codes.get)
+    assert codes[winner] == 0 and codes[loser] == 2, said
+    assert "cause: locked: " in said[loser]
+    assert [hosts.live(number) for number in (1, 2)] == [winner] * 2
+
+
+def test_a_host_whose_ssh_hangs_is_skipped_like_one_that_is_down(hosts, both_serving, release):
+    hosts.fleet.ssh(2, "pkill -STOP -o sshd")  # the one that listens
+    try:
+        played = hosts.deploy(release(2), limit="h1:h2")
+    finally:
+        hosts.fleet("kill", 2)
+        hosts.fleet.restore()
+    assert played.code == 4 and "[h2]: UNREACHABLE!" in played.output
+    assert hosts.live() == model_of(2)
+    assert hosts.deploy(release(2), limit="h1:h2").code == 0 and hosts.live(2) == model_of(2)
