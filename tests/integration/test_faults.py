@@ -5,6 +5,7 @@ The fault comes when a step begins, which ansible-playbook tells; bench/deploy/f
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from deploy_lab import Load, model_of
+from eventually import eventually
 
 SWITCH = "Write where requests for the service go, and reload the proxy"
 READY = "Wait until the new container is ready with the right model"
@@ -100,8 +102,20 @@ def test_of_two_deployers_at_once_one_wins_and_the_other_is_told(hosts, both_ser
     assert [hosts.live(number) for number in (1, 2)] == [winner] * 2
 
 
+def is_silent(address):
+    "Whether sshd takes a connection and says nothing."
+    with socket.create_connection((address, 22), timeout=5) as link:
+        link.settimeout(0.5)
+        try:
+            return not link.recv(1)
+        except TimeoutError:
+            return True
+
+
 def test_a_host_whose_ssh_hangs_is_skipped_like_one_that_is_down(hosts, both_serving, release):
-    hosts.fleet.ssh(2, "pkill -STOP -o sshd")  # the one that listens
+    # every sshd of the host, also those of connections that are still open, once this session has ended
+    hosts.fleet.ssh(2, "nohup sh -c 'sleep 1; pkill -STOP sshd' >/dev/null 2>&1 &")
+    eventually(lambda: is_silent(hosts.fleet.address(2)))
     try:
         played = hosts.deploy(release(2), limit="h1:h2")
     finally:
