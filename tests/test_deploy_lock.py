@@ -64,6 +64,18 @@ def test_a_killed_holder_is_waited_out(path):
     assert locks.take(path, "bob@desk", "b", 60, "")["owner"] == "bob@desk"
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_by_an_hour_holds_nobody_up(path, hours):
+    locks.take(path, "ann@desk", "a", 120, "")
+    lock = json.loads(Path(path).read_text())
+    lock["taken"], lock["heartbeat"] = (lock[key] + 3600 * hours for key in ("taken", "heartbeat"))
+    Path(path).write_text(json.dumps(lock))
+    assert locks.look(path) is None
+    assert locks.take(path, "bob@desk", "b", 120, "")["owner"] == "bob@desk"
+    with pytest.raises(locks.Lost):  # and who had it is told at the next sign of life
+        locks.renew(path, "a")
+
+
 def test_a_renewed_lock_outlives_its_first_term(path):
     locks.take(path, "ann@desk", "a", 0.6, "")
     for _ in range(3):
