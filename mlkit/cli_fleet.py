@@ -15,7 +15,7 @@ from .command import json_option, project_and_store, show
 from .errors import DeployFailed, StateError
 
 
-# %% ../notebooks/27_cli_fleet.ipynb #307a8a93
+# %% ../notebooks/27_cli_fleet.ipynb #0d0a64f5
 @click.command(short_help="Say what runs, and what should.")
 @click.argument("environment")
 @json_option
@@ -38,7 +38,7 @@ def status(environment, as_json):
         return click.echo(status_local(project))
     from mlkit.fleet import fleet_status, status_table
 
-    found = fleet_status(project.environment(environment))
+    found = fleet_status(project.environment(environment), project.model)
     show(found, as_json, status_table(found))
     if found["drift"]:
         sys.exit(StateError.exit_code)
@@ -47,7 +47,14 @@ def status(environment, as_json):
 @click.command(short_help="Show and verify who deployed what.")
 @click.argument("environment")
 @click.option("--verify", is_flag=True, help="Check the chain on every host, and against the store's copy.")
-@click.option("-n", "number", default=20, show_default=True, help="How many entries of each host.")
+@click.option(
+    "-n",
+    "number",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many entries of each host.",
+)
 @json_option
 def journal(environment, verify, number, as_json):
     """Show who deployed what to ENVIRONMENT, when, and how it ended.
@@ -75,11 +82,18 @@ def journal(environment, verify, number, as_json):
         sys.exit(StateError.exit_code)
 
 
-# %% ../notebooks/27_cli_fleet.ipynb #9936af03
+# %% ../notebooks/27_cli_fleet.ipynb #8dd4490a
 @click.command(short_help="Keep deployments out.")
 @click.argument("environment")
 @click.option("--why", default="", help="What others are told.")
-@click.option("--for", "minutes", default=60, show_default=True, help="Minutes until it ends by itself.")
+@click.option(
+    "--for",
+    "minutes",
+    default=60,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Minutes until it ends by itself.",
+)
 def lock(environment, why, minutes):
     """Keep deployments and rollbacks out of ENVIRONMENT, until `mlkit unlock` or the time is up.
 
@@ -116,12 +130,14 @@ def _on_the_lock(playbook, environment, variables):
         run_playbook(playbook, target, {"service": project.model} | variables, keep)
 
 
-# %% ../notebooks/27_cli_fleet.ipynb #20d00959
+# %% ../notebooks/27_cli_fleet.ipynb #6cc06e4a
 @click.command(short_help="Show what the servers say.")
 @click.argument("environment")
 @click.argument("host", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
-@click.option("-n", "--lines", default=50, show_default=True, help="How many of the last lines.")
+@click.option(
+    "-n", "--lines", default=50, show_default=True, type=click.IntRange(0), help="How many of the last lines."
+)
 def logs(environment, host, follow, lines):
     """Show the log of the live container on every HOST of ENVIRONMENT, or on one.
 
@@ -161,8 +177,12 @@ def _in_containers(environment, host, command, follow):
 
     project = find_project()
     target = project.environment(environment)
-    words = in_container(target, project.model, command)
-    codes = run_on(find_hosts(target, host), words, sys.stdout, follow)
+    words = in_container(project.model, command)
+    try:
+        codes = run_on(find_hosts(target, host), words, sys.stdout, follow)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stdout = None  # or Python would try to flush it once more, and complain
+        return
     failed = [f"{name}: exit code {code}" for name, code in codes.items() if code]
     if failed:
         raise DeployFailed(

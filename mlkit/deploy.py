@@ -13,6 +13,8 @@ __all__ = [
     "check_ansible",
     "hosts_of",
     "run_playbook",
+    "require_files",
+    "no_host",
     "deploy_release",
 ]
 
@@ -79,7 +81,7 @@ def read_event(
     )
 
 
-# %% ../notebooks/18_deploy.ipynb #28ba76e9
+# %% ../notebooks/18_deploy.ipynb #c6b15e44
 ANSIBLE = ((2, 19), (2, 22))  # from, and below: what the playbooks are tested with
 
 
@@ -100,13 +102,13 @@ def check_ansible(
 
 def hosts_of(environment: Environment) -> list[str]:
     "The names of the environment's hosts. Raises `MissingData` for an inventory without one. Takes a second."
-    _require_files(environment)
+    require_files(environment)
     program = Path(sys.executable).parent / "ansible"
     command = [program, "-i", environment.inventory, "hosts", "--list-hosts"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     hosts = [line.strip() for line in done.stdout.splitlines()[1:] if line.strip()]
     if done.returncode or not hosts:
-        raise _no_host(environment)
+        raise no_host(environment)
     return hosts
 
 
@@ -125,7 +127,7 @@ def run_playbook(
     import ansible_runner  # a second: only who deploys pays it
 
     check_ansible()
-    _require_files(environment)
+    require_files(environment)
     playbook = shipped(f"playbooks/{name}.yml")
     steps: list[Step] = []
 
@@ -164,11 +166,12 @@ def run_playbook(
         if done.rc:
             raise _failure(name, environment, steps, done)
     if not steps:
-        raise _no_host(environment)
+        raise no_host(environment)
     return steps
 
 
-def _require_files(environment: Environment) -> None:
+def require_files(environment: Environment) -> None:
+    "Raises `MissingData` for an environment without its inventory or its vault password file."
     if not environment.inventory.exists():
         raise MissingData(
             f"environment {environment.name} has no inventory {environment.inventory}",
@@ -182,7 +185,8 @@ def _require_files(environment: Environment) -> None:
         )
 
 
-def _no_host(environment: Environment) -> MissingData:
+def no_host(environment: Environment) -> MissingData:
+    "What is said of an inventory without a host."
     return MissingData(
         f"the inventory {environment.inventory} of environment {environment.name} has no host in its group hosts",
         "write one, see deploy/inventories/example.ini; what Ansible reads: "

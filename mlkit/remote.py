@@ -5,20 +5,25 @@
 # %% auto #0
 __all__ = ["STRICT", "Host", "find_hosts", "run_on", "in_container"]
 
-# %% ../notebooks/18e_remote.ipynb #184277c1
+# %% ../notebooks/18e_remote.ipynb #d78db167
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, Thread
+from queue import Queue
+from threading import Thread
 from typing import TextIO
 
+from .deploy import no_host, require_files
 from .errors import DeployFailed, unknown_name
 from .settings import Environment
 
-# %% ../notebooks/18e_remote.ipynb #5148d270
+# %% ../notebooks/18e_remote.ipynb #a8094175
 STRICT = (
     "-o",
     "StrictHostKeyChecking=yes",
@@ -57,7 +62,8 @@ class Host:
         ):
             if said.get(key):
                 options += [flag, str(said[key])]
-        options += shlex.split(said.get("ansible_ssh_common_args", ""))
+        for key in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
+            options += shlex.split(said.get(key, ""))
         terminal = ["-tt"] if with_terminal else []
         return ["ssh", *terminal, *options, said.get("ansible_host", self.name), words]
 
@@ -66,27 +72,40 @@ def find_hosts(
     environment: Environment,
     name: str | None = None,  # one of them; default: all
 ) -> list[Host]:
-    "The hosts of the environment. Raises `DeployFailed` for an inventory that cannot be read, `UnknownName`."
+    "The hosts of the environment. Raises `MissingData`, `UnknownName`, `DeployFailed` for an inventory that cannot be read."
+    require_files(environment)
     program = Path(sys.executable).parent / "ansible-inventory"
-    done = subprocess.run([program, "-i", environment.inventory, "--list"], capture_output=True, text=True)
+    vault = environment.vault_password_file
+    done = subprocess.run(
+        [program, "-i", environment.inventory, "--list"],
+        capture_output=True,
+        text=True,
+        env=os.environ | ({"ANSIBLE_VAULT_PASSWORD_FILE": str(vault)} if vault else {}),
+    )
     if done.returncode:
         raise DeployFailed(f"the inventory {environment.inventory} cannot be read", done.stderr.strip())
     found = json.loads(done.stdout)
     variables = found["_meta"]["hostvars"]
     names = found.get("hosts", {}).get("hosts", [])
+    if not names:
+        raise no_host(environment)
     if name and name not in names:
         raise unknown_name(f"environment {environment.name} has no host", name, names)
-    return [Host(each, variables.get(each, {})) for each in names if name in (None, each)]
+    said = environment.variables  # as in a deployment, they win over the inventory's
+    return [Host(each, variables.get(each, {}) | said) for each in names if name in (None, each)]
 
 
-# %% ../notebooks/18e_remote.ipynb #fbd1b633
+# %% ../notebooks/18e_remote.ipynb #15846140
 def run_on(
     hosts: list[Host],
     words: str,  # for each host's shell
     file: TextIO,  # gets every line, after the name of its host
     follow: bool = False,  # until Ctrl-C
 ) -> dict[str, int]:
-    "Run the words on the hosts, side by side; their exit codes. Ctrl-C ends them there too, and is passed on."
+    """Run the words on the hosts, side by side; their exit codes.
+
+    What ends us ends them too: Ctrl-C, a signal, or a reader of `file` that has gone (`| head`). It is passed on.
+    """
     started = {
         host.name: subprocess.Popen(
             host.command(words, with_terminal=follow),
@@ -97,39 +116,60 @@ def run_on(
         )
         for host in hosts
     }
-    width, lock = max(map(len, started)), Lock()
+    width = max(map(len, started))
+    lines: Queue[tuple[str, bytes | None]] = Queue(
+        maxsize=1000
+    )  # a slow reader slows the hosts, not our memory
 
-    def copy(name: str, process: subprocess.Popen) -> None:
+    def read(name: str, process: subprocess.Popen) -> None:
         for line in process.stdout:
-            with lock:
-                file.write(f"{name:{width}}  {line.decode(errors='replace').rstrip()}\n")
-                file.flush()
+            lines.put((name, line))
+        lines.put((name, None))
 
-    readers = [Thread(target=copy, args=each, daemon=True) for each in started.items()]
-    for reader in readers:
-        reader.start()
+    with _ended_by_signals():
+        try:
+            for each in started.items():
+                Thread(target=read, args=each, daemon=True).start()
+            running = len(started)
+            while running:
+                name, line = lines.get()
+                if line is None:
+                    running -= 1
+                else:
+                    file.write(f"{name:{width}}  {line.decode(errors='replace').rstrip()}\n")
+                    file.flush()
+            return {name: process.wait() for name, process in started.items()}
+        finally:
+            for process in started.values():
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGTERM)
+                    process.wait()
+
+
+@contextmanager
+def _ended_by_signals():
+    "What would end us at once is an exception instead, so that what we started is ended too."
+
+    def end(number: int, frame) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        for reader in readers:
-            reader.join()
-        return {name: process.wait() for name, process in started.items()}
+        yield
     finally:
-        for process in started.values():
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-# %% ../notebooks/18e_remote.ipynb #98efebbd
+# %% ../notebooks/18e_remote.ipynb #9671e0a2
 def in_container(
-    environment: Environment,
     service: str,
     words: str,  # of the engine, with $container for the name of the live container
 ) -> str:
-    "A shell command that finds the live container of the service on its host, and runs the words."
-    home = environment.variables.get("service_home", "/var/lib/mlkit")
-    state = shlex.quote(f"{home}/{service}/state.json")
-    colour = f"""sed -n 's/.*"colour": "\\([a-z]*\\)".*/\\1/p' {state}"""
+    "A shell command that finds the container that gets the requests of the service on its host, and runs the words."
+    route = f"/etc/haproxy/mlkit.d/{service}.cfg"  # what the proxy does, as in the role proxy; the first is the live one
+    colour = rf"sed -nE 's/^ +server (blue|green) .*/\1/p' {route} | head -n 1"
     return (
-        f"test -r {state} || {{ echo '{service} was never deployed here'; exit 4; }}; "
+        f"test -r {route} || {{ echo '{service} is not live here'; exit 4; }}; "
         f"container=mlkit-{service}-$({colour}); {words}"
     )

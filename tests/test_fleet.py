@@ -4,11 +4,14 @@
 import tempfile
 
 from mlkit.deploy import Step
+from mlkit.digest import canonical, digest
 from mlkit.fleet import (
     _cut,
     _differences,
     _drift_of_hosts,
+    _failures,
     _host_status,
+    _journal_key,
     journal_kept,
     journal_table,
     status_table,
@@ -16,44 +19,58 @@ from mlkit.fleet import (
 from mlkit.store import Store
 
 
-# %% ../notebooks/18d_fleet.ipynb #6b692d5b
+# %% ../notebooks/18d_fleet.ipynb #1332b4a6
 def a_host(name, release, reachable=True, drift=()):
     live = {"release": release, "running": True, "model": "sha256:1", "model_through_proxy": "sha256:1"}
     here = {"live": live, "state": {"when": "2026-11-24T10:00:00Z"}, "lock": None, "drift": list(drift)}
-    here["traffic"] = {"requests": 3, "failed": 0, "rate": 1, "running": 0}
-    return _host_status(Step(name, "Look", "ok", result={"services": {"flights": here}}))
+    here |= {"traffic": {"requests": 3, "failed": 0, "rate": 1, "running": 0}, "releases": {}}
+    return _host_status(Step(name, "Look", "ok", result={"services": {"flights": here}, "engine": True}))
 
 
 AWAY = {"host": "h3", "reachable": False, "why": "no route", "services": []}
+EMPTY = {"host": "h4", "reachable": True, "why": "", "services": []}
 
 
-# %% ../notebooks/18d_fleet.ipynb #312bf7f3
+# %% ../notebooks/18d_fleet.ipynb #2fe6437e
 def test_hosts_that_differ_drift_and_a_host_that_is_away_are_all_said():
     hosts = [a_host("h1", "flights-2-aa"), a_host("h2", "flights-1-bb", drift=["the state is gone"]), AWAY]
-    assert _differences(hosts) == ["flights: the hosts differ: h2: flights-1-bb; h1: flights-2-aa"]
+    assert _differences(hosts, "flights") == ["flights: the hosts differ: h2: flights-1-bb; h1: flights-2-aa"]
     assert _drift_of_hosts(hosts) == ["h3: cannot be reached", "h2 flights: the state is gone"]
     table = status_table({"hosts": hosts, "drift": ["something"]})
     assert (
-        "h1    flights  flights-2-aa  ready" in table
+        table.splitlines()[1].split()[:5] == ["h1", "flights", "flights-2-aa", "1", "ready"]
         and "unreachable" in table
         and table.endswith("drift: something")
     )
 
 
-# %% ../notebooks/18d_fleet.ipynb #861cbf9e
+# %% ../notebooks/18d_fleet.ipynb #14776a5d
+def test_a_host_without_the_service_differs_and_one_that_could_not_be_looked_at_is_drift():
+    one = a_host("h1", "flights-2-aa")
+    assert _differences([one, EMPTY], "flights") == [
+        "flights: the hosts differ: h1: flights-2-aa; h4: nothing"
+    ]
+    assert _differences([one, EMPTY, AWAY], "other") == []
+    broken = _host_status(Step("h5", "Look", "ok", result={"services": {}, "engine": False}))
+    assert _drift_of_hosts([broken])[0].startswith("h5: no container engine answers")
+    table = status_table({"hosts": [one, broken], "drift": []})
+    assert table.splitlines()[-1].split() == ["h5", "-", "-", "-", "unknown"]
+    steps = [
+        Step("h1", "Look", "ok"),
+        Step("h6", "Look", "failed", "state.json is not JSON"),
+        Step("h6", "End", "failed", "last"),
+    ]
+    assert [step.message for step in _failures(steps, {"h1"})] == ["last"]
+
+
+# %% ../notebooks/18d_fleet.ipynb #37fbd4cf
 def test_the_store_s_copy_shows_a_journal_that_was_cut_or_rewritten():
     store = Store(tempfile.mkdtemp())
     entries = [
-        {
-            "service": "flights",
-            "host": "h1",
-            "number": n,
-            "digest": f"sha256:{n}",
-            "outcome": "deployed",
-            "release": f"flights-{n}-aa",
-        }
+        {"service": "flights", "host": "h1", "number": n, "outcome": "deployed", "release": f"flights-{n}-aa"}
         for n in (1, 2)
     ]
+    entries = [entry | {"digest": digest(canonical(entry))} for entry in entries]
     with journal_kept(store, "lab") as keep:
         for entry in entries * 2:
             keep(Step("h1", "Record", "changed", result={"entry": entry}))
@@ -63,6 +80,10 @@ def test_the_store_s_copy_shows_a_journal_that_was_cut_or_rewritten():
     assert cut == "h1: entry 2 is in the store and not on the host: the journal was cut"
     [rewritten] = _cut(store, "lab", "flights", "h1", [entries[0] | {"digest": "sha256:9"}, entries[1]])
     assert "entry 1 is another one in the store" in rewritten
+    key = _journal_key("lab", entries[0])
+    store.put(key, store.get(key).replace(b"deployed", b"reverted"))
+    [touched] = _cut(store, "lab", "flights", "h1", entries)
+    assert touched == f"h1: the store's copy {key} was changed: its digest does not fit its content"
 
 
 # %% ../notebooks/18d_fleet.ipynb #167c67e5

@@ -2,8 +2,20 @@
 
 # %% ../notebooks/18e_remote.ipynb #imports
 import io
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
-from mlkit.remote import Host, run_on
+import pytest
+
+from mlkit.errors import DeployFailed, MissingData
+from mlkit.remote import Host, find_hosts, run_on
+from mlkit.settings import Environment
+
+# %% ../notebooks/18e_remote.ipynb #7a27db78
+HERE = {"ansible_connection": "local"}
 
 
 # %% ../notebooks/18e_remote.ipynb #1dc437f2
@@ -27,11 +39,10 @@ def test_the_inventory_s_own_words_lead_to_the_host_and_cannot_weaken_the_check_
     )
 
 
-# %% ../notebooks/18e_remote.ipynb #9bfb3c5e
+# %% ../notebooks/18e_remote.ipynb #fab19640
 def test_every_line_says_whose_it_is_and_a_host_that_fails_does_not_hide_another():
-    here = {"ansible_connection": "local"}
     told = io.StringIO()
-    codes = run_on([Host("h1", here), Host("host-2", here)], "echo out; echo err >&2; exit 3", told)
+    codes = run_on([Host("h1", HERE), Host("host-2", HERE)], "echo out; echo err >&2; exit 3", told)
     assert codes == {"h1": 3, "host-2": 3}
     assert sorted(told.getvalue().splitlines()) == [
         "h1      err",
@@ -39,3 +50,50 @@ def test_every_line_says_whose_it_is_and_a_host_that_fails_does_not_hide_another
         "host-2  err",
         "host-2  out",
     ]
+
+
+# %% ../notebooks/18e_remote.ipynb #01951e77
+def test_a_reader_that_has_gone_ends_what_runs():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with pytest.raises(BrokenPipeError), open(writing, "w") as gone:
+        run_on([Host("h1", HERE)], "while :; do echo line; sleep 0.1; done", gone)
+
+
+# %% ../notebooks/18e_remote.ipynb #f588b1bb
+def test_a_folder_without_an_inventory_and_an_inventory_without_a_host_are_said():
+    folder = Path(tempfile.mkdtemp())
+    with pytest.raises(MissingData, match="has no inventory"):
+        find_hosts(Environment("lab", folder / "none.ini", {}))
+    (folder / "empty.ini").write_text("[hosts]\n")
+    with pytest.raises(MissingData, match="has no host in its group hosts"):
+        find_hosts(Environment("lab", folder / "empty.ini", {}))
+
+
+# %% ../notebooks/18e_remote.ipynb #aef9e211
+def test_the_environment_s_own_variables_win_as_in_a_deployment():
+    folder = Path(tempfile.mkdtemp())
+    (folder / "one.ini").write_text("[hosts]\nh1 ansible_host=10.0.0.1 ansible_user=ann\n")
+    [host] = find_hosts(Environment("lab", folder / "one.ini", {"ansible_user": "deploy"}))
+    assert "deploy" in host.command("id") and "ann" not in host.command("id")
+
+
+# %% ../notebooks/18e_remote.ipynb #72a0a96f
+def test_an_inventory_with_what_ansible_vault_has_closed_is_opened_with_the_environment_s_password():
+    folder = Path(tempfile.mkdtemp())
+    (folder / "one.ini").write_text("[hosts]\nh1\n")
+    (folder / "group_vars").mkdir()
+    (folder / "password").write_text("secret")
+    (folder / "plain.yml").write_text("ansible_port: 2222\n")
+    vault = [
+        Path(sys.executable).parent / "ansible-vault",
+        "encrypt",
+        "--vault-password-file",
+        folder / "password",
+    ]
+    closed = folder / "group_vars/hosts.yml"
+    subprocess.run([*vault, "--output", closed, folder / "plain.yml"], check=True, capture_output=True)
+    [host] = find_hosts(Environment("lab", folder / "one.ini", {}, vault_password_file=folder / "password"))
+    assert host.variables["ansible_port"] == 2222
+    with pytest.raises(DeployFailed, match="cannot be read"):
+        find_hosts(Environment("lab", folder / "one.ini", {}))
