@@ -81,7 +81,7 @@ def read_event(
     )
 
 
-# %% ../notebooks/18_deploy.ipynb #c6b15e44
+# %% ../notebooks/18_deploy.ipynb #e01d3630
 ANSIBLE = ((2, 19), (2, 22))  # from, and below: what the playbooks are tested with
 
 
@@ -151,7 +151,7 @@ def run_playbook(
                 private_data_dir=folder,
                 playbook=str(playbook),
                 inventory=str(environment.inventory),
-                extravars=environment.variables | variables,
+                extravars=environment.variables | variables | {"deploy_environment": environment.name},
                 envvars=_ansible_environment(playbook, environment),
                 event_handler=handle,
                 status_handler=forget,

@@ -276,12 +276,31 @@ def status_lines(seen):
         if traffic := here["traffic"]:
             lines.append(
                 f"{name}: {traffic['requests']} requests since the last change of the proxy, {traffic['failed']} failed;"
-                f" {traffic['rate']} a second now"
+                f" {traffic['rate']} a second and {traffic['running']} sessions now"
             )
         if lock := here["lock"]:
             lines.append(f"{name}: locked by {lock['owner']} for {lock['why'] or 'no reason given'}")
         lines += [f"{name}: DRIFT: {each}" for each in here["drift"]]
     return lines or ["no services here"]
+
+
+def host_differences(seen, own=""):
+    """A line for each service that is not the same on all hosts; `seen` is what service_info returned, by host.
+
+    That a host lacks a service counts for `own`: others on the same hosts may have a smaller inventory.
+    """
+    found = {}
+    for host, said in sorted(seen.items()):
+        if said.get("engine"):
+            runs = {name: (here["live"] or {}).get("release") for name, here in said["services"].items()}
+            for name, release in ({own: "nothing"} | runs if own else runs).items():
+                found.setdefault(name, {}).setdefault(str(release), []).append(host)
+    return [
+        f"{name}: DRIFT: the hosts differ: "
+        + "; ".join(f"{', '.join(hosts)}: {release}" for release, hosts in sorted(on.items()))
+        for name, on in sorted(found.items())
+        if len(on) > 1
+    ]
 
 
 def journal_lines(entries):
@@ -327,6 +346,7 @@ class FilterModule:
             "state_after": state_after,
             "prunable": prunable,
             "status_lines": status_lines,
+            "host_differences": host_differences,
             "journal_lines": journal_lines,
             "likely_cause": likely_cause,
         }

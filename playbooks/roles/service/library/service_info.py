@@ -74,12 +74,20 @@ free_bytes:
 SERVER = re.compile(r"^\s+server (blue|green) 127\.0\.0\.1:(\d+)")
 
 
+class Unreadable(Exception):
+    "A record of ours that is no JSON; the words say which, and what to do."
+
+
 def read_json(path):
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise Unreadable(
+            f"{path} is not JSON: {error}. Put it back from a backup, or move it away and deploy again"
+        ) from error
 
 
 def engine_answers():
@@ -214,6 +222,13 @@ def main():
         },
         supports_check_mode=True,
     )
+    try:
+        look_at_host(module)
+    except Unreadable as unreadable:
+        module.fail_json(msg=str(unreadable), cause=str(unreadable))
+
+
+def look_at_host(module):
     home, only = module.params["home"], module.params["service"]
 
     def docker(*words):
@@ -229,7 +244,9 @@ def main():
     routes = routes_running(module.params["proxy_socket"])
     if routes is None:
         routes = routes_configured(module.params["proxy_config"])
-    known = sorted(os.listdir(home)) if os.path.isdir(home) else []
+    # What runs without a folder counts too: somebody may have removed it.
+    found = [*routes, *(each["service"] for each in containers)]
+    known = sorted({*found, *(os.listdir(home) if os.path.isdir(home) else [])})
     ports = {
         name: state["port"] for name in known if (state := read_json(os.path.join(home, name, "state.json")))
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Take, renew, release, break or look at the lock of a service on this host.
 
-service_lock: path=…/lock.json state=taken owner=user@machine token=T seconds=120 why=TEXT
+service_lock: path=…/lock.json state=taken owner=user@machine token=T seconds=120 why=TEXT environment=NAME
 service_lock: path=… state=renewed token=T      fails (cause) when the lock was lost
 service_lock: path=… state=released token=T     ok when it was not this token's: changed says whether it was
 service_lock: path=… state=released owner=O     releases whatever lock O holds
@@ -26,6 +26,7 @@ def main():
             "token": {"default": "", "no_log": False},
             "seconds": {"type": "int", "default": 120},
             "why": {"default": ""},
+            "environment": {"default": ""},
         },
         required_if=[("state", "taken", ("owner", "token")), ("state", "renewed", ("token",))],
         supports_check_mode=True,
@@ -41,15 +42,18 @@ def main():
             changed = not was
         elif state == "renewed":
             renew(path, asked["token"])
+        elif not os.path.isdir(os.path.dirname(path)):
+            pass  # nothing of the service is here, so nobody holds its lock
         elif state == "released":
             own = was and was["owner"] == asked["owner"] != ""
             changed = release(path, asked["token"] or (was["token"] if own else ""))
-        elif state == "broken":
-            changed = break_lock(path) is not None
+        elif state == "broken" and was:
+            was = break_lock(path)  # who held it at that very moment
+            changed = was is not None
     except Held as held:
         module.fail_json(
             msg=str(held),
-            cause=f"locked: {held}. Wait, or take it away: mlkit unlock ENVIRONMENT --break",
+            cause=f"locked: {held}. Wait, or take it away: {how_to_break(asked['environment'])}",
             owner=held.owner,
             age=held.age,
             expires_in=held.expires_in,
@@ -60,6 +64,13 @@ def main():
         kind = "disk full" if error.errno == errno.ENOSPC else "the lock cannot be written"
         module.fail_json(msg=f"lock: {error}", cause=f"{kind}: {error}")
     module.exit_json(changed=changed, lock=public(look(path)), was=public(was))
+
+
+def how_to_break(environment):
+    "The command, in the words of whoever deploys."
+    if environment:
+        return f"mlkit unlock {environment} --break"
+    return "ansible-playbook -i INVENTORY playbooks/unlock.yml -e service=NAME -e break=true"
 
 
 def public(lock):
