@@ -2,6 +2,7 @@
 
 # %% ../notebooks/20_cli.ipynb #imports
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,16 @@ def test_every_command_has_help_with_an_example():
     for name, command in main.commands.items():
         text = CliRunner().invoke(main, [name, "--help"]).output
         assert "Example:" in text and f"mlkit {name}" in text, name
+
+
+# %% ../notebooks/20_cli.ipynb #35de5cc8
+def test_help_shows_every_command_in_its_group():
+    text = CliRunner().invoke(main, ["--help"]).output
+    groups = dict(
+        zip(main.groups, re.split(r"^[\w ]+:\n", text, flags=re.M)[-len(main.groups) :], strict=True)
+    )
+    assert sorted(re.findall(r"^  ([a-z]\S*) ", "".join(groups.values()), re.M)) == sorted(main.commands)
+    assert "unlock " in groups["Fleet"] and "unlock " not in groups["Runs"]
 
 
 # %% ../notebooks/20_cli.ipynb #c7bec4fb

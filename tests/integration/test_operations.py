@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -12,6 +13,7 @@ from fleeted import Fleeted
 from laptop import MLKIT
 
 JOURNAL = "/var/lib/mlkit/flights/journal.jsonl"
+RUNNING = "pgrep -fc '^docker logs --tail' || true"
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,64 @@ def test_what_was_changed_by_hand_is_drift(lab, damage, said):
     assert f"drift: {expected}" in words
 
 
+SWAP = """docker rename mlkit-flights-green kept && docker stop -t 1 kept
+port=$(docker inspect -f '{{(index (index .HostConfig.PortBindings "8000/tcp") 0).HostPort}}' kept)
+docker run -d --name mlkit-flights-green --label mlkit.service=flights --label mlkit.release={second} \
+  --label mlkit.colour=green -p 127.0.0.1:$port:8000 $(docker inspect -f '{{.Image}}' mlkit-flights-blue)"""
+SWAP_BACK = "docker rm -f mlkit-flights-green; docker rename kept mlkit-flights-green; docker start mlkit-flights-green"
+
+
+def test_a_container_that_was_swapped_by_hand_is_drift(lab):
+    lab.fleet.ssh(2, SWAP.replace("{second}", lab.second))
+    try:
+        code, found = status(lab)
+    finally:
+        lab.fleet.ssh(2, SWAP_BACK)
+        eventually(lambda: status(lab)[0] == 0)
+    assert code == 3 and len(found["drift"]) == 1
+    assert f"h2 flights: the container of {lab.second} runs the image sha256:" in found["drift"][0]
+
+
+@pytest.mark.parametrize(
+    "damage, repair, said",
+    [
+        (
+            "cp state.json /root/kept; echo '{' > state.json",
+            "mv /root/kept state.json",
+            "h2: /var/lib/mlkit/flights/state.json is not JSON",
+        ),
+        (
+            "mv /usr/bin/docker /root/kept",
+            "mv /root/kept /usr/bin/docker",
+            "h2: no container engine answers there",
+        ),
+        (
+            "mv /var/lib/mlkit/flights /root/kept",
+            "mv /root/kept /var/lib/mlkit/flights",
+            "h2 flights: the journal does not know what runs",
+        ),
+    ],
+)
+def test_a_host_that_cannot_be_looked_at_is_not_left_out(lab, damage, repair, said):
+    lab.fleet.ssh(2, f"cd /var/lib/mlkit/flights; {damage}")
+    try:
+        code, found = status(lab)
+    finally:
+        lab.fleet.ssh(2, f"cd /var/lib/mlkit/flights; {repair}")
+    assert code == 3 and [host["host"] for host in found["hosts"]] == ["h1", "h2"]
+    assert any(each.startswith(said) for each in found["drift"]), found["drift"]
+
+
+def test_a_journal_that_cannot_be_read_is_not_verified(lab):
+    lab.fleet.ssh(2, f"mv {JOURNAL} /root/kept; mkdir {JOURNAL}")
+    try:
+        done = lab.mlkit("journal", "lab", "--verify", check=False)
+    finally:
+        lab.fleet.ssh(2, f"rmdir {JOURNAL}; mv /root/kept {JOURNAL}")
+    assert done.returncode == 3 and "as they were written" not in done.stdout
+    assert "h2: its journal could not be read, so nothing is verified there" in done.stderr
+
+
 def test_a_host_that_is_away_is_part_of_the_status(lab):
     lab.fleet("cut", 2)
     try:
@@ -106,7 +166,7 @@ def test_a_lock_keeps_deployments_out_until_it_is_given_back(lab):
     lab.mlkit("lock", "lab", "--why", "moving the database")
     refused = lab.mlkit("deploy", "lab", lab.first, check=False)
     assert refused.returncode == 3 and "moving the database" in refused.stderr
-    assert "mlkit unlock ENVIRONMENT --break" in refused.stderr
+    assert "mlkit unlock lab --break" in refused.stderr
     assert "locked by" in lab.mlkit("status", "lab").stdout
     lab.mlkit("unlock", "lab")
     assert status(lab)[1]["hosts"][0]["services"][0]["lock"] is None
@@ -120,6 +180,7 @@ def test_breaking_somebody_elses_lock_is_told_and_kept(lab):
         )
     refused = lab.mlkit("unlock", "lab", check=False)
     assert refused.returncode == 3 and "ann@laptop holds the lock for mine" in refused.stderr
+    assert "mlkit unlock lab --break" in refused.stderr
     lab.mlkit("unlock", "lab", "--break")
     assert lab.journal()[-1]["outcome"] == "lock broken" and "ann@laptop" in lab.journal()[-1]["reason"]
     assert "lock broken" in lab.mlkit("journal", "lab").stdout
@@ -147,12 +208,40 @@ def test_following_a_log_ends_with_ctrl_c_here_and_there(lab):
         text=True,
     )
     assert "h" in follower.stdout.readline()
-    running = "pgrep -fc '^docker logs --tail' || true"
-    eventually(lambda: lab.fleet.ssh(1, running) != "0")
+    eventually(lambda: lab.fleet.ssh(1, RUNNING) != "0")
     os.kill(follower.pid, signal.SIGINT)
     _, said = follower.communicate(timeout=20)
     assert follower.returncode == 130 and "Traceback" not in said
-    eventually(lambda: lab.fleet.ssh(1, running) == "0")
+    eventually(lambda: lab.fleet.ssh(1, RUNNING) == "0")
+
+
+def test_following_a_log_ends_with_its_reader(lab):
+    words = f"{sys.executable} -m mlkit logs lab -f | head -n 1"
+    done = subprocess.run(words, shell=True, cwd=lab.folder, capture_output=True, text=True, timeout=60)
+    assert len(done.stdout.splitlines()) == 1 and done.stderr == ""
+    eventually(lambda: lab.fleet.ssh(1, RUNNING) == "0")
+
+
+def test_following_a_log_ends_with_a_signal_here_and_there(lab):
+    words = [*MLKIT, "logs", "lab", "-f"]
+    follower = subprocess.Popen(words, cwd=lab.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert follower.stdout.readline()
+    eventually(lambda: lab.fleet.ssh(1, RUNNING) != "0")
+    follower.terminate()
+    _, said = follower.communicate(timeout=20)
+    assert follower.returncode == 143 and said == b""
+    eventually(lambda: lab.fleet.ssh(1, RUNNING) == "0")
+
+
+def test_an_environment_without_an_inventory_is_said(lab):
+    with open(lab.folder / "settings.ini", "a") as settings:
+        settings.write("[environment nowhere]\ninventory = none.ini\n")
+    try:
+        for words in (["logs", "nowhere"], ["exec", "nowhere", "--", "true"], ["status", "nowhere"]):
+            done = lab.mlkit(*words, check=False)
+            assert done.returncode == 2 and "has no inventory" in done.stderr, done.stderr
+    finally:
+        lab.lab(**lab.settings)
 
 
 def test_a_command_runs_in_every_live_container(lab):
