@@ -35,7 +35,7 @@ def progress_options(command):
     return is_plain(is_json(chosen))
 
 
-# %% ../notebooks/25_cli_deploys.ipynb #149a54d6
+# %% ../notebooks/25_cli_deploys.ipynb #ad0fcb36
 @click.command(short_help="Build the container image of a model.")
 @click.argument("model", required=False)
 @click.option(
@@ -82,6 +82,7 @@ def deploy(environment, what, engine, override, how):
         return _deploy_local(what, engine)
     from mlkit.deploy import check_ansible, deploy_release
     from mlkit.fleet import journal_kept
+    from mlkit.heartbeat import lock_renewed
     from mlkit.progress import show_steps
 
     project, store = project_and_store()
@@ -92,8 +93,13 @@ def deploy(environment, what, engine, override, how):
         chosen = _choose_release(project, store, what, hooks, override)
         record |= {"release": chosen.id, "model": chosen.record["model"]["digest"]}
         hooks = hooks.tell(release=chosen.id, model=record["model"], image=chosen.record["image"]["id"])
-        with hooks.around("deploy"), show_steps(how) as shown, journal_kept(store, environment) as kept:
-            deploy_release(target, chosen, _both(shown, kept), hooks.variables() | _signers(project))
+        with (
+            hooks.around("deploy"),
+            show_steps(how) as shown,
+            journal_kept(store, environment) as kept,
+            lock_renewed(target, chosen.record["name"]) as locked,
+        ):
+            deploy_release(target, chosen, _both(shown, kept), hooks.variables() | _signers(project) | locked)
     if how != "json":
         click.echo(f"{chosen.id} is live on {environment}")
 
@@ -199,6 +205,7 @@ def rollback(environment, release_id, how):
     """
     from mlkit.deploy import run_playbook
     from mlkit.fleet import journal_kept
+    from mlkit.heartbeat import lock_renewed
     from mlkit.progress import show_steps
 
     project, store = project_and_store()
@@ -207,10 +214,14 @@ def rollback(environment, release_id, how):
         hooks = _hooks(project, target).tell(release=release_id or "")
         asked = {"service": project.model} | ({"release_id": release_id} if release_id else {})
         record |= asked
-        with hooks.around("rollback"), show_steps(how) as shown, journal_kept(store, environment) as kept:
-            run_playbook(
-                "rollback", target, hooks.variables() | _signers(project) | asked, _both(shown, kept)
-            )
+        with (
+            hooks.around("rollback"),
+            show_steps(how) as shown,
+            journal_kept(store, environment) as kept,
+            lock_renewed(target, project.model) as locked,
+        ):
+            variables = hooks.variables() | _signers(project) | asked | locked
+            run_playbook("rollback", target, variables, _both(shown, kept))
     if how != "json":
         click.echo(f"{environment} is rolled back")
 

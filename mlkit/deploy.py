@@ -15,6 +15,7 @@ __all__ = [
     "run_playbook",
     "require_files",
     "no_host",
+    "ansible_environment",
     "deploy_release",
 ]
 
@@ -81,7 +82,7 @@ def read_event(
     )
 
 
-# %% ../notebooks/18_deploy.ipynb #e01d3630
+# %% ../notebooks/18_deploy.ipynb #ee64984c
 ANSIBLE = ((2, 19), (2, 22))  # from, and below: what the playbooks are tested with
 
 
@@ -152,7 +153,7 @@ def run_playbook(
                 playbook=str(playbook),
                 inventory=str(environment.inventory),
                 extravars=environment.variables | variables | {"deploy_environment": environment.name},
-                envvars=_ansible_environment(playbook, environment),
+                envvars=ansible_environment(playbook, environment),
                 event_handler=handle,
                 status_handler=forget,
                 quiet=True,
@@ -194,7 +195,8 @@ def no_host(environment: Environment) -> MissingData:
     )
 
 
-def _ansible_environment(playbook: Path, environment: Environment) -> dict[str, str]:
+def ansible_environment(playbook: Path, environment: Environment) -> dict[str, str]:
+    "The variables with which Ansible runs for us."
     vault = environment.vault_password_file
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # where ansible-playbook is

@@ -56,6 +56,7 @@ FLOORS = [
         "hooks",
         "fleet",
         "remote",
+        "heartbeat",
         "progress",
         "card",
         "examples.flights",
