@@ -187,6 +187,55 @@ def test_breaking_somebody_elses_lock_is_told_and_kept(lab):
     assert status(lab)[0] == 0
 
 
+@pytest.fixture
+def before_the_switch(lab):
+    "Makes a command run on h2 in the middle of a deployment, before h2 is switched."
+    hook = lab.folder / "hooks/pre-switch"
+    hook.parent.mkdir()
+
+    def on_h2(command):
+        (lab.folder / "command").write_text(command)
+        fleet = f"MLKIT_FLEET={lab.fleet.folder} {ROOT}/deploy/fleet/fleet"
+        words = f'{fleet} ssh 2 "$(cat {lab.folder}/command)"'
+        hook.write_text(f'#!/bin/sh\ntest "$MLKIT_HOSTS" = h2 || exit 0\n{words}\n')
+        hook.chmod(0o755)
+
+    yield on_h2
+    hook.unlink()
+    hook.parent.rmdir()
+
+
+LOCK = "/var/lib/mlkit/flights/lock.json"
+
+
+def test_a_deployment_whose_lock_was_broken_takes_back(lab, before_the_switch):
+    before_the_switch(f"rm {LOCK}")
+    done = lab.mlkit("deploy", "lab", lab.first, check=False)
+    assert done.returncode == 3 and "cause: the lock was lost: it was released or broken" in done.stderr
+    assert f"still serving: {lab.second}" in done.stderr
+    code, found = status(lab)
+    assert code == 0 and {host["services"][0]["release"] for host in found["hosts"]} == {lab.second}
+    assert [lab.journal(host)[-1]["outcome"] for host in (1, 2)] == ["reverted", "failed"]
+
+
+def test_what_another_deployer_locked_meanwhile_is_not_touched(lab, before_the_switch):
+    before_the_switch(
+        f"""sed -i 's/"owner": "[^"]*"/"owner": "ann@desk"/; s/"token": "[^"]*"/"token": "t"/' {LOCK}"""
+    )
+    done = lab.mlkit("deploy", "lab", lab.first, check=False)
+    try:
+        assert done.returncode == 3 and "cause: the lock was lost: ann@desk has it now" in done.stderr
+        code, found = status(lab)
+        runs = {host["host"]: host["services"][0] for host in found["hosts"]}
+        assert code == 3 and runs["h1"]["release"] == lab.second and runs["h2"]["release"] == lab.first
+        assert runs["h2"]["lock"]["owner"] == "ann@desk" and runs["h1"]["lock"] is None
+    finally:
+        before_the_switch("true")
+        lab.mlkit("unlock", "lab", "--break")
+        lab.mlkit("deploy", "lab", lab.second)
+    assert status(lab)[0] == 0
+
+
 def test_the_logs_of_all_hosts_and_of_one(lab):
     lines = lab.mlkit("logs", "lab").stdout.splitlines()
     assert {line.split()[0] for line in lines} == {"h1", "h2"} and any(
