@@ -130,7 +130,7 @@ def _on_the_lock(playbook, environment, variables):
         run_playbook(playbook, target, {"service": project.model} | variables, keep)
 
 
-# %% ../notebooks/27_cli_fleet.ipynb #6cc06e4a
+# %% ../notebooks/27_cli_fleet.ipynb #f4138056
 @click.command(short_help="Show what the servers say.")
 @click.argument("environment")
 @click.argument("host", required=False)
@@ -172,14 +172,15 @@ def execute(environment, host, words):
 
 
 def _in_containers(environment, host, command, follow):
-    from mlkit.remote import find_hosts, in_container, run_on
+    from mlkit.remote import ended_by_signals, find_hosts, in_container, run_on
     from mlkit.settings import find_project
 
     project = find_project()
     target = project.environment(environment)
     words = in_container(project.model, command)
     try:
-        codes = run_on(find_hosts(target, host), words, sys.stdout, follow)
+        with ended_by_signals():
+            codes = run_on(find_hosts(target, host), words, sys.stdout, follow)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None  # or Python would try to flush it once more, and complain
         return
