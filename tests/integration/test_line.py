@@ -54,7 +54,8 @@ def lab(tmp_path_factory, engine, base_images, fleet):
 def test_the_host_answers_with_the_very_model(lab):
     assert lab.live()["model"]["digest"] == lab.first
     assert lab.live()["release"] == lab.release_1.name
-    assert f"{lab.release_1.name}  ready" in lab.mlkit("status", "lab").stdout
+    said = lab.mlkit("status", "lab").stdout
+    assert re.search(rf"{lab.release_1.name} +{lab.first.removeprefix('sha256:')[:12]} +ready", said), said
 
 
 def test_the_host_remembers_what_it_answered(lab, fleet):
