@@ -7,6 +7,7 @@ import json
 import random
 import re
 import shutil
+import ssl
 import threading
 from pathlib import Path
 
@@ -83,13 +84,18 @@ def make_release(engine, base_images, folder, version, broken):
 class Load:
     "Clients that keep their connections and never try twice, for as long as the block runs."
 
-    def __init__(self, address, clients=4):
+    def __init__(self, address, clients=4, tls=False):
+        self.tls = tls
         self.address, self.stop = address, threading.Event()
         self.answers, self.failures = collections.Counter(), []
         self.threads = [threading.Thread(target=self.client) for _ in range(clients)]
 
     def client(self):
-        connection = http.client.HTTPConnection(self.address, PORT, timeout=10)
+        if self.tls:  # the test's own certificates are signed by nobody
+            context = ssl._create_unverified_context()
+            connection = http.client.HTTPSConnection(self.address, PORT, timeout=10, context=context)
+        else:
+            connection = http.client.HTTPConnection(self.address, PORT, timeout=10)
         while not self.stop.wait(0.02):
             try:
                 connection.request("POST", "/predict", json.dumps({"rows": [{"x": 1.5}]}))

@@ -24,6 +24,7 @@ options:
     type: int
     default: 0
   probe: {description: File with the key of the deployment., type: str, default: ""}
+  tls: {description: Whether TLS is spoken there., type: bool, default: false}
   restarts:
     description: A container that comes back by itself from now on, once the rows agree. One that has not proved itself must not.
     type: str
@@ -94,6 +95,7 @@ def main():
             "model": {"type": "str", "required": True},
             "seconds": {"type": "int", "default": 0},
             "probe": {"type": "str", "default": ""},
+            "tls": {"type": "bool", "default": False},
             "restarts": {"type": "str", "default": ""},
         },
         supports_check_mode=False,
@@ -104,7 +106,9 @@ def main():
     key, data = read_probe(want["probe"]), json.dumps({"rows": golden["rows"]}).encode()
     until = time.monotonic() + want["seconds"]
     while True:
-        cause, again = judge(*ask(want["port"], "/predict", key, data, 30), golden, want["model"])
+        cause, again = judge(
+            *ask(want["port"], "/predict", key, data, 30, want["tls"]), golden, want["model"]
+        )
         if cause is None:
             if want["restarts"]:
                 module.run_command(

@@ -6,14 +6,13 @@ import os
 import re
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.deploy_lock import look as look_at_lock
 from ansible.module_utils.drift import drift
 from ansible.module_utils.journal_chain import read, verify
 from ansible.module_utils.proxy_state import counts, tell
+from ansible.module_utils.rollout import ask
 
 DOCUMENTATION = r"""
 module: service_info
@@ -155,16 +154,25 @@ def routes_configured(path):
     return routes
 
 
-def model_ready(port):
+def model_ready(port, tls=False):
     "The digest of the model that is ready on this port, or None."
+    status, body = ask(port, "/readyz", seconds=5, tls=tls)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-            return json.load(answer)["model"]["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return json.loads(body)["model"]["digest"] if status == 200 else None
+    except (ValueError, KeyError, TypeError):
         return None
 
 
-def look(name, home, containers, images, routes):
+def has_tls(path, name):
+    "Whether the proxy speaks TLS to the clients of the service."
+    try:
+        with open(os.path.join(os.path.dirname(path), "mlkit.d", name + ".cfg"), encoding="utf-8") as file:
+            return " ssl crt " in file.read()
+    except FileNotFoundError:
+        return False
+
+
+def look(name, home, containers, images, routes, tls):
     "One service."
     folder = os.path.join(home, name)
     state = read_json(os.path.join(folder, "state.json"))
@@ -175,7 +183,7 @@ def look(name, home, containers, images, routes):
         live = next((each for each in mine if each["colour"] == colour), {"release": None, "running": False})
         live = {**live, "colour": colour, "port": port, "model": model_ready(port)}
         live["canary"] = len(routes[name]) > 1  # a deployment was cut off while a new container had its share
-        live["model_through_proxy"] = model_ready(state["port"]) if state else None
+        live["model_through_proxy"] = model_ready(state["port"], tls) if state else None
     releases = {}
     kept = os.path.join(folder, "releases")
     for release_id in sorted(os.listdir(kept)) if os.path.isdir(kept) else []:
@@ -257,7 +265,11 @@ def look_at_host(module):
         while not os.path.isdir(there):
             there = os.path.dirname(there)
         free[folder] = shutil.disk_usage(there).free
-    services = {name: look(name, home, containers, images, routes) for name in ([only] if only else known)}
+    config = module.params["proxy_config"]
+    services = {
+        name: look(name, home, containers, images, routes, has_tls(config, name))
+        for name in ([only] if only else known)
+    }
     for name, here in services.items():
         here["lock"] = lock_of(os.path.join(home, name))
         here["traffic"] = traffic_of(module.params["proxy_socket"], name)

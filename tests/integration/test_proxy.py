@@ -1,0 +1,95 @@
+"The proxy of a host: TLS, HTTP/2, limits, health, and changes of its own that lose nothing."
+
+import json
+import ssl
+import subprocess
+
+import pytest
+from deploy_lab import PORT, Load, model_of
+from eventually import eventually
+
+ROWS = json.dumps({"rows": [{"x": 1.5}]})
+
+
+def certificate(folder, name):
+    "A PEM file with a certificate for this name, and its key."
+    key, chain, whole = folder / "key.pem", folder / "chain.pem", folder / f"{name}.pem"
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    subprocess.run(
+        [*words, "-subj", f"/CN={name}", "-keyout", key, "-out", chain], check=True, capture_output=True
+    )
+    whole.write_text(chain.read_text() + key.read_text())
+    return whole
+
+
+@pytest.fixture
+def beside(hosts):
+    "The folder of the inventory, where certificates lie."
+    return hosts.fleet.inventory.parent
+
+
+def curl(*words):
+    done = subprocess.run(["curl", "-sk", "--max-time", "20", *words], capture_output=True, text=True)
+    return done.stdout
+
+
+def common_name(address):
+    pem = ssl.get_server_certificate((address, PORT))
+    words = ["openssl", "x509", "-noout", "-subject"]
+    return (
+        subprocess.run(words, input=pem, capture_output=True, text=True, check=True)
+        .stdout.split("=")[-1]
+        .strip()
+    )
+
+
+def test_tls_http2_and_a_new_certificate_without_a_failed_request(hosts, serving, release, beside):
+    address = hosts.fleet.address(1)
+    tls = ["-e", f"proxy_tls_certificate={certificate(beside, 'one.test').name}"]
+    played = hosts.deploy(release(2), *tls)
+    try:
+        assert played.code == 0, played.output
+        said = curl("--http2", "-w", "%{http_version}", "-d", ROWS, f"https://{address}:{PORT}/predict")
+        assert model_of(2) in said and said.endswith("2")
+        assert common_name(address) == "one.test"
+        with Load(address, tls=True) as load:
+            tls = ["-e", f"proxy_tls_certificate={certificate(beside, 'two.test').name}"]
+            changed = hosts.play("proxy", "-e", "service=flights", "--limit", "h1", *tls)
+            assert changed.code == 0, changed.output
+            eventually(lambda: common_name(address) == "two.test")
+            again = hosts.deploy(serving, *tls)
+        assert again.code == 0, again.output
+        assert load.failures == [] and set(load.answers) == {model_of(1), model_of(2)}
+        kept = hosts.fleet.ssh(1, "stat -c %a%U /etc/haproxy/mlkit.tls /etc/haproxy/mlkit.tls/*").split()
+        assert kept == ["700root", "600root"]
+        assert "PRIVATE KEY" not in played.output + changed.output + again.output
+    finally:
+        assert hosts.play("proxy", "-e", "service=flights", "--limit", "h1").code == 0
+    assert hosts.live() == model_of(1)
+
+
+def test_a_certificate_that_is_none_is_refused_and_nothing_changes(hosts, serving, beside):
+    (beside / "broken.pem").write_text("no certificate")
+    refused = hosts.play(
+        "proxy", "-e", "service=flights", "-e", "proxy_tls_certificate=broken.pem", "--limit", "h1"
+    )
+    assert refused.code == 2 and "the proxy refuses its new configuration" in refused.output
+    assert hosts.live() == model_of(1)
+
+
+def test_a_request_that_is_too_large_is_refused_by_the_proxy(hosts, serving, tmp_path):
+    large = tmp_path / "large"
+    large.write_bytes(b" " * (65 << 20))
+    url = f"http://{hosts.fleet.address(1)}:{PORT}/predict"
+    assert curl("-o", "/dev/null", "-w", "%{http_code}", "-T", large, "-X", "POST", url) == "413"
