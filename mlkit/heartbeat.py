@@ -31,7 +31,7 @@ def lock_renewed(
     seconds: float = SECONDS,
 ) -> Iterator[dict]:
     "Renew the deployment's lock for as long as the block runs. Gives the variables that its playbook needs."
-    variables = {"deploy_token": token_hex(16)}
+    variables = {"deploy_token": token_hex(16), "deploy_renewed": True}
     with TemporaryDirectory(prefix="mlkit-heartbeat-") as folder:
         file = Path(folder, "variables.json")
         file.touch(mode=0o600)

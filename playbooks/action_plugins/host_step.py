@@ -2,7 +2,8 @@
 
 Ansible takes a host that it cannot reach out of the play, and neither `rescue` nor a later play runs for it: a
 deployment that loses a host in the middle could then not take back what it did on the others. Here the loss is a
-failed step with a cause, and the next steps decide.
+failed step with a cause, and the next steps decide. A host that was lost twice (`service_lost`) is not tried again: each
+try costs the time that a connection may take.
 """
 
 from ansible.errors import AnsibleConnectionFailure
@@ -17,8 +18,14 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         module = arguments.pop("module")
+        if task_vars.get("service_lost"):
+            return lost("it did not come back")
         try:
             return self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
         except AnsibleConnectionFailure as error:
-            cause = f"host lost: {' '.join(str(error).split())}"
-            return {"failed": True, "msg": cause, "cause": cause, "lost": True}
+            return lost(" ".join(str(error).split()))
+
+
+def lost(why):
+    cause = f"host lost: {why}"
+    return {"failed": True, "msg": cause, "cause": cause, "lost": True}

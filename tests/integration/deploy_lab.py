@@ -45,7 +45,10 @@ class Hosts:
         "The digest of the model that answers through the proxy."
         connection = http.client.HTTPConnection(self.fleet.address(number), PORT, timeout=10)
         connection.request("GET", "/readyz")
-        return json.load(connection.getresponse())["model"]["digest"]
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise ConnectionError(f"/readyz answered {answer.status}")
+        return json.load(answer)["model"]["digest"]
 
 
 def model_of(version):

@@ -17,6 +17,8 @@ from eventually import eventually
 
 SWITCH = "Write where requests for the service go, and reload the proxy"
 READY = "Wait until the new container is ready with the right model"
+WATCH = "Watch the new container answer"
+SWITCHED = "Make sure that the lock is still ours"
 RECORD = "Record the deployment and let the old container finish its requests"
 
 
@@ -25,8 +27,8 @@ def deploying(hosts):
     "Starts deployments to h1 and h2, and stops those that a test leaves running."
     started, program = [], Path(sys.executable).parent / "ansible-playbook"
 
-    def start(release):
-        words = ["-e", f"release={release}", "-e", "deploy_batch=1", "--limit", "h1:h2"]
+    def start(release, *more):
+        words = ["-e", f"release={release}", "-e", "deploy_batch=1", "--limit", "h1:h2", *more]
         process = subprocess.Popen(
             [program, "-i", hosts.fleet.inventory, ROOT / "playbooks/deploy.yml", *words],
             env=os.environ | {"PYTHONUNBUFFERED": "1", "PATH": f"{program.parent}:{os.environ['PATH']}"},
@@ -75,6 +77,51 @@ def test_a_host_that_is_lost_in_the_middle_ends_the_deployment_and_the_other_ser
         played = hosts.deploy(release(2), limit="h1:h2")
     assert played.code == 0, played.output
     assert load.failures == [] and [hosts.live(number) for number in (1, 2)] == [model_of(2)] * 2
+
+
+def test_a_host_that_loses_power_after_its_switch_comes_back_with_the_old_release(
+    hosts, both_serving, release, deploying
+):
+    process = deploying(release(2), "-e", "service_watch_seconds=20", "-e", "deploy_batch=2")
+    until(process, WATCH)
+    eventually(lambda: hosts.live(2) == model_of(2))
+    hosts.fleet("kill", 2)
+    said = process.stdout.read()
+    assert process.wait() == 2, said
+    hosts.fleet.restore()
+    eventually(lambda: hosts.live(2) == model_of(1), seconds=30)
+    assert hosts.live(1) == model_of(1)
+
+
+def test_hosts_go_back_by_themselves_when_their_deployer_dies_and_the_lock_runs_out(
+    hosts, both_serving, release, deploying
+):
+    with Load(hosts.fleet.address(1)) as load:
+        process = deploying(release(2), "-e", "service_lock_seconds=25")
+        until(process, SWITCHED)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        eventually(lambda: [hosts.journal(each)[-1]["outcome"] for each in (1, 2)] == ["went back"] * 2, 60)
+        eventually(lambda: all(sum(hosts.containers(each).values()) == 1 for each in (1, 2)), 60)
+    assert load.failures == [] and model_of(2) in load.answers
+    assert [hosts.live(number) for number in (1, 2)] == [model_of(1)] * 2
+    status = hosts.play("status", "--limit", "h1:h2").output
+    assert "DRIFT" not in status and "locked" not in status
+
+
+def test_the_old_container_answers_when_the_new_one_dies_after_the_switch(
+    hosts, both_serving, release, deploying
+):
+    with Load(hosts.fleet.address(2)) as load:
+        process = deploying(release(2), "-e", "service_watch_seconds=20", "-e", "deploy_batch=2")
+        until(process, WATCH)
+        eventually(lambda: model_of(2) in load.answers)
+        hosts.fleet.ssh(2, "docker kill $(docker ps -q --filter label=mlkit.release=" + release(2).name + ")")
+        said = process.stdout.read()
+    assert process.wait() == 2, said
+    assert "refused while it answered live requests: " in said, said
+    assert len(load.failures) <= len(load.threads)  # what the new one was answering when it died
+    assert [hosts.live(number) for number in (1, 2)] == [model_of(1)] * 2
 
 
 @pytest.mark.parametrize("task", [READY, SWITCH, RECORD])

@@ -25,10 +25,6 @@ options:
     default: 0
   probe: {description: File with the key of the deployment., type: str, default: ""}
   tls: {description: Whether TLS is spoken there., type: bool, default: false}
-  restarts:
-    description: A container that comes back by itself from now on, once the rows agree. One that has not proved itself must not.
-    type: str
-    default: ""
 author: [The mlkit developers]
 """
 
@@ -96,7 +92,6 @@ def main():
             "seconds": {"type": "int", "default": 0},
             "probe": {"type": "str", "default": ""},
             "tls": {"type": "bool", "default": False},
-            "restarts": {"type": "str", "default": ""},
         },
         supports_check_mode=False,
     )
@@ -110,10 +105,6 @@ def main():
             *ask(want["port"], "/predict", key, data, 30, want["tls"]), golden, want["model"]
         )
         if cause is None:
-            if want["restarts"]:
-                module.run_command(
-                    ["docker", "update", "--restart=unless-stopped", want["restarts"]], check_rc=True
-                )
             rows = len(golden["rows"])
             module.exit_json(changed=False, rows=rows, gates=[gate("golden rows that differ", 0, 0, rows)])
         if not again or time.monotonic() >= until:

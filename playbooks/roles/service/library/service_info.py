@@ -3,7 +3,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 
@@ -11,7 +10,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.deploy_lock import look as look_at_lock
 from ansible.module_utils.drift import drift
 from ansible.module_utils.journal_chain import read, verify
-from ansible.module_utils.proxy_state import counts, tell
+from ansible.module_utils.proxy_state import counts, routes_configured, routes_running
 from ansible.module_utils.rollout import ask
 
 DOCUMENTATION = r"""
@@ -70,8 +69,6 @@ free_bytes:
   returned: always
 """
 
-SERVER = re.compile(r"^\s+server (blue|green) 127\.0\.0\.1:(\d+)")
-
 
 class Unreadable(Exception):
     "A record of ours that is no JSON; the words say which, and what to do."
@@ -119,41 +116,6 @@ def containers_of(docker):
     return found
 
 
-def routes_running(path):
-    "What the running proxy sends where, {service: [(colour, port)]}; None if no proxy runs."
-    try:
-        text = tell(path, "show servers state")
-    except OSError:
-        return None
-    lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) < 2:
-        return {}
-    names = lines[1].lstrip("# ").split()
-    proxy, server, port = (names.index(name) for name in ("be_name", "srv_name", "srv_port"))
-    rows = [line.split() for line in lines[2:]]
-    routes = {}
-    for row in rows:
-        if row[proxy].startswith("mlkit-"):  # the first is the live one, a second would be a canary
-            routes.setdefault(row[proxy][len("mlkit-") :], []).append((row[server], int(row[port])))
-    return routes
-
-
-def routes_configured(path):
-    "The same from the proxy's configuration: what it would do once started."
-    routes, service = {}, None
-    try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("listen mlkit-"):
-                    service = line.split()[1][len("mlkit-") :]
-                elif service and SERVER.match(line):
-                    colour, port = SERVER.match(line).groups()
-                    routes.setdefault(service, []).append((colour, int(port)))
-    except FileNotFoundError:
-        pass
-    return routes
-
-
 def model_ready(port, tls=False):
     "The digest of the model that is ready on this port, or None."
     status, body = ask(port, "/readyz", seconds=5, tls=tls)
@@ -179,10 +141,10 @@ def look(name, home, containers, images, routes, tls):
     mine = [each for each in containers if each["service"] == name]
     live = None
     if name in routes:
-        colour, port = routes[name][0]
+        colour, port = routes[name][0]["colour"], routes[name][0]["port"]
         live = next((each for each in mine if each["colour"] == colour), {"release": None, "running": False})
         live = {**live, "colour": colour, "port": port, "model": model_ready(port)}
-        live["canary"] = len(routes[name]) > 1  # a deployment was cut off while a new container had its share
+        live["second"] = len(routes[name]) > 1  # with a share, or standing by until the switch is recorded
         live["model_through_proxy"] = model_ready(state["port"], tls) if state else None
     releases = {}
     kept = os.path.join(folder, "releases")
@@ -249,8 +211,9 @@ def look_at_host(module):
         )
     containers = containers_of(docker)
     images = sorted(set(docker("image", "ls", "--all", "--quiet", "--no-trunc").split()))
-    routes = routes_running(module.params["proxy_socket"])
-    if routes is None:
+    try:
+        routes = routes_running(module.params["proxy_socket"])
+    except OSError:  # no proxy runs: what it would do
         routes = routes_configured(module.params["proxy_config"])
     # What runs without a folder counts too: somebody may have removed it.
     found = [*routes, *(each["service"] for each in containers)]

@@ -9,18 +9,20 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.journal_chain import append
-from ansible.module_utils.proxy_state import wait_for_end
+from ansible.module_utils.proxy_state import PIDFILE, forget_second, wait_for_end
 
 DOCUMENTATION = r"""
 module: service_kept
 short_description: Record a deployment and remove what it left behind
 description:
-  - Writes C(state) where there is one, then the journal's next line.
+  - Writes C(state) where there is one, then the journal's next line. From then on the container C(lives) comes back after
+    a reboot, and the proxy forgets the one that stood by.
   - Waits until the processes in C(drain) have ended, then stops C(stop) and removes containers, images and folders.
 options:
   folder: {description: The folder of the service., type: path, required: true}
   entry: {description: What the journal says., type: dict, required: true}
   state: {description: The state from now on., type: dict}
+  lives: {description: The container that is live from now on., type: str, default: ""}
   drain: {description: Processes of the proxy that still serve the old container., type: list, elements: str, default: []}
   drain_seconds: {description: How long they may take., type: int, default: 30}
   pidfile: {description: The process of the proxy that stays., type: path, default: /run/haproxy.pid}
@@ -75,9 +77,10 @@ def main():
             "folder": {"type": "path", "required": True},
             "entry": {"type": "dict", "required": True},
             "state": {"type": "dict"},
+            "lives": {"type": "str", "default": ""},
             "drain": texts,
             "drain_seconds": {"type": "int", "default": 30},
-            "pidfile": {"type": "path", "default": "/run/haproxy.pid"},
+            "pidfile": {"type": "path", "default": PIDFILE},
             "stop": {"type": "str", "default": ""},
             "stop_seconds": {"type": "int", "default": 30},
             "containers": texts,
@@ -96,6 +99,9 @@ def main():
         ) + str(error)
     if unwritten and want["state"]:  # what is not recorded is not live: nothing is retired for it
         module.fail_json(msg=unwritten, cause=unwritten)
+    if want["lives"]:
+        module.run_command(["docker", "update", "--restart=unless-stopped", want["lives"]], check_rc=True)
+        forget_second(want["entry"]["service"], want["state"]["colour"])
     # Whatever the proxy still owes the old container ends by its own hard stop, and then the container may go.
     wait_for_end(want["drain"], want["drain_seconds"] + 5, want["pidfile"])
     if want["stop"]:

@@ -36,6 +36,6 @@ def drift(here, entries, problems):
         found.append(f"{wanted} answers with the model {str(live['model'])[:19]}, not {said['model'][:19]}")
     elif live["model_through_proxy"] != live["model"]:
         found.append("the proxy does not lead to the live container")
-    if live.get("canary"):
-        found.append("a second container has a share of the requests: a deployment was cut off")
+    if live.get("second"):
+        found.append("the proxy knows a second container: a deployment is going on or was cut off")
     return found

@@ -1,13 +1,21 @@
-"The running proxy: what it counts, and its processes, which outlive a reload until their requests are answered."
+"""The proxy of a host: what it counts, which containers it knows, and its processes, which outlive a reload until their
+requests are answered.
+"""
 
 import csv
 import io
 import os
+import re
 import socket
+import subprocess
 import time
 
 SOCKET = "/run/haproxy.sock"
+PIDFILE = "/run/haproxy.pid"
+CONFIG = "/etc/haproxy/haproxy.cfg"
+PIECES = "/etc/haproxy/mlkit.d"
 ANSWERS = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
+SERVER = re.compile(r"^\s+server (blue|green) 127\.0\.0\.1:(\d+)")
 
 
 def tell(path, command):
@@ -19,9 +27,14 @@ def tell(path, command):
         return b"".join(iter(lambda: link.recv(65536), b"")).decode()
 
 
+def rows(path=SOCKET):
+    "The proxy's own table, a dict for each frontend, backend and server. Raises `OSError` if none runs."
+    return csv.DictReader(io.StringIO(tell(path, "show stat").lstrip("# ")))
+
+
 def counts(path, service, server="BACKEND"):
     "What was answered since the proxy's last reload by a server (default: by all): requests, failed, rate a second, running now."
-    for row in csv.DictReader(io.StringIO(tell(path, "show stat").lstrip("# "))):
+    for row in rows(path):
         if row["pxname"] == "mlkit-" + service and row["svname"] == server:
             return {
                 "requests": sum(int(row["hrsp_" + kind] or 0) for kind in ANSWERS),
@@ -32,7 +45,80 @@ def counts(path, service, server="BACKEND"):
     return {"requests": 0, "failed": 0, "rate": 0, "running": 0}
 
 
-def wait_for_end(drain, seconds, pidfile):
+def routes_running(path=SOCKET):
+    "Each service's containers that the running proxy knows, who gets the requests first. Raises `OSError` if none runs."
+    found = {}
+    for row in rows(path):
+        if row["pxname"].startswith("mlkit-") and row["svname"] in ("blue", "green"):
+            if not row["status"].startswith("MAINT"):
+                server = {
+                    "colour": row["svname"],
+                    "port": int(row["addr"].rpartition(":")[2]),
+                    "down": row["status"].startswith("DOWN"),
+                }
+                found.setdefault(row["pxname"][len("mlkit-") :], []).append(server)
+    # The configuration names the live one first. Where it is down, the other gets what comes.
+    return {service: sorted(known, key=lambda server: server["down"]) for service, known in found.items()}
+
+
+def routes_configured(path=CONFIG):
+    "The same from the proxy's configuration: what it would do once started."
+    routes, service = {}, None
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("listen mlkit-"):
+                    service = line.split()[1][len("mlkit-") :]
+                elif service and SERVER.match(line):
+                    colour, port = SERVER.match(line).groups()
+                    routes.setdefault(service, []).append({"colour": colour, "port": int(port)})
+    except FileNotFoundError:
+        pass
+    return routes
+
+
+def servers(service):
+    "The containers of a service that the proxy knows."
+    try:
+        return routes_running().get(service, [])
+    except OSError:
+        return routes_configured().get(service, [])
+
+
+def keep_only(service, colour):
+    "Leave one container of a service in the proxy's configuration, which the next reload or start reads."
+    piece = os.path.join(PIECES, service + ".cfg")
+    with open(piece, encoding="utf-8") as file:
+        text = file.read()
+    with open(CONFIG, encoding="utf-8") as file:
+        whole = file.read()
+    kept = []
+    for line in text.splitlines(keepends=True):
+        match = SERVER.match(line)
+        if not match:
+            kept.append(line)
+        elif match[1] == colour:
+            kept.append(match[0] + "\n")  # whatever share it had, it has all now
+    if kept != text.splitlines(keepends=True):
+        _write_whole(CONFIG, whole.replace(text, "".join(kept)))
+        _write_whole(piece, "".join(kept))
+
+
+def forget_second(service, colour):
+    "Let the running proxy use no other container of a service than this one, also after a reload."
+    keep_only(service, colour)
+    for server in servers(service):
+        if server["colour"] != colour:
+            tell(SOCKET, f"set server mlkit-{service}/{server['colour']} state maint")
+
+
+def processes():
+    "The running processes of the proxy."
+    done = subprocess.run(["pidof", "haproxy"], stdout=subprocess.PIPE, check=False)
+    return done.stdout.decode().split()
+
+
+def wait_for_end(drain, seconds, pidfile=PIDFILE):
     "Whether all processes but the one that stays have ended in time."
     stays = set()
     if os.path.exists(pidfile):
@@ -44,3 +130,13 @@ def wait_for_end(drain, seconds, pidfile):
             return False
         time.sleep(0.1)
     return True
+
+
+def _write_whole(path, text):
+    unfinished = path + ".unfinished"
+    with open(unfinished, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(unfinished, 0o644)
+    os.rename(unfinished, path)

@@ -1,0 +1,105 @@
+"""A host goes back by itself when the deployment that switched it died: its deployer, or the way to it.
+
+Between a switch and its record the proxy knows two containers, and whoever holds the lock will record or take back. When
+the lock runs out, nobody will. So a process on the host watches the lock for as long as it is held, and then does what the
+deployment would have done: the recorded container gets all requests again, and the journal says why.
+
+    watch_over(folder, service, token)    start that process; it ends with the lock
+"""
+
+import json
+import os
+import subprocess
+import syslog
+import time
+import uuid
+
+from ansible.module_utils.deploy_lock import FORMAT, Held, look, release, take
+from ansible.module_utils.journal_chain import append
+from ansible.module_utils.proxy_state import keep_only, processes, servers, wait_for_end
+
+POLL = 1.0
+SECONDS = 120  # longer than going back takes
+OWNER = "the host itself"
+
+
+def watch_over(folder, service, token):
+    "Start the watching process, apart from the one that calls."
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.chdir("/")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):  # ssh waits for whoever holds its streams
+        os.dup2(nowhere, stream)
+    try:
+        if ran_out(os.path.join(folder, "lock.json"), token):
+            go_back_locked(folder, service)
+    except Exception as error:  # nobody listens any more but the log of the system
+        syslog.syslog(syslog.LOG_ERR, f"mlkit: {service} could not go back by itself: {error!r}")
+    finally:
+        os._exit(0)
+
+
+def ran_out(path, token):
+    "Wait until the lock of this token ends: whether it ran out, and was not given back, broken, or taken by another."
+    while True:
+        lock = look(path)
+        if not lock:
+            return holds(path, token)
+        if lock["token"] != token:
+            return False
+        time.sleep(POLL)
+
+
+def holds(path, token):
+    "Whether the lock in the file is this token's, live or not."
+    try:
+        with open(path, encoding="utf-8") as file:
+            lock = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return False
+    return lock.get("format") == FORMAT and lock.get("token") == token
+
+
+def go_back_locked(folder, service):
+    path, token = os.path.join(folder, "lock.json"), uuid.uuid4().hex
+    if len(servers(service)) < 2:
+        return
+    try:
+        take(path, OWNER, token, SECONDS, "going back")
+    except Held:
+        return
+    try:
+        go_back(folder, service)
+    finally:
+        release(path, token)
+
+
+def go_back(folder, service):
+    "Give all requests to the recorded container."
+    with open(os.path.join(folder, "state.json"), encoding="utf-8") as file:
+        state = json.load(file)
+    left = [server for server in servers(service) if server["colour"] != state["colour"]]
+    if not left:
+        return
+    before = processes()
+    keep_only(service, state["colour"])
+    subprocess.run(["service", "haproxy", "reload"], check=True, stdin=subprocess.DEVNULL)
+    reason = "its deployment gave no sign of life until the lock ran out: the host went back by itself"
+    entry = {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "by": OWNER,
+        "service": service,
+        "release": state["release"],
+        "outcome": "went back",
+        "reason": reason,
+    }
+    append(os.path.join(folder, "journal.jsonl"), entry)
+    wait_for_end(before, SECONDS / 2)
+    for server in left:
+        subprocess.run(["docker", "stop", f"mlkit-{service}-{server['colour']}"], check=True)
