@@ -35,7 +35,9 @@ def after(*steps):
     state = None
     for step in steps:
         wanted = release(abs(step))
-        state = decide.state_after(state, wanted, "blue", 8000, "2026-01-01T00:00:00Z", 3, step < 0)
+        here = {"services": {"flights": {"state": state, "releases": {}}}}
+        kept = decide.releases_after(here, wanted, 3, 0)
+        state = decide.state_after(state, wanted, "blue", 8000, "2026-01-01T00:00:00Z", kept, step < 0)
     return state
 
 
@@ -119,6 +121,20 @@ def test_only_the_last_live_releases_are_kept():
     state = after(1, 2, 3, 4)
     assert versions(state["kept"]) == [4, 3, 2]
     assert versions(each["release"] for each in state["history"]) == [4, 3, 2]
+
+
+@pytest.mark.parametrize(
+    "megabytes, kept",
+    [(0, [5, 4, 3, 2, 1]), (250, [5, 4, 3, 2, 1]), (240, [5, 4, 3, 2]), (1, [5, 4])],  # a base of 200, then 10 each
+)
+def test_releases_stay_while_their_layers_fit_shared_ones_counted_once(megabytes, kept):
+    releases = [release(version) for version in range(1, 6)]
+    for each in releases:
+        base, own = {"digest": "sha256:base", "bytes": 200e6}, {"digest": each["id"], "bytes": 10e6}
+        each["image"]["layers"] = [base, own]
+    state = {"kept": [each["id"] for each in reversed(releases[:-1])]}
+    here = {"state": state, "releases": {each["id"]: each for each in releases[:-1]}}
+    assert versions(decide.releases_after({"services": {"flights": here}}, releases[-1], 9, megabytes)) == kept
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def read_release(folder):
             "image": {
                 **{key: release["image"][key] for key in ("tag", "id", "archive")},
                 "reference": release["image"].get("reference", ""),
+                "layers": release["image"].get("layers", []),
             },
             "model": {"digest": release["model"]["digest"]},
             "verdict": release.get("verdict", ""),
@@ -201,14 +202,32 @@ def rollback_target(seen, service, release_id=""):
     )
 
 
-def state_after(state, release, colour, port, when, keep, rollback):
+def releases_after(seen, release, keep, megabytes):
+    """The ids of the releases that stay on the host once `release` is live, which comes first.
+
+    No more than `keep`, and, unless `megabytes` is 0, no more than fit: a layer that several share counts once. The live one
+    and the one that a rollback would go back to stay whatever their size.
+    """
+    here = seen["services"][release["name"]]
+    before = here["state"]["kept"] if here["state"] else []
+    records, kept, layers = {**here["releases"], release["id"]: release}, [], {}
+    for each in [release["id"], *(other for other in before if other != release["id"])][:keep]:
+        image = records.get(each, {}).get("image", {})
+        more = {layer["digest"]: layer["bytes"] for layer in image.get("layers", [])}
+        if megabytes and len(kept) >= 2 and sum({**layers, **more}.values()) > megabytes * 1e6:
+            break
+        layers.update(more)
+        kept.append(each)
+    return kept
+
+
+def state_after(state, release, colour, port, when, kept, rollback):
     """The state once `release` is live.
 
     `history` holds the good releases, newest first, and a rollback forgets those that it went back over, so that the
     next rollback goes further back and not forth again. `kept` holds what is still on the host, last live first.
     """
-    state = state or {"history": [], "kept": []}
-    kept = [release["id"], *(each for each in state["kept"] if each != release["id"])][:keep]
+    state = state or {"history": []}
     entry = {
         "release": release["id"],
         "image": release["image"]["id"],
@@ -343,6 +362,7 @@ class FilterModule:
             "service_name": service_name,
             "service_plan": service_plan,
             "rollback_target": rollback_target,
+            "releases_after": releases_after,
             "state_after": state_after,
             "prunable": prunable,
             "status_lines": status_lines,
