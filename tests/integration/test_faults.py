@@ -4,6 +4,7 @@ The fault comes when a step begins, which ansible-playbook tells; bench/deploy/f
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, cannot_run
 from deploy_lab import Load, model_of
 from eventually import eventually
 
@@ -147,6 +148,46 @@ def test_of_two_deployers_at_once_one_wins_and_the_other_is_told(hosts, both_ser
     assert codes[winner] == 0 and codes[loser] == 2, said
     assert "cause: locked: " in said[loser]
     assert [hosts.live(number) for number in (1, 2)] == [winner] * 2
+
+
+@pytest.fixture
+def clock_off(hosts, tmp_path):
+    "Makes an inventory in which the programs that Ansible runs on h2, and what they start, have another time."
+
+    def make(offset):
+        library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None) or cannot_run(
+            "libfaketime is not installed"
+        )
+        hosts.fleet.copy(library, 2, "/root/libfaketime.so.1")
+        program = f'exec env LD_PRELOAD=/root/libfaketime.so.1 FAKETIME={offset} /usr/bin/python3 "$@"'
+        (tmp_path / "python").write_text(f"#!/bin/sh\n{program}\n")
+        hosts.fleet.copy(tmp_path / "python", 2, "/root/python")
+        hosts.fleet.ssh(2, "chmod +x /root/python")
+        told = hosts.fleet.ssh(2, "/root/python -c 'import time; print(int(time.time()))'; date +%s").split()
+        assert abs(int(told[0]) - int(told[1])) > 3500
+        inventory = tmp_path / "inventory.ini"
+        lines = hosts.fleet.inventory.read_text()
+        inventory.write_text(
+            re.sub("^(h2 .*)", r"\1 ansible_python_interpreter=/root/python", lines, flags=re.M)
+        )
+        return inventory
+
+    return make
+
+
+@pytest.mark.parametrize("offset", ["+1h", "-1h"])
+def test_a_host_whose_clock_is_an_hour_off_is_deployed_to_and_rolled_back_like_any_other(
+    hosts, both_serving, release, clock_off, offset
+):
+    both = {"inventory": clock_off(offset)}
+    with Load(hosts.fleet.address(2)) as load:
+        words = ["-e", f"release={release(2)}", "--limit", "h1:h2"]
+        deployed = hosts.play("deploy", *words, **both)
+        rolled_back = hosts.play("rollback", "-e", "service=flights", "--limit", "h1:h2", **both)
+    assert deployed.code == 0 and rolled_back.code == 0, deployed.output + rolled_back.output
+    assert load.failures == [] and load.answers.keys() == {model_of(1), model_of(2)}
+    journal = hosts.play("journal", "-e", "service=flights", "--limit", "h2")
+    assert journal.code == 0 and "DRIFT" not in hosts.play("status", "--limit", "h1:h2", **both).output
 
 
 def is_silent(address):
