@@ -2,7 +2,7 @@
 
     python bench/deploy/faults.py [--only kill,cut,deployer] [--steps lock,send]      needs root and a container engine
 
-Two hosts. The fault hits h2 (or the deployer) when a step begins, by plain ansible-playbook with a lock of 40 s. Then: what clients of
+Two hosts. The fault hits h2 (or the deployer) when a step begins, by plain ansible-playbook with a lock of 60 s. Then: what clients of
 h1 saw, what each host serves once h2 is back and the lock is free, and what one more `mlkit deploy` makes of it. The table is that
 of docs/faults.md.
 """
@@ -29,7 +29,7 @@ STEPS = {
     "record": "Record the deployment and let the old container finish its requests",
     "unlock": "Give the lock back",
 }
-LOCK = 40  # seconds: longer than a deployment to two hosts takes
+LOCK = 60  # seconds: longer than a deployment to two hosts takes
 FOLDER = "/var/lib/mlkit/flights"
 FAULTS = {"kill": "h2 loses power", "cut": "h2's network is cut", "deployer": "the deployer is killed"}
 

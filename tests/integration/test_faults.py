@@ -83,7 +83,7 @@ def test_a_host_that_is_lost_in_the_middle_ends_the_deployment_and_the_other_ser
 def test_a_host_that_loses_power_after_its_switch_comes_back_with_the_old_release(
     hosts, both_serving, release, deploying
 ):
-    process = deploying(release(2), "-e", "service_watch_seconds=20", "-e", "deploy_batch=2")
+    process = deploying(release(2), "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
     until(process, WATCH)
     eventually(lambda: hosts.live(2) == model_of(2))
     hosts.fleet("kill", 2)
@@ -114,7 +114,7 @@ def test_the_old_container_answers_when_the_new_one_dies_after_the_switch(
     hosts, both_serving, release, deploying
 ):
     with Load(hosts.fleet.address(2)) as load:
-        process = deploying(release(2), "-e", "service_watch_seconds=20", "-e", "deploy_batch=2")
+        process = deploying(release(2), "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
         until(process, WATCH)
         eventually(lambda: model_of(2) in load.answers)
         hosts.fleet.ssh(2, "docker kill $(docker ps -q --filter label=mlkit.release=" + release(2).name + ")")
@@ -123,6 +123,23 @@ def test_the_old_container_answers_when_the_new_one_dies_after_the_switch(
     assert "refused while it answered live requests: " in said, said
     assert len(load.failures) <= len(load.threads)  # what the new one was answering when it died
     assert [hosts.live(number) for number in (1, 2)] == [model_of(1)] * 2
+
+
+@pytest.mark.parametrize(
+    "happens, on_h2",
+    [("rm", 1), (r"""sed -i 's/"owner": "[^"]*"/"owner": "ann@desk"/; s/"token": "[^"]*"/"token": "t"/'""", 2)],
+    ids=["nobody has it", "another has it"],
+)
+def test_a_lock_that_is_lost_after_the_switch_is_taken_back_unless_another_has_it(
+    hosts, both_serving, release, deploying, happens, on_h2
+):
+    process = deploying(release(2), "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
+    until(process, WATCH)
+    hosts.fleet.ssh(2, f"{happens} /var/lib/mlkit/flights/lock.json")
+    said = process.stdout.read()
+    hosts.fleet.ssh(2, "rm -f /var/lib/mlkit/flights/lock.json")
+    assert process.wait() == 2 and "cause: the lock was lost: " in said, said
+    assert [hosts.live(number) for number in (1, 2)] == [model_of(1), model_of(on_h2)]
 
 
 @pytest.mark.parametrize("task", [READY, SWITCH, RECORD])
