@@ -1,7 +1,7 @@
 """Bring a release to a host: only the layers that its engine lacks cross the wire, each resumed where it was cut.
 
-The archive that a host loads names all layers of the image and holds only those that are new to it: the engine looks
-for each layer by its chain before it reads the archive. An engine that wants them all (containerd's image store) gets
+The archive that a host loads names all layers of the image and holds only those that are new to it, and the others as
+empty files: the engine looks for each layer by its chain before it reads the archive. An engine that wants them all (containerd's image store) gets
 the rest in a second round.
 """
 
@@ -72,6 +72,7 @@ class ActionModule(ActionBase):
     def on_host(self, do, image, **words):
         arguments = {
             "do": do,
+            "engine": self._task.args["engine"],
             "folder": self._task.args["folder"],
             "release": self.release["id"],
             **image,

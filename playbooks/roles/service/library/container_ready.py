@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_engine import exit_of
 from ansible.module_utils.rollout import gate
 
 DOCUMENTATION = r"""
@@ -16,6 +17,7 @@ description:
   - Asks C(/readyz) until it answers 200 with the expected model digest.
   - Gives up at once when the container has exited or is ready with another model; otherwise when the time is up.
 options:
+  engine: {description: docker or podman., type: str, required: true}
   container: {description: Name of the container., type: str, required: true}
   port: {description: Where it is published on 127.0.0.1., type: int, required: true}
   model: {description: Digest of the model that it must serve., type: str, required: true}
@@ -26,6 +28,7 @@ author: [The mlkit developers]
 EXAMPLES = r"""
 - name: Wait until the new container is ready with the right model
   container_ready:
+    engine: docker
     container: mlkit-flights-green
     port: 8002
     model: sha256:0f5c
@@ -60,6 +63,7 @@ def digest_in(body):
 def main():
     module = AnsibleModule(
         argument_spec={
+            "engine": {"type": "str", "required": True},
             "container": {"type": "str", "required": True},
             "port": {"type": "int", "required": True},
             "model": {"type": "str", "required": True},
@@ -77,11 +81,10 @@ def main():
     while True:
         if time.monotonic() >= look_at:  # dearer than the question itself
             look_at = time.monotonic() + 1
-            inspected = module.run_command(["docker", "inspect", want["container"]], check_rc=True)[1]
-            state = json.loads(inspected)[0]["State"]
-            if not state["Running"]:
-                killed = " (killed: out of memory, see service_memory)" if state.get("OOMKilled") else ""
-                fail(f"exited at start with code {state['ExitCode']}{killed}")
+            ended = exit_of(want["engine"], module.run_command, want["container"])
+            if ended:
+                killed = " (killed: out of memory, see service_memory)" if ended[1] else ""
+                fail(f"exited at start with code {ended[0]}{killed}")
         status, body = ask(want["port"])
         if status == 200:
             if digest_in(body) != want["model"]:

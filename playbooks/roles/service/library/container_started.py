@@ -7,6 +7,7 @@ import secrets
 import socket
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_engine import removal, steady_network
 from ansible.module_utils.proxy_state import wait_for_end
 
 DOCUMENTATION = r"""
@@ -16,8 +17,9 @@ description:
   - Removes the container of that name, refuses ports that another program listens on, makes the folder of the
     prediction log, and starts the container.
 options:
+  engine: {description: docker or podman., type: str, required: true}
   container: {description: Name of the container., type: str, required: true}
-  command: {description: What starts it., type: list, elements: str, required: true}
+  command: {description: What starts it, after the engine's name., type: list, elements: str, required: true}
   ports: {description: Ports that must be free., type: list, elements: int, required: true}
   service: {description: Who needs the ports., type: str, required: true}
   probe:
@@ -35,8 +37,9 @@ author: [The mlkit developers]
 EXAMPLES = r"""
 - name: Start the new container beside the old one
   container_started:
+    engine: docker
     container: mlkit-flights-green
-    command: [docker, run, --detach, --name=mlkit-flights-green, "sha256:0f5c"]
+    command: [run, --detach, --name=mlkit-flights-green, "sha256:0f5c"]
     ports: [8002]
     service: flights
 """
@@ -69,6 +72,7 @@ def probe_hash(path):
 def main():
     module = AnsibleModule(
         argument_spec={
+            "engine": {"type": "str", "required": True},
             "container": {"type": "str", "required": True},
             "command": {"type": "list", "elements": "str", "required": True},
             "ports": {"type": "list", "elements": "int", "required": True},
@@ -85,7 +89,7 @@ def main():
         module.fail_json(msg=cause, cause=cause)
 
     wait_for_end(want["drain"], want["drain_seconds"] + 5, "/run/haproxy.pid")
-    code, _, err = module.run_command(["docker", "rm", "--force", want["container"]])
+    code, _, err = module.run_command(removal(want["engine"], want["container"]))
     if code and "No such container" not in err:
         fail("the last container of this name could not be removed: " + err.strip())
     for port in want["ports"]:
@@ -101,8 +105,8 @@ def main():
         os.chown(want["log_folder"], 10001, 10001)
     command = list(want["command"])
     if want["probe"]:
-        command.insert(2, "--env=MLKIT_PROBE=" + probe_hash(want["probe"]))  # after `docker run`
-    code, out, err = module.run_command(command)
+        command.insert(1, "--env=MLKIT_PROBE=" + probe_hash(want["probe"]))  # after `run`
+    code, out, err = module.run_command([want["engine"], *command])
     if code:
         last = ((err or out).strip().splitlines() or ["exit code {}".format(code)])[-1]
         kind = (
@@ -111,6 +115,8 @@ def main():
             else "cannot be started: "
         )
         fail(("disk full: " if "no space left" in last.lower() else kind) + last)
+    if want["engine"] == "podman":
+        steady_network(module.run_command)
     module.exit_json(changed=True)
 
 

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_engine import storage
 
 DOCUMENTATION = r"""
 module: release_image
@@ -18,6 +19,7 @@ description:
   - C(load) checks the sent layers by their digests and loads them into the engine.
   - C(keep) writes the records of the release, each whole or not at all.
 options:
+  engine: {description: docker or podman., type: str, required: true}
   do: {description: What to do., type: str, required: true, choices: [look, load, keep]}
   folder: {description: The folder of the service., type: path, required: true}
   release: {description: Id of the release., type: str, required: true}
@@ -56,11 +58,11 @@ def digest_of(path):
     return "sha256:" + found.hexdigest()
 
 
-def known_layers(docker, layers):
+def known_layers(engine, layers):
     "How many of the lowest layers the engine has, in this order, from any image."
-    ids = sorted(set(docker("image", "ls", "--all", "--quiet", "--no-trunc")[1].split()))
+    ids = sorted(set(engine("image", "ls", "--all", "--quiet", "--no-trunc")[1].split()))
     most = 0
-    for image in json.loads(docker("image", "inspect", *ids)[1]) if ids else []:
+    for image in json.loads(engine("image", "inspect", *ids)[1]) if ids else []:
         theirs, same = image["RootFS"].get("Layers") or [], 0
         while same < min(len(theirs), len(layers)) and theirs[same] == layers[same]:
             same += 1
@@ -82,15 +84,18 @@ def write_whole(path, text):
 class Incoming:
     "The layers of one image on their way into the engine."
 
-    def __init__(self, module, docker):
-        self.module, self.docker, self.want = module, docker, module.params
+    def __init__(self, module):
+        self.module, self.want = module, module.params
         self.folder = os.path.join(self.want["folder"], "incoming")
+
+    def engine(self, *words):
+        return self.module.run_command([self.want["engine"], *words])
 
     def path(self, layer):
         return os.path.join(self.folder, layer.replace(":", "-"))
 
     def present(self):
-        return self.docker("image", "inspect", "--format=found", self.want["id"])[0] == 0
+        return self.engine("image", "inspect", "--format=found", self.want["id"])[0] == 0
 
     def have(self, layer):
         "Bytes of a layer that are here; a file that cannot be a beginning of it is removed."
@@ -108,12 +113,12 @@ class Incoming:
         reference = self.want["reference"]
         if not reference:
             return ""
-        code, _, err = self.docker("pull", "--quiet", reference)
+        code, _, err = self.engine("pull", "--quiet", reference)
         if code:
-            return err.strip() or f"docker pull exited with {code}"
+            return err.strip() or f"pull exited with {code}"
         if not self.present():
             return f"{reference} is another image than the release names"
-        self.docker("tag", self.want["id"], self.want["tag"])
+        self.engine("tag", self.want["id"], self.want["tag"])
         return ""
 
     def look(self):
@@ -123,7 +128,7 @@ class Incoming:
         if self.present():
             return {"present": True, "changed": True}
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        first = 0 if self.want["everything"] else known_layers(self.docker, self.want["layers"])
+        first = 0 if self.want["everything"] else known_layers(self.engine, self.want["layers"])
         wanted = self.want["layers"][first:]
         for name in os.listdir(self.folder):  # of a release that was given up
             if os.path.join(self.folder, name) not in map(self.path, self.want["layers"]):
@@ -134,7 +139,7 @@ class Incoming:
 
     def require_room(self, more):
         "The layers are here twice until they are loaded."
-        places = {self.folder: more, self.docker("info", "--format", "{{.DockerRootDir}}")[1].strip(): more}
+        places = {self.folder: more, storage(self.want["engine"], self.module.run_command): more}
         for place, needed in places.items():
             free = shutil.disk_usage(place).free
             if more and free < needed * 1.1 + 16e6:
@@ -158,12 +163,14 @@ class Incoming:
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
                 for layer, name in zip(self.want["layers"], names):
-                    if os.path.exists(self.path(layer)):
+                    if not os.path.exists(self.path(layer)):
+                        tar.addfile(tarfile.TarInfo(name))  # podman wants every file that the manifest names
+                    else:
                         if digest_of(self.path(layer)) != layer:
                             os.remove(self.path(layer))
                             self.fail("image could not be loaded: a sent layer is not {}".format(layer))
                         tar.add(self.path(layer), name)
-            code, out, err = self.docker("load", "--quiet", "--input", archive)
+            code, out, err = self.engine("load", "--quiet", "--input", archive)
         finally:
             if os.path.exists(archive):
                 os.remove(archive)
@@ -188,6 +195,7 @@ class Incoming:
 def main():
     module = AnsibleModule(
         argument_spec={
+            "engine": {"type": "str", "required": True},
             "do": {"type": "str", "required": True, "choices": ["look", "load", "keep"]},
             "folder": {"type": "path", "required": True},
             "release": {"type": "str", "required": True},
@@ -202,7 +210,7 @@ def main():
             "final": {"type": "bool", "default": False},
         },
     )
-    incoming = Incoming(module, lambda *words: module.run_command(["docker", *words]))
+    incoming = Incoming(module)
     try:
         module.exit_json(**{"changed": False, **getattr(incoming, module.params["do"])()})
     except OSError as error:

@@ -4,9 +4,9 @@
 import json
 import os
 import shutil
-import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_engine import find, image_of, storage
 from ansible.module_utils.deploy_lock import look as look_at_lock
 from ansible.module_utils.drift import drift
 from ansible.module_utils.journal_chain import read, verify
@@ -24,6 +24,7 @@ description:
 options:
   home: {description: Where services keep their state., type: path, required: true}
   service: {description: Look at this service only; it may be unknown yet., type: str}
+  engine: {description: The container engine to use. Default is docker where it is installed and else podman., type: str, default: ""}
   proxy_socket: {description: The proxy's runtime socket., type: path, default: /run/haproxy.sock}
   proxy_config: {description: The proxy's configuration., type: path, default: /etc/haproxy/haproxy.cfg}
 author: [The mlkit developers]
@@ -48,8 +49,8 @@ ports:
   type: dict
   returned: always
 engine:
-  description: Whether a container engine answers; without one nothing else is looked at.
-  type: bool
+  description: The container engine that answers, docker or podman; empty if none does, and then nothing else is looked at.
+  type: str
   returned: always
 proxy:
   description: Whether the proxy is installed.
@@ -86,18 +87,11 @@ def read_json(path):
         ) from error
 
 
-def engine_answers():
-    try:
-        return subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-def containers_of(docker):
+def containers_of(engine):
     "Every container of ours, running or not."
-    ids = docker("ps", "--all", "--quiet", "--filter", "label=mlkit.service").split()
+    ids = engine("ps", "--all", "--quiet", "--filter", "label=mlkit.service").split()
     found = []
-    for each in json.loads(docker("inspect", *ids)) if ids else []:
+    for each in json.loads(engine("inspect", *ids)) if ids else []:
         labels = each["Config"]["Labels"]
         bound = each["HostConfig"]["PortBindings"].get("8000/tcp") or [{}]
         found.append(
@@ -107,7 +101,7 @@ def containers_of(docker):
                 "release": labels.get("mlkit.release"),
                 "colour": labels.get("mlkit.colour"),
                 "settings": labels.get("mlkit.settings"),
-                "image": each["Image"],
+                "image": image_of(each),
                 "port": int(bound[0].get("HostPort") or 0),
                 "running": each["State"]["Running"],
                 "started": each["State"]["StartedAt"],
@@ -187,6 +181,7 @@ def main():
         argument_spec={
             "home": {"type": "path", "required": True},
             "service": {"type": "str"},
+            "engine": {"type": "str", "default": ""},
             "proxy_socket": {"type": "path", "default": "/run/haproxy.sock"},
             "proxy_config": {"type": "path", "default": "/etc/haproxy/haproxy.cfg"},
         },
@@ -201,16 +196,16 @@ def main():
 def look_at_host(module):
     home, only = module.params["home"], module.params["service"]
 
-    def docker(*words):
-        return module.run_command(["docker", *words], check_rc=True)[1]
+    def engine(*words):
+        return module.run_command([tools["engine"], *words], check_rc=True)[1]
 
-    tools = {"engine": engine_answers(), "proxy": shutil.which("haproxy") is not None}
+    tools = {"engine": find(module.params["engine"]), "proxy": shutil.which("haproxy") is not None}
     if not tools["engine"]:
         module.exit_json(
             changed=False, **tools, services={}, ports={}, images=[], free_bytes={}, signers=False
         )
-    containers = containers_of(docker)
-    images = sorted(set(docker("image", "ls", "--all", "--quiet", "--no-trunc").split()))
+    containers = containers_of(engine)
+    images = sorted(set(engine("image", "ls", "--all", "--quiet", "--no-trunc").split()))
     try:
         routes = routes_running(module.params["proxy_socket"])
     except OSError:  # no proxy runs: what it would do
@@ -221,7 +216,7 @@ def look_at_host(module):
     ports = {
         name: state["port"] for name in known if (state := read_json(os.path.join(home, name, "state.json")))
     }
-    engine_home = docker("info", "--format", "{{.DockerRootDir}}").strip()
+    engine_home = storage(tools["engine"], module.run_command)
     free = {}
     for folder in (engine_home, home):
         there = folder

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_engine import removal
 from ansible.module_utils.journal_chain import append
 from ansible.module_utils.proxy_state import PIDFILE, forget_second, wait_for_end
 
@@ -19,6 +20,7 @@ description:
     a reboot, and the proxy forgets the one that stood by.
   - Waits until the processes in C(drain) have ended, then stops C(stop) and removes containers, images and folders.
 options:
+  engine: {description: docker or podman., type: str, required: true}
   folder: {description: The folder of the service., type: path, required: true}
   entry: {description: What the journal says., type: dict, required: true}
   state: {description: The state from now on., type: dict}
@@ -38,6 +40,7 @@ author: [The mlkit developers]
 EXAMPLES = r"""
 - name: Record what is live and let the old container finish
   service_kept:
+    engine: docker
     folder: /var/lib/mlkit/flights
     state: "{{ service_state }}"
     entry: {outcome: deployed}
@@ -51,8 +54,8 @@ cause: {description: What could not be done., type: str, returned: failure}
 """
 
 
-def docker(*words):
-    done = subprocess.run(["docker", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+def said(*words):
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     return done.stdout.decode("utf-8", "replace").strip()
 
 
@@ -74,6 +77,7 @@ def main():
     texts = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
         argument_spec={
+            "engine": {"type": "str", "required": True},
             "folder": {"type": "path", "required": True},
             "entry": {"type": "dict", "required": True},
             "state": {"type": "dict"},
@@ -89,8 +93,8 @@ def main():
             "logs_of": {"type": "str", "default": ""},
         },
     )
-    want = module.params
-    log = docker("logs", "--tail", "20", want["logs_of"]) if want["logs_of"] else ""
+    want, engine = module.params, module.params["engine"]
+    log = said(engine, "logs", "--tail", "20", want["logs_of"]) if want["logs_of"] else ""
     try:
         entry, unwritten = record(want), None
     except OSError as error:
@@ -105,11 +109,11 @@ def main():
     # Whatever the proxy still owes the old container ends by its own hard stop, and then the container may go.
     wait_for_end(want["drain"], want["drain_seconds"] + 5, want["pidfile"])
     if want["stop"]:
-        docker("stop", "--time", str(want["stop_seconds"]), want["stop"])
+        said(engine, "stop", "--time", str(want["stop_seconds"]), want["stop"])
     if want["containers"]:
-        docker("rm", "--force", *want["containers"])
+        said(*removal(engine, *want["containers"]))
     for image in want["images"]:
-        docker("image", "rm", image)
+        said(engine, "image", "rm", image)
     for release in want["releases"]:
         shutil.rmtree(os.path.join(want["folder"], "releases", release), ignore_errors=True)
     if unwritten:
