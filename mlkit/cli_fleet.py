@@ -146,7 +146,7 @@ def logs(environment, host, follow, lines):
       mlkit logs fleet
       mlkit logs fleet h1 -f
     """
-    command = f"docker logs --tail {lines} {'--follow ' if follow else ''}$container"
+    command = f"$engine logs --tail {lines} {'--follow ' if follow else ''}$container"
     try:
         _in_containers(environment, host, command, follow)
     except KeyboardInterrupt:
@@ -168,7 +168,7 @@ def execute(environment, host, words):
     Example:
       mlkit exec fleet -- ls /model
     """
-    _in_containers(environment, host, f"docker exec $container {shlex.join(words)}", False)
+    _in_containers(environment, host, f"$engine exec $container {shlex.join(words)}", False)
 
 
 def _in_containers(environment, host, command, follow):

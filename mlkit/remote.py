@@ -50,6 +50,8 @@ class Host:
     ) -> list[str]:
         "What runs the words there."
         said = self.variables
+        if said.get("engine_name"):
+            words = f"engine_name={shlex.quote(str(said['engine_name']))}; {words}"
         become = "sudo -n " if said.get("ansible_become") in (True, "true", "yes") else ""
         words = f"{become}sh -c {shlex.quote(words)}"
         if said.get("ansible_connection") == "local":
@@ -164,12 +166,13 @@ def ended_by_signals():
 # %% ../notebooks/18e_remote.ipynb #9671e0a2
 def in_container(
     service: str,
-    words: str,  # of the engine, with $container for the name of the live container
+    words: str,  # with $engine for what runs containers there, and $container for the name of the live one
 ) -> str:
     "A shell command that finds the container that gets the requests of the service on its host, and runs the words."
     route = f"/etc/haproxy/mlkit.d/{service}.cfg"  # what the proxy does, as in the role proxy; the first is the live one
     colour = rf"sed -nE 's/^ +server (blue|green) .*/\1/p' {route} | head -n 1"
+    installed = "command -v docker >/dev/null && echo docker || echo podman"  # as in a deployment
     return (
         f"test -r {route} || {{ echo '{service} is not live here'; exit 4; }}; "
-        f"container=mlkit-{service}-$({colour}); {words}"
+        f"container=mlkit-{service}-$({colour}); engine=${{engine_name:-$({installed})}}; {words}"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlkit.errors import DeployFailed, MissingData
-from mlkit.remote import Host, find_hosts, run_on
+from mlkit.remote import Host, find_hosts, in_container, run_on
 from mlkit.settings import Environment
 
 # %% ../notebooks/18e_remote.ipynb #7a27db78
@@ -97,3 +97,13 @@ def test_an_inventory_with_what_ansible_vault_has_closed_is_opened_with_the_envi
     assert host.variables["ansible_port"] == 2222
     with pytest.raises(DeployFailed, match="cannot be read"):
         find_hosts(Environment("lab", folder / "one.ini", {}))
+
+
+# %% ../notebooks/18e_remote.ipynb #2cd2cf4c
+def test_the_engine_that_the_inventory_names_is_the_one_that_is_asked():
+    told = io.StringIO()
+    run_on(
+        [Host("h1", HERE | {"engine_name": "podman"})], "engine=${engine_name:-docker}; echo $engine", told
+    )
+    assert told.getvalue() == "h1  podman\n"
+    assert "engine=${engine_name:-$(command -v docker" in in_container("flights", "$engine logs $container")
