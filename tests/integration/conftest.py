@@ -114,10 +114,10 @@ def make_fleet(tmp_path_factory):
         cannot_run("a fleet needs root")
     made = []
 
-    def make(hosts):
+    def make(hosts, engine="docker"):
         fleet = Fleet(tmp_path_factory.mktemp("fleet"))
         made.append(fleet)
-        fleet("up", hosts)
+        fleet("up", hosts, engine)
         return fleet
 
     yield make

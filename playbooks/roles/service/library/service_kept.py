@@ -104,7 +104,8 @@ def main():
     if unwritten and want["state"]:  # what is not recorded is not live: nothing is retired for it
         module.fail_json(msg=unwritten, cause=unwritten)
     if want["lives"]:
-        module.run_command(["docker", "update", "--restart=unless-stopped", want["lives"]], check_rc=True)
+        if engine == "docker":  # a host with podman starts what is recorded: see started_at_boot
+            module.run_command(["docker", "update", "--restart=unless-stopped", want["lives"]], check_rc=True)
         forget_second(want["entry"]["service"], want["state"]["colour"])
     # Whatever the proxy still owes the old container ends by its own hard stop, and then the container may go.
     wait_for_end(want["drain"], want["drain_seconds"] + 5, want["pidfile"])

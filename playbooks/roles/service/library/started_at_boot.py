@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"Have the live containers of a podman host started when it boots."
+"Have the recorded container of a service started when a podman host boots."
 
 import errno
 import os
@@ -9,17 +9,22 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: started_at_boot
-short_description: Have what is live started at boot
+short_description: Have the recorded container of a service started at boot
 description:
-  - podman has no daemon that would start containers again. At boot, a service of the host, C(mlkit), starts those that the
-    proxy sends requests to, and no others.
+  - podman has no daemon that would start containers again. At boot, a service of the host, C(mlkit-NAME), starts the container
+    that the state names, and no other.
   - It is a unit of systemd, or a script of sysvinit where that runs the host.
+options:
+  service: {description: Name of the service., type: str, required: true}
+  folder: {description: The folder of the service., type: path, required: true}
 author: [The mlkit developers]
 """
 
 EXAMPLES = r"""
-- name: Have what is live start at boot
+- name: Have the recorded container started at boot
   started_at_boot:
+    service: flights
+    folder: /var/lib/mlkit/flights
 """
 
 RETURN = r"""
@@ -28,38 +33,32 @@ cause: {description: Why it cannot be., type: str, returned: failure}
 
 SCRIPT = r"""#!/bin/sh
 ### BEGIN INIT INFO
-# Provides:          mlkit
+# Provides:          mlkit-@service@
 # Required-Start:    $network $remote_fs
 # Required-Stop:
 # Default-Start:     2 3 4 5
 # Default-Stop:
-# Short-Description: Start the containers that the proxy sends requests to
+# Short-Description: Start the live container of @service@
 ### END INIT INFO
-# Written by mlkit, which deploys them: podman by itself would start none of them at boot.
+# Written by mlkit, which deploys it: podman by itself would start none at boot.
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 [ "$1" = start ] || { echo "usage: $0 start" >&2; exit 2; }
-failed=0
-for route in /etc/haproxy/mlkit.d/*.cfg; do
-  [ -e "$route" ] || continue   # nothing is live
-  colour=$(sed -nE 's/^ +server (blue|green) .*/\1/p' "$route" | head -n 1)   # the first is the live one
-  podman start "mlkit-$(basename "$route" .cfg)-$colour" || failed=1
-done
+[ -e '@folder@/state.json' ] || exit 0   # nothing was ever recorded
+colour=$(sed -nE 's/^ *"colour": "(blue|green)".*/\1/p' '@folder@/state.json')
+podman start "mlkit-@service@-$colour" || exit 1
 # The bridge keeps this address, whichever containers begin and end: netavark before 1.9 lets it change, and then
 # the answers of the others get lost for a while.
 bridge=$(podman network inspect podman | sed -nE 's/.*"network_interface": "([^"]+)".*/\1/p')
-if [ -e "/sys/class/net/$bridge/address" ]; then
-  ip link set dev "$bridge" address "$(cat "/sys/class/net/$bridge/address")" || failed=1
-fi
-exit $failed
+[ ! -e "/sys/class/net/$bridge/address" ] || ip link set dev "$bridge" address "$(cat "/sys/class/net/$bridge/address")"
 """
 UNIT = """[Unit]
-Description=Start the containers that the proxy sends requests to
+Description=Start the live container of @service@
 Wants=network-online.target
 After=network-online.target
 
 [Service]
 Type=oneshot
-ExecStart=/usr/local/sbin/mlkit-live start
+ExecStart=/usr/local/sbin/mlkit-@service@ start
 
 [Install]
 WantedBy=multi-user.target
@@ -84,26 +83,41 @@ def write(path, text, mode):
 
 
 def main():
-    module = AnsibleModule(argument_spec={})
+    module = AnsibleModule(
+        argument_spec={
+            "service": {"type": "str", "required": True},
+            "folder": {"type": "path", "required": True},
+        }
+    )
+    name = "mlkit-" + module.params["service"]
     if os.path.isdir("/run/systemd/system"):
-        files = [("/usr/local/sbin/mlkit-live", SCRIPT, 0o755), ("/etc/systemd/system/mlkit.service", UNIT, 0o644)]
-        enable = ["systemctl", "enable", "mlkit.service"]
+        files = [
+            (f"/usr/local/sbin/{name}", SCRIPT, 0o755),
+            (f"/etc/systemd/system/{name}.service", UNIT, 0o644),
+        ]
+        enable = ["systemctl", "enable", name + ".service"]
     elif shutil.which("update-rc.d"):
-        files = [("/etc/init.d/mlkit", SCRIPT, 0o755)]
-        enable = ["update-rc.d", "mlkit", "defaults"]
+        files = [(f"/etc/init.d/{name}", SCRIPT, 0o755)]
+        enable = ["update-rc.d", name, "defaults"]
     else:
-        cause = "nothing would be started at boot here: podman needs a host that systemd or Debian's sysvinit runs"
-        module.fail_json(msg=cause, cause=cause)
+        fail(module, "podman needs a host that systemd or Debian's sysvinit runs")
     try:
-        changed = [write(*file) for file in files]
+        changed = [write(path, filled(text, module.params), mode) for path, text, mode in files]
     except OSError as error:
-        cause = ("disk full: " if error.errno == errno.ENOSPC else "the service for the boot could not be written: ")
-        module.fail_json(msg=cause + str(error), cause=cause + str(error))
+        fail(module, ("disk full: " if error.errno == errno.ENOSPC else "") + str(error))
     code, out, err = module.run_command(enable)
     if code:
-        cause = f"the service for the boot could not be enabled: {(err or out).strip()}"
-        module.fail_json(msg=cause, cause=cause)
+        fail(module, (err or out).strip())
     module.exit_json(changed=any(changed))
+
+
+def filled(text, names):
+    return text.replace("@service@", names["service"]).replace("@folder@", names["folder"])
+
+
+def fail(module, why):
+    cause = "the release would not be started at boot here: " + why
+    module.fail_json(msg=cause, cause=cause)
 
 
 if __name__ == "__main__":

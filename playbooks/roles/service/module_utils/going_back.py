@@ -4,7 +4,7 @@ Between a switch and its record the proxy knows two containers, and whoever hold
 the lock runs out, nobody will. So a process on the host watches the lock for as long as it is held, and then does what the
 deployment would have done: the recorded container gets all requests again, and the journal says why.
 
-    watch_over(folder, service, token)    start that process; it ends with the lock
+    watch_over(folder, service, token, engine)    start that process; it ends with the lock
 """
 
 import json
@@ -14,6 +14,7 @@ import syslog
 import time
 import uuid
 
+from ansible.module_utils.container_engine import find
 from ansible.module_utils.deploy_lock import FORMAT, Held, look, release, take
 from ansible.module_utils.journal_chain import append
 from ansible.module_utils.proxy_state import keep_only, processes, servers, wait_for_end
@@ -23,7 +24,7 @@ SECONDS = 120  # longer than going back takes
 OWNER = "the host itself"
 
 
-def watch_over(folder, service, token):
+def watch_over(folder, service, token, engine):
     "Start the watching process, apart from the one that calls."
     child = os.fork()
     if child:
@@ -38,7 +39,7 @@ def watch_over(folder, service, token):
         os.dup2(nowhere, stream)
     try:
         if ran_out(os.path.join(folder, "lock.json"), token):
-            go_back_locked(folder, service)
+            go_back_locked(folder, service, engine)
     except Exception as error:  # nobody listens any more but the log of the system
         syslog.syslog(syslog.LOG_ERR, f"mlkit: {service} could not go back by itself: {error!r}")
     finally:
@@ -66,7 +67,7 @@ def holds(path, token):
     return lock.get("format") == FORMAT and lock.get("token") == token
 
 
-def go_back_locked(folder, service):
+def go_back_locked(folder, service, engine):
     path, token = os.path.join(folder, "lock.json"), uuid.uuid4().hex
     if len(servers(service)) < 2:
         return
@@ -75,12 +76,12 @@ def go_back_locked(folder, service):
     except Held:
         return
     try:
-        go_back(folder, service)
+        go_back(folder, service, find(engine))
     finally:
         release(path, token)
 
 
-def go_back(folder, service):
+def go_back(folder, service, engine):
     "Give all requests to the recorded container."
     with open(os.path.join(folder, "state.json"), encoding="utf-8") as file:
         state = json.load(file)
@@ -102,4 +103,4 @@ def go_back(folder, service):
     append(os.path.join(folder, "journal.jsonl"), entry)
     wait_for_end(before, SECONDS / 2)
     for server in left:
-        subprocess.run(["docker", "stop", f"mlkit-{service}-{server['colour']}"], check=True)
+        subprocess.run([engine, "stop", f"mlkit-{service}-{server['colour']}"], check=True)
