@@ -63,7 +63,9 @@ def authority(hosts, tmp_path_factory):
 def acme(hosts, authority):
     "The words that make a playbook get certificates, with one account for all hosts."
     beside = hosts.fleet.inventory.parent
-    subprocess.run(["openssl", "genrsa", "-out", beside / "account.pem", "2048"], check=True, capture_output=True)
+    subprocess.run(
+        ["openssl", "genrsa", "-out", beside / "account.pem", "2048"], check=True, capture_output=True
+    )
     (beside / "authority.pem").write_text(authority.root.read_text())
     words = {
         "proxy_acme_directory": authority.directory,
@@ -99,7 +101,9 @@ def certified(hosts, release, acme):
 
 def test_hosts_behind_one_name_get_certificates_during_a_deployment(hosts, certified, served):
     assert served(1) != served(2)
-    kept = hosts.fleet.ssh(1, "stat -c %a%U /etc/mlkit/acme/account.pem $(readlink -f /etc/haproxy/mlkit.tls/*.pem)")
+    kept = hosts.fleet.ssh(
+        1, "stat -c %a%U /etc/mlkit/acme/account.pem $(readlink -f /etc/haproxy/mlkit.tls/*.pem)"
+    )
     assert set(kept.split()) == {"600root"}
     status = hosts.play("status", "--limit", "h1")
     assert "DRIFT" not in status.output, status.output
@@ -121,7 +125,9 @@ def test_renewals_and_a_deployment_under_load_lose_nothing(hosts, certified, ser
     assert set(load.answers) == {model_of(1), model_of(2)} and set(other.answers) == {model_of(1)}
 
 
-def test_without_its_authority_a_host_serves_on_and_says_so(hosts, certified, served, release, authority, acme):
+def test_without_its_authority_a_host_serves_on_and_says_so(
+    hosts, certified, served, release, authority, acme
+):
     before = served(1)
     authority.stop()
     try:
@@ -147,5 +153,7 @@ def test_a_certificate_for_nobody_or_from_two_places_is_refused(hosts, release):
     words = ["-e", "proxy_acme_directory=https://example.test/directory"]
     nameless = hosts.deploy(release(1), *words)
     assert nameless.code == 2 and "no name for the certificate" in nameless.output
-    both = hosts.deploy(release(1), *words, "-e", "proxy_acme_names=a.test", "-e", "proxy_tls_certificate=a.pem")
+    both = hosts.deploy(
+        release(1), *words, "-e", "proxy_acme_names=a.test", "-e", "proxy_tls_certificate=a.pem"
+    )
     assert both.code == 2 and "take one of them away" in both.output

@@ -7,32 +7,10 @@ import subprocess
 
 import pytest
 from conftest import cannot_run
-from deploy_lab import PORT, Load, model_of
+from deploy_lab import PORT, Load, certificate, model_of
 from eventually import eventually
 
 ROWS = json.dumps({"rows": [{"x": 1.5}]})
-
-
-def certificate(folder, name):
-    "A PEM file with a certificate for this name, and its key."
-    key, chain, whole = folder / "key.pem", folder / "chain.pem", folder / f"{name}.pem"
-    words = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    subprocess.run(
-        [*words, "-subj", f"/CN={name}", "-keyout", key, "-out", chain], check=True, capture_output=True
-    )
-    whole.write_text(chain.read_text() + key.read_text())
-    return whole
 
 
 @pytest.fixture
@@ -106,7 +84,9 @@ def newer_proxy(folder):
     package, content = next(folder.glob("haproxy_*.deb")), folder / "content"
     subprocess.run(["dpkg-deb", "-R", package, content], check=True)
     control, settings = content / "DEBIAN/control", content / "etc/haproxy/haproxy.cfg"
-    lines = [line + "+newer" if line.startswith("Version: ") else line for line in control.read_text().splitlines()]
+    lines = [
+        line + "+newer" if line.startswith("Version: ") else line for line in control.read_text().splitlines()
+    ]
     control.write_text("\n".join(lines) + "\n")
     settings.write_text(settings.read_text() + "# newer\n")
     newer = folder / "newer.deb"
@@ -126,10 +106,11 @@ def test_an_upgrade_of_the_proxy_itself_loses_nothing(hosts, serving, tmp_path):
     hosts.fleet.ssh(1, "echo 'deb [trusted=yes] file:/srv/newer ./' > /etc/apt/sources.list")
     # A package starts and reloads services here as where an init system runs.
     hosts.fleet.ssh(1, "printf '#!/bin/sh\nexit 0\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d")
-    with Load(hosts.fleet.address(1), clients=8) as load:
+    address = hosts.fleet.address(1)
+    with Load(address) as load, Load(address, keep=False) as new:
         played = hosts.play("proxy", "-e", "service=flights", "-e", "proxy_upgrade=true", "--limit", "h1")
     assert played.code == 0, played.output
-    assert load.failures == [] and set(load.answers) == {model_of(1)}
+    assert load.failures == new.failures == [] and set(load.answers + new.answers) == {model_of(1)}
     assert hosts.fleet.ssh(1, "dpkg-query -W -f '${Version}' haproxy").endswith("+newer")
     programs = "for each in $(pidof haproxy); do readlink /proc/$each/exe; done"
     # What runs from the old file is "(deleted)": it must have answered its last request soon.

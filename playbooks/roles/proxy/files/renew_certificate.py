@@ -93,7 +93,7 @@ def run(words):
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        raise NotRenewed(f"the authority did not answer within {LONGEST} s")
+        raise NotRenewed(f"the authority did not answer within {LONGEST} s") from None
     if process.returncode:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         errors = [number for number, line in enumerate(lines) if "ERROR" in line]
@@ -102,7 +102,9 @@ def run(words):
 
 def serve():
     "Put the new certificate under a name of its own, let the proxy check it, and only then lead it there. Raises `Refused`."
-    text = "".join(proxy_config.read(place("certs/proxy/" + name)) for name in ("fullchain.pem", "privkey.pem"))
+    text = "".join(
+        proxy_config.read(place("certs/proxy/" + name)) for name in ("fullchain.pem", "privkey.pem")
+    )
     folder, digest = os.path.dirname(SERVED), hashlib.sha256(text.encode()).hexdigest()[:12]
     new = os.path.join(folder, f"01-acme-{digest}.pem")
     os.makedirs(folder, mode=0o700, exist_ok=True)

@@ -11,6 +11,14 @@ import time
 
 SHARED = "00-global.cfg"
 
+# What waits in a socket that is closed is lost: a reload takes the open sockets over. systemd's unit does so by itself; an
+# init script has to be told. It reads this file with its own arguments.
+INIT_SETTINGS = "/etc/default/haproxy"
+HAND_OVER = """
+# mlkit: a reload takes over the sockets of the running proxy
+case "$1" in reload|force-reload) [ ! -S /run/haproxy.sock ] || EXTRAOPTS="$EXTRAOPTS -x /run/haproxy.sock" ;; esac
+"""
+
 
 class Refused(Exception):
     "The proxy does not take a change, and goes on with what it had; the words say why."
@@ -82,6 +90,7 @@ def put(config, folder, pieces):
     check(config, whole)
     before = read(config)
     write_pieces(config, folder, whole, pieces)
+    hand_over_sockets()
     try:
         return reload()
     except Refused:
@@ -97,6 +106,15 @@ def write_pieces(config, folder, whole, pieces):
             os.remove(name)
     if whole:
         write_whole(config, whole)
+
+
+def hand_over_sockets():
+    "Have the init script, where one starts the proxy, keep its sockets open over a reload."
+    if os.path.isdir("/run/systemd/system") or not os.path.exists("/etc/init.d/haproxy"):
+        return
+    text = read(INIT_SETTINGS) or ""
+    if HAND_OVER not in text:
+        write_whole(INIT_SETTINGS, text + HAND_OVER)
 
 
 def processes():
@@ -122,4 +140,5 @@ def reload():
         if time.monotonic() > deadline:
             raise Refused("the proxy was told to reload and did not within 10 s: see its log")
         time.sleep(0.02)
-    return before
+    stays = (read("/run/haproxy.pid") or "").split()  # with systemd the first process outlives a reload
+    return [process for process in before if process not in stays]

@@ -248,7 +248,9 @@ def look_at_host(module):
     for name, here in services.items():
         here["lock"] = lock_of(os.path.join(home, name))
         here["traffic"] = traffic_of(module.params["proxy_socket"], name)
-        here["drift"] = judge(here, os.path.join(home, name)) + judge_certificate(certificate_of(config, name))
+        here["drift"] = judge(here, os.path.join(home, name)) + judge_certificate(
+            certificate_of(config, name)
+        )
     module.exit_json(
         changed=False,
         **tools,
