@@ -1,9 +1,14 @@
 "A balancer in front of two hosts: releases are deployed, a host loses its power, a host is maintained, all under load."
 
 import csv
+import http.client
+import json
+import ssl
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from deploy_lab import Load, certificate, model_of
+from deploy_lab import PORT, Load, certificate, model_of
 from eventually import eventually
 
 SHOW = """python3 -c "
@@ -48,10 +53,10 @@ def balanced(hosts, play, release):
 
 
 def behind(hosts):
-    "What the balancer says of each host: its state, and how many requests it was sent."
+    "What the balancer says of each host: its state, how many requests it was sent, and how many it is answering."
     rows = csv.DictReader(hosts.fleet.ssh(3, SHOW).splitlines())
     return {
-        row["svname"]: (row["status"], int(row["stot"]))
+        row["svname"]: (row["status"], int(row["stot"]), int(row["scur"]))
         for row in rows
         if row["pxname"] == "mlkit-flights" and row["svname"].startswith("h")
     }
@@ -62,27 +67,45 @@ def test_a_release_is_deployed_to_both_hosts_without_a_failed_request(hosts, bal
         play("deploy", "-e", f"release={release(2)}")
     assert load.failures == new.failures == []
     assert set(load.answers) == set(new.answers) == {model_of(1), model_of(2)}
-    assert all(state == "UP" and requests > 20 for state, requests in behind(hosts).values())
+    assert all(state == "UP" and requests > 20 for state, requests, _ in behind(hosts).values())
+
+
+def ask_slowly(address, seconds):
+    "Whether a request that takes so long was answered, and after how many seconds."
+    context, began = ssl._create_unverified_context(), time.monotonic()
+    connection = http.client.HTTPSConnection(address, PORT, timeout=60, context=context)
+    try:
+        connection.request("POST", "/predict", json.dumps({"rows": [{"x": 1, "sleep": seconds}]}))
+        return connection.getresponse().status == 200, time.monotonic() - began
+    except OSError:
+        return False, time.monotonic() - began
 
 
 def test_power_loss_of_a_host_costs_what_it_was_answering_and_nothing_else(hosts, balanced):
-    with Load(balanced, tls=True) as load:
-        hosts.fleet("kill", 1)
-        eventually(lambda: behind(hosts)["h1"][0] == "DOWN")
-        lost, answered = len(load.failures), load.answers.total()
-        eventually(lambda: load.answers.total() > answered + 100)
-        hosts.fleet("start", 1)
-        eventually(lambda: behind(hosts)["h1"][0] == "UP")
-        before = behind(hosts)["h1"][1]
-        eventually(lambda: behind(hosts)["h1"][1] > before + 20)
+    with ThreadPoolExecutor() as clients:
+        slow = [clients.submit(ask_slowly, balanced, 15) for _ in range(2)]
+        eventually(lambda: [running for _, _, running in behind(hosts).values()] == [1, 1])
+        with Load(balanced, tls=True) as load:
+            eventually(lambda: load.answers.total() > 50)
+            hosts.fleet("kill", 1)
+            eventually(lambda: behind(hosts)["h1"][0] == "DOWN")
+            lost, answered = len(load.failures), load.answers.total()
+            eventually(lambda: load.answers.total() > answered + 100)
+            hosts.fleet("start", 1)
+            eventually(lambda: behind(hosts)["h1"][0] == "UP")
+            before = behind(hosts)["h1"][1]
+            eventually(lambda: behind(hosts)["h1"][1] > before + 20)
     assert lost <= 4  # one at most for each of the clients
     assert len(load.failures) == lost, load.failures
+    answers = dict(each.result() for each in slow)
+    assert set(answers) == {True, False}  # the other host answered
+    assert answers[False] < 12  # and who waited for the dead one was told before an answer could have come
 
 
 def test_a_host_that_is_drained_can_be_switched_off_without_a_failed_request(hosts, balanced, play):
     with Load(balanced, tls=True) as load:
         play("balancer", "-e", "service=flights", "-e", "balancer_drained=h1")
-        assert behind(hosts)["h1"] == ("UP", 0)
+        assert behind(hosts)["h1"][:2] == ("UP", 0)
         hosts.fleet("kill", 1)
         hosts.fleet("start", 1)
         eventually(lambda: behind(hosts)["h1"][0] == "UP")
