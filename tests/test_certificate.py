@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[1] / "playbooks/roles/service/module_utils/certificate.py"
+PATH = Path(__file__).parents[1] / "playbooks/module_utils/certificate.py"
 spec = importlib.util.spec_from_file_location("certificate", PATH)
 certificate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(certificate)
