@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import ssl
+import subprocess
 import threading
 from pathlib import Path
 
@@ -85,10 +86,10 @@ def make_release(engine, base_images, folder, version, broken):
 
 
 class Load:
-    "Clients that keep their connections and never try twice, for as long as the block runs."
+    "Clients that never try twice, for as long as the block runs. They keep their connections, or each request has its own."
 
-    def __init__(self, address, clients=4, tls=False):
-        self.tls = tls
+    def __init__(self, address, clients=4, tls=False, keep=True):
+        self.tls, self.keep = tls, keep
         self.address, self.stop = address, threading.Event()
         self.answers, self.failures = collections.Counter(), []
         self.threads = [threading.Thread(target=self.client) for _ in range(clients)]
@@ -107,6 +108,8 @@ class Load:
                 if answer.status != 200:
                     raise RuntimeError(f"{answer.status}: {body[:200]}")
                 self.answers[json.loads(body)["model"]] += 1
+                if not self.keep:
+                    connection.close()
             except Exception as error:
                 self.failures.append(repr(error))
                 connection.close()
@@ -120,6 +123,28 @@ class Load:
         self.stop.set()
         for thread in self.threads:
             thread.join()
+
+
+def certificate(folder, name):
+    "A PEM file with a certificate for this name, and its key."
+    key, chain, whole = folder / "key.pem", folder / "chain.pem", folder / f"{name}.pem"
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    subprocess.run(
+        [*words, "-subj", f"/CN={name}", "-keyout", key, "-out", chain], check=True, capture_output=True
+    )
+    whole.write_text(chain.read_text() + key.read_text())
+    return whole
 
 
 def changed(output):

@@ -1,36 +1,16 @@
 "The proxy of a host: TLS, HTTP/2, limits, health, and changes of its own that lose nothing."
 
+import hashlib
 import json
 import ssl
 import subprocess
 
 import pytest
-from deploy_lab import PORT, Load, model_of
+from conftest import cannot_run
+from deploy_lab import PORT, Load, certificate, model_of
 from eventually import eventually
 
 ROWS = json.dumps({"rows": [{"x": 1.5}]})
-
-
-def certificate(folder, name):
-    "A PEM file with a certificate for this name, and its key."
-    key, chain, whole = folder / "key.pem", folder / "chain.pem", folder / f"{name}.pem"
-    words = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    subprocess.run(
-        [*words, "-subj", f"/CN={name}", "-keyout", key, "-out", chain], check=True, capture_output=True
-    )
-    whole.write_text(chain.read_text() + key.read_text())
-    return whole
 
 
 @pytest.fixture
@@ -93,3 +73,46 @@ def test_a_request_that_is_too_large_is_refused_by_the_proxy(hosts, serving, tmp
     large.write_bytes(b" " * (65 << 20))
     url = f"http://{hosts.fleet.address(1)}:{PORT}/predict"
     assert curl("-o", "/dev/null", "-w", "%{http_code}", "-T", large, "-X", "POST", url) == "413"
+
+
+def newer_proxy(folder):
+    "This machine's haproxy as a package of a newer version, whose own configuration file changed, and the index that apt reads."
+    try:
+        subprocess.run(["dpkg-repack", "haproxy"], cwd=folder, check=True, capture_output=True)
+    except FileNotFoundError:
+        cannot_run("dpkg-repack is not installed, which makes a newer haproxy")
+    package, content = next(folder.glob("haproxy_*.deb")), folder / "content"
+    subprocess.run(["dpkg-deb", "-R", package, content], check=True)
+    control, settings = content / "DEBIAN/control", content / "etc/haproxy/haproxy.cfg"
+    lines = [
+        line + "+newer" if line.startswith("Version: ") else line for line in control.read_text().splitlines()
+    ]
+    control.write_text("\n".join(lines) + "\n")
+    settings.write_text(settings.read_text() + "# newer\n")
+    newer = folder / "newer.deb"
+    subprocess.run(["dpkg-deb", "-Znone", "-b", content, newer], check=True, capture_output=True)
+    fields = subprocess.run(["dpkg-deb", "-f", newer], check=True, capture_output=True, text=True).stdout
+    data = newer.read_bytes()
+    index = folder / "Packages"
+    index.write_text(
+        f"{fields}Filename: ./newer.deb\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
+    )
+    return newer, index
+
+
+def test_an_upgrade_of_the_proxy_itself_loses_nothing(hosts, serving, tmp_path):
+    for file in newer_proxy(tmp_path):
+        hosts.fleet.copy(file, 1, f"/srv/newer/{file.name}")
+    hosts.fleet.ssh(1, "echo 'deb [trusted=yes] file:/srv/newer ./' > /etc/apt/sources.list")
+    # A package starts and reloads services here as where an init system runs.
+    hosts.fleet.ssh(1, "printf '#!/bin/sh\nexit 0\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d")
+    address = hosts.fleet.address(1)
+    with Load(address) as load, Load(address, keep=False) as new:
+        played = hosts.play("proxy", "-e", "service=flights", "-e", "proxy_upgrade=true", "--limit", "h1")
+    assert played.code == 0, played.output
+    assert load.failures == new.failures == [] and set(load.answers + new.answers) == {model_of(1)}
+    assert hosts.fleet.ssh(1, "dpkg-query -W -f '${Version}' haproxy").endswith("+newer")
+    programs = "for each in $(pidof haproxy); do readlink /proc/$each/exe; done"
+    # What runs from the old file is "(deleted)": it must have answered its last request soon.
+    eventually(lambda: set(hosts.fleet.ssh(1, programs).splitlines()) == {"/usr/sbin/haproxy"})
+    assert hosts.live() == model_of(1)

@@ -3,9 +3,11 @@
 
 import json
 import os
+import re
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.certificate import complaints
 from ansible.module_utils.container_engine import find, image_of, storage
 from ansible.module_utils.deploy_lock import look as look_at_lock
 from ansible.module_utils.drift import drift
@@ -70,6 +72,8 @@ free_bytes:
   returned: always
 """
 
+CERTIFICATE = re.compile(r"^\s+bind .* ssl crt (\S+)", re.MULTILINE)
+
 
 class Unreadable(Exception):
     "A record of ours that is no JSON; the words say which, and what to do."
@@ -119,13 +123,14 @@ def model_ready(port, tls=False):
         return None
 
 
-def has_tls(path, name):
-    "Whether the proxy speaks TLS to the clients of the service."
+def certificate_of(path, name):
+    "The file of the certificate with which the proxy speaks TLS to the clients of the service, or None."
     try:
         with open(os.path.join(os.path.dirname(path), "mlkit.d", name + ".cfg"), encoding="utf-8") as file:
-            return " ssl crt " in file.read()
+            named = CERTIFICATE.search(file.read())
+            return named and named[1]
     except FileNotFoundError:
-        return False
+        return None
 
 
 def look(name, home, containers, images, routes, tls):
@@ -174,6 +179,13 @@ def judge(here, folder):
         except ValueError:  # `problems` names it
             continue
     return drift(here, [entry for entry in entries if isinstance(entry, dict)], problems)
+
+
+def judge_certificate(path):
+    if not path:
+        return []
+    renewed = os.path.basename(path) == "01-acme.pem"  # by the host itself
+    return complaints(path, "/etc/mlkit/acme/failed.json" if renewed else None)
 
 
 def main():
@@ -225,13 +237,15 @@ def look_at_host(module):
         free[folder] = shutil.disk_usage(there).free
     config = module.params["proxy_config"]
     services = {
-        name: look(name, home, containers, images, routes, has_tls(config, name))
+        name: look(name, home, containers, images, routes, bool(certificate_of(config, name)))
         for name in ([only] if only else known)
     }
     for name, here in services.items():
         here["lock"] = lock_of(os.path.join(home, name))
         here["traffic"] = traffic_of(module.params["proxy_socket"], name)
-        here["drift"] = judge(here, os.path.join(home, name))
+        here["drift"] = judge(here, os.path.join(home, name)) + judge_certificate(
+            certificate_of(config, name)
+        )
     module.exit_json(
         changed=False,
         **tools,

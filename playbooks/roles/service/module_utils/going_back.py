@@ -17,7 +17,8 @@ import uuid
 from ansible.module_utils.container_engine import find
 from ansible.module_utils.deploy_lock import FORMAT, Held, look, release, take
 from ansible.module_utils.journal_chain import append
-from ansible.module_utils.proxy_state import keep_only, processes, servers, wait_for_end
+from ansible.module_utils.proxy_config import reload
+from ansible.module_utils.proxy_state import keep_only, servers, wait_for_end
 
 POLL = 1.0
 SECONDS = 120  # longer than going back takes
@@ -88,9 +89,8 @@ def go_back(folder, service, engine):
     left = [server for server in servers(service) if server["colour"] != state["colour"]]
     if not left:
         return
-    before = processes()
     keep_only(service, state["colour"])
-    subprocess.run(["service", "haproxy", "reload"], check=True, stdin=subprocess.DEVNULL)
+    before = reload()
     reason = "its deployment gave no sign of life until the lock ran out: the host went back by itself"
     entry = {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -7,8 +7,9 @@ import io
 import os
 import re
 import socket
-import subprocess
 import time
+
+from ansible.module_utils.proxy_config import alone, write_whole
 
 SOCKET = "/run/haproxy.sock"
 PIDFILE = "/run/haproxy.pid"
@@ -87,7 +88,11 @@ def servers(service):
 
 def keep_only(service, colour):
     "Leave one container of a service in the proxy's configuration, which the next reload or start reads."
-    piece = os.path.join(PIECES, service + ".cfg")
+    with alone(PIECES):
+        _keep_only(os.path.join(PIECES, service + ".cfg"), colour)
+
+
+def _keep_only(piece, colour):
     with open(piece, encoding="utf-8") as file:
         text = file.read()
     with open(CONFIG, encoding="utf-8") as file:
@@ -100,8 +105,8 @@ def keep_only(service, colour):
         elif match[1] == colour:
             kept.append(match[0] + "\n")  # whatever share it had, it has all now
     if kept != text.splitlines(keepends=True):
-        _write_whole(CONFIG, whole.replace(text, "".join(kept)))
-        _write_whole(piece, "".join(kept))
+        write_whole(CONFIG, whole.replace(text, "".join(kept)))
+        write_whole(piece, "".join(kept))
 
 
 def forget_second(service, colour):
@@ -110,12 +115,6 @@ def forget_second(service, colour):
     for server in servers(service):
         if server["colour"] != colour:
             tell(SOCKET, f"set server mlkit-{service}/{server['colour']} state maint")
-
-
-def processes():
-    "The running processes of the proxy."
-    done = subprocess.run(["pidof", "haproxy"], stdout=subprocess.PIPE, check=False)
-    return done.stdout.decode().split()
 
 
 def wait_for_end(drain, seconds, pidfile=PIDFILE):
@@ -130,13 +129,3 @@ def wait_for_end(drain, seconds, pidfile=PIDFILE):
             return False
         time.sleep(0.1)
     return True
-
-
-def _write_whole(path, text):
-    unfinished = path + ".unfinished"
-    with open(unfinished, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(unfinished, 0o644)
-    os.rename(unfinished, path)
