@@ -38,6 +38,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            if error.code == 503:  # not yet
+                raise
             raise AssertionError(error.read().decode()) from error
 
     def query(self, expression):
