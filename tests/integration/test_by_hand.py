@@ -91,7 +91,9 @@ def test_after_ctrl_c_the_old_release_serves_and_the_same_command_finishes(lab, 
         eventually(lambda: PROVING in deploying.text, seconds=60)
         deploying.type(b"\x03")
         assert deploying.wait() == 130
-        assert "deploy to lab was stopped" in deploying.text and "run the same command again" in deploying.text
+        assert (
+            "deploy to lab was stopped" in deploying.text and "run the same command again" in deploying.text
+        )
         assert lab.live() == lab.first
         lab.mlkit("deploy", "lab", lab.new)
     assert load.failures == [] and lab.live() == lab.second

@@ -82,4 +82,9 @@ def test_ubuntu_gets_its_docker_io(playing):
 def test_an_unknown_platform_is_refused_by_name(playing, system, name):
     code, said = playing(system, "engine", "install")
     assert code == 2 and f"h1 runs {name}, where mlkit does not install a container engine" in said, said
-    assert "Debian 12, Debian 13, Ubuntu 22, Ubuntu 24, RedHat 9, RedHat 10" in said
+    assert "known are Debian 12, Debian 13, Ubuntu 22, Ubuntu 24, RedHat 9, RedHat 10" in said
+
+
+def test_an_engine_that_the_platform_does_not_have_is_refused(playing):
+    code, said = playing("Rocky 9", "engine", "install", "-e", "engine_name=docker")
+    assert code == 2 and "h1 runs Rocky 9.6, where mlkit does not install docker" in said, said
