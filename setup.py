@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-SHIPPED = ["Dockerfile", "playbooks", "deploy/image", "deploy/serve", "deploy/inventories"]
+SHIPPED = ["Dockerfile", "playbooks", "deploy/image", "deploy/prometheus", "deploy/serve", "deploy/inventories"]
 
 settings = ConfigParser(interpolation=None)
 settings.read(ROOT / "settings.ini", encoding="utf-8")

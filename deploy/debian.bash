@@ -1,7 +1,7 @@
 # What the scripts that build something out of Debian packages share. Sourced, never run.
 #
 # Both the test hosts' root file system and the stand-in for the base image are bookworm, whose Python is 3.11:
-# the version that deploy/image/requirements.lock is resolved for.
+# the version that deploy/image/requirements.lock is resolved for. A test host may be another Debian: MLKIT_SUITE=trixie.
 
 suite=bookworm
 
@@ -29,12 +29,14 @@ recipe_digest() { # recipe_digest FUNCTION...
   { declare -p packages && declare -f bootstrap "$@"; } | sha256sum | cut -c1-12
 }
 
-# This machine's own mirror, security updates included. On a machine whose apt does not know the suite
+# This machine's own mirror, security updates included, asked for the suite. On a machine that is no Debian
 # it prints nothing, and mmdebstrap falls back on its default.
 apt_sources() {
+  local own
+  own=$(awk -F= '$1 == "VERSION_CODENAME" { print $2 }' /etc/os-release)
   # shellcheck disable=SC2016  # the $(…) are apt's own placeholders
-  apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-    awk -v suite="$suite" '$3 == suite || index($3, suite "-") == 1' | sort -u
+  apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
+    awk -v own="$own" -v suite="$suite" '$3 == own || index($3, own "-") == 1 { sub(own, suite, $3); print }' | sort -u
 }
 
 bootstrap() { # bootstrap TARGET [MMDEBSTRAP_OPTION...]: a minimal Debian without manuals and translations

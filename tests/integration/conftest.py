@@ -62,8 +62,8 @@ def base_images(engine):
 class Fleet:
     "Test hosts, `h1` and on, in a state folder of their own."
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, suite="bookworm"):
+        self.folder, self.suite = folder, suite
         self.inventory = folder / "inventory.ini"
 
     def __call__(self, *words, check=True):
@@ -72,7 +72,7 @@ class Fleet:
             ROOT / "deploy/fleet/fleet",
             *words,
             check=check,
-            env={**os.environ, "MLKIT_FLEET": str(self.folder)},
+            env={**os.environ, "MLKIT_FLEET": str(self.folder), "MLKIT_SUITE": self.suite},
         )
 
     def ssh(self, host, command, check=True):
@@ -114,8 +114,8 @@ def make_fleet(tmp_path_factory):
         cannot_run("a fleet needs root")
     made = []
 
-    def make(hosts, engine="docker"):
-        fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+    def make(hosts, engine="docker", suite="bookworm"):
+        fleet = Fleet(tmp_path_factory.mktemp("fleet"), suite)
         made.append(fleet)
         fleet("up", hosts, engine)
         return fleet

@@ -127,7 +127,10 @@ def test_the_old_container_answers_when_the_new_one_dies_after_the_switch(
 
 @pytest.mark.parametrize(
     "happens, on_h2",
-    [("rm", 1), (r"""sed -i 's/"owner": "[^"]*"/"owner": "ann@desk"/; s/"token": "[^"]*"/"token": "t"/'""", 2)],
+    [
+        ("rm", 1),
+        (r"""sed -i 's/"owner": "[^"]*"/"owner": "ann@desk"/; s/"token": "[^"]*"/"token": "t"/'""", 2),
+    ],
     ids=["nobody has it", "another has it"],
 )
 def test_a_lock_that_is_lost_after_the_switch_is_taken_back_unless_another_has_it(

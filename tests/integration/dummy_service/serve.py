@@ -1,6 +1,7 @@
 "A model server in the standard library alone: a prediction is the row's x, times a third, plus the model's number."
 
 import collections
+import hashlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODEL, BROKEN = os.environ["MODEL"], os.environ["BROKEN"]
+PROBE = os.environ.get("MLKIT_PROBE", "")
 NUMBER = int(MODEL[-4:], 16)
 EDGES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, float("inf"))
 running = threading.Semaphore(1000)
@@ -19,12 +21,20 @@ lock, seconds, statuses = threading.Lock(), [], collections.Counter()
 
 
 def metrics():
-    lines = [f'mlkit_requests_total{{route="/predict",status="{code}"}} {n}' for code, n in statuses.items()]
+    release = os.environ.get("MLKIT_RELEASE", "")
+    lines = [f'mlkit_model_info{{name="dummy",digest="{MODEL}",release="{release}"}} 1']
+    lines += [f'mlkit_requests_total{{route="/predict",status="{code}"}} {n}' for code, n in statuses.items()]
     for edge in EDGES:
         name = "+Inf" if edge == float("inf") else edge
         count = sum(each <= edge for each in seconds)
         lines.append(f'mlkit_request_seconds_bucket{{route="/predict",le="{name}"}} {count}')
     return "\n".join(lines).encode() + b"\n"
+
+
+def may_read(header):
+    "Whether this is the deployment's own key, where the service has keys."
+    key = (header or "").removeprefix("Bearer ")
+    return PROBE in ("", "sha256:" + hashlib.sha256(key.encode()).hexdigest())
 
 
 def predict(row):
@@ -45,7 +55,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        if self.path == "/metrics":
+        if self.path == "/metrics" and not may_read(self.headers["Authorization"]):
+            self.answer(401, {"title": "an API key is needed", "status": 401})
+        elif self.path == "/metrics":
             self.send_response(200)
             body = metrics()
             self.send_header("Content-Length", str(len(body)))
