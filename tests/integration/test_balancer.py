@@ -87,7 +87,9 @@ def test_power_loss_of_a_host_costs_what_it_was_answering_and_nothing_else(hosts
         eventually(lambda: [running for _, _, running in behind(hosts).values()] == [1, 1])
         with Load(balanced, tls=True) as load:
             eventually(lambda: load.answers.total() > 50)
-            hosts.fleet("cut", 1)  # a machine without power says nothing, where killed processes would close their connections
+            hosts.fleet(
+                "cut", 1
+            )  # a machine without power says nothing, where killed processes would close their connections
             hosts.fleet("kill", 1)
             eventually(lambda: behind(hosts)["h1"][0] == "DOWN")
             answered = load.answers.total()

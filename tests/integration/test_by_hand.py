@@ -28,7 +28,7 @@ class Terminal:
             command,
             cwd=folder,
             env=os.environ | environment | {"TERM": "xterm-256color"},
-            preexec_fn=lambda: os.login_tty(inside),
+            preexec_fn=lambda: (os.login_tty(inside), signal.signal(signal.SIGINT, signal.SIG_DFL)),
         )
         os.close(inside)
         self.text = ""

@@ -254,6 +254,9 @@ def test_following_a_log_ends_with_ctrl_c_here_and_there(lab):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # as a shell starts what it waits for
     )
     assert "h" in follower.stdout.readline()
     eventually(lambda: lab.fleet.ssh(1, RUNNING) != "0")
