@@ -23,7 +23,7 @@ STEPS = {
     "start": "Start the new container beside the old one",
     "ready": "Wait until the new container is ready with the right model",
     "golden rows": "Replay the golden rows through the new container",
-    "switch": "Write where requests for the service go, and reload the proxy",
+    "switch": "Write a piece of the proxy's configuration, and reload the proxy",
     "golden rows, proxy": "Replay the golden rows through the proxy",
     "last look": "Make sure that the lock is still ours",
     "record": "Record the deployment and let the old container finish its requests",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lab import ROOT, Lab, lab_of
 
-SWITCH = "Write where requests for the service go, and reload the proxy"
+SWITCH = "Write a piece of the proxy's configuration, and reload the proxy"
 NAIVE = """
 - hosts: hosts
   gather_facts: false

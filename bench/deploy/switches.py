@@ -13,7 +13,7 @@ from datetime import datetime
 
 from lab import lab_of, load_on, percentile
 
-SWITCH = "Write where requests for the service go, and reload the proxy"
+SWITCH = "Write a piece of the proxy's configuration, and reload the proxy"
 
 
 def main() -> int:

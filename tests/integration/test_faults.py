@@ -16,7 +16,7 @@ from conftest import ROOT, cannot_run
 from deploy_lab import Load, model_of
 from eventually import eventually
 
-SWITCH = "Write where requests for the service go, and reload the proxy"
+SWITCH = "Write a piece of the proxy's configuration, and reload the proxy"
 READY = "Wait until the new container is ready with the right model"
 WATCH = "Watch the new container answer"
 SWITCHED = "Make sure that the lock is still ours"
