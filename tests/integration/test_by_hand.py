@@ -12,7 +12,7 @@ import threading
 
 import pytest
 from eventually import eventually
-from fleeted import Fleeted
+from fleeted import PORT, Fleeted
 from laptop import MLKIT, Load
 
 PROVING = "Wait until the new container is ready"
@@ -52,8 +52,8 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, engine, base_images, fleet):
-    lab = Fleeted(tmp_path_factory.mktemp("lab"), fleet, base_images, service_port=8500)
+def lab(tmp_path_factory, engine, base_images, make_fleet):
+    lab = Fleeted(tmp_path_factory.mktemp("lab"), make_fleet(1), base_images)
     lab.first, lab.second = lab.train(3), lab.train(5)
     lab.old, lab.new = lab.release(lab.first), lab.release(lab.second)
     lab.mlkit("deploy", "lab", lab.old)
@@ -86,7 +86,7 @@ def test_a_terminal_shows_what_each_host_does_now(lab, terminal):
 
 
 def test_after_ctrl_c_the_old_release_serves_and_the_same_command_finishes(lab, terminal):
-    with Load(lab.address, 8500) as load:
+    with Load(lab.address, PORT) as load:
         deploying = terminal("deploy", "lab", lab.new)
         eventually(lambda: PROVING in deploying.text, seconds=60)
         deploying.type(b"\x03")
