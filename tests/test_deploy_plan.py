@@ -125,7 +125,12 @@ def test_only_the_last_live_releases_are_kept():
 
 @pytest.mark.parametrize(
     "megabytes, kept",
-    [(0, [5, 4, 3, 2, 1]), (250, [5, 4, 3, 2, 1]), (240, [5, 4, 3, 2]), (1, [5, 4])],  # a base of 200, then 10 each
+    [
+        (0, [5, 4, 3, 2, 1]),
+        (250, [5, 4, 3, 2, 1]),
+        (240, [5, 4, 3, 2]),
+        (1, [5, 4]),
+    ],  # a base of 200, then 10 each
 )
 def test_releases_stay_while_their_layers_fit_shared_ones_counted_once(megabytes, kept):
     releases = [release(version) for version in range(1, 6)]
@@ -134,7 +139,9 @@ def test_releases_stay_while_their_layers_fit_shared_ones_counted_once(megabytes
         each["image"]["layers"] = [base, own]
     state = {"kept": [each["id"] for each in reversed(releases[:-1])]}
     here = {"state": state, "releases": {each["id"]: each for each in releases[:-1]}}
-    assert versions(decide.releases_after({"services": {"flights": here}}, releases[-1], 9, megabytes)) == kept
+    assert (
+        versions(decide.releases_after({"services": {"flights": here}}, releases[-1], 9, megabytes)) == kept
+    )
 
 
 @pytest.mark.parametrize(
