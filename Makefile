@@ -1,4 +1,6 @@
 # The two commands of the README, and what they are made of. Everything is installed into .venv/, nothing elsewhere.
+# Each test starts many processes: with bytecode on disk each of them begins 2 to 6 s of CPU earlier.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV ?= .venv
 UV = UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip
@@ -58,6 +60,6 @@ $(VENV)/.ready: requirements.lock settings.ini setup.py
 	@echo "making $(VENV) with $$($(PYTHON) --version): half a minute when nothing is cached"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
-	$(UV) install -q --require-hashes -r requirements.lock
+	$(UV) install -q --compile-bytecode --require-hashes -r requirements.lock
 	$(UV) install -q --no-deps -e .
 	@touch $@
