@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from .command import json_option, show
+from .command import Commands, json_option, show
 from .errors import MissingData
 
 # %% ../notebooks/26_cli_keys.ipynb #256a0b8d
@@ -22,7 +22,7 @@ file_option = click.option(
 )
 
 
-@click.group(short_help="Make and list API keys.")
+@click.group(cls=Commands, short_help="Make and list API keys.")
 def key():
     """The API keys of a server: it needs them when its variable MLKIT_KEYS names a file.
 

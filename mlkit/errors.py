@@ -38,8 +38,10 @@ __all__ = [
     "Overloaded",
     "PortInUse",
     "ToolMissing",
+    "SystemRefused",
     "DeployFailed",
     "DeployStopped",
+    "Unforeseen",
     "unknown_name",
 ]
 
@@ -213,6 +215,9 @@ class PortInUse(StateError): ...
 class ToolMissing(StateError): ...
 
 
+class SystemRefused(StateError): ...
+
+
 class DeployFailed(StateError): ...
 
 
@@ -220,6 +225,12 @@ class DeployStopped(DeployFailed):
     "Ctrl-C: some hosts may be half way."
 
     exit_code = 130
+
+
+class Unforeseen(MlkitError):
+    "What no line of mlkit expected: its own fault, and never taken for an answer."
+
+    exit_code = 70  # EX_SOFTWARE of sysexits.h
 
 
 # %% ../notebooks/00_errors.ipynb #a459b7a0
