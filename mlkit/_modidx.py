@@ -108,6 +108,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlkit.command.parameters_option': ('command.html#parameters_option', 'mlkit/command.py'),
                                'mlkit.command.project_and_store': ('command.html#project_and_store', 'mlkit/command.py'),
                                'mlkit.command.say': ('command.html#say', 'mlkit/command.py'),
+                               'mlkit.command.shortened': ('command.html#shortened', 'mlkit/command.py'),
                                'mlkit.command.show': ('command.html#show', 'mlkit/command.py')},
             'mlkit.compaction': { 'mlkit.compaction.Compacted': ('compaction.html#compacted', 'mlkit/compaction.py'),
                                   'mlkit.compaction.Compacted.__str__': ('compaction.html#compacted.__str__', 'mlkit/compaction.py'),

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = [
     "TRACEBACK",
-    "HINTS",
     "LONGEST",
+    "HINTS",
     "Commands",
     "say",
+    "shortened",
     "in_words",
     "parameters_option",
     "json_option",
@@ -41,7 +42,10 @@ class Commands(click.Group):
         _write_any_text()
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
+        except click.exceptions.Exit:
+            raise
+        except click.ClickException as error:
+            error.message = shortened(error.message)
             raise
         except (KeyboardInterrupt, click.Abort):
             click.echo("stopped", err=True)
@@ -58,6 +62,7 @@ class Commands(click.Group):
 
 
 TRACEBACK = "mlkit.traceback"
+LONGEST = 400  # characters of a line
 
 
 def _traceback_option() -> click.Option:
@@ -70,13 +75,20 @@ def _traceback_option() -> click.Option:
 
 def _write_any_text() -> None:
     "A terminal that cannot show a character gets its number, and the command goes on."
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed is None
         stream.reconfigure(errors="backslashreplace")
 
 
 def say(error: MlkitError) -> None:
     click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(str(error), err=True)
+    click.echo("\n".join(map(shortened, str(error).splitlines())), err=True)
+
+
+def shortened(
+    line: str,
+) -> str:
+    "A line that a terminal can show: what was typed or read by mistake may be a whole file."
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 3 :]}"
 
 
 # %% ../notebooks/21_command.ipynb #6424e55e
@@ -89,7 +101,6 @@ HINTS = {
     errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
     errno.ENAMETOOLONG: "shorten the name",
 }
-LONGEST = 300  # characters of another library's message
 
 
 def in_words(
@@ -106,10 +117,8 @@ def in_words(
         return SystemRefused("there is not enough memory", "close other programs, or take fewer rows")
     if isinstance(error, ModuleNotFoundError):
         return ToolMissing(f"the package {error.name} is not installed", "install mlkit-workbench again")
-    said = " ".join(str(error).split())
-    said = said if len(said) <= LONGEST else said[:LONGEST] + " …"
     return Unforeseen(
-        f"mlkit failed where it should not: {type(error).__name__}: {said}",
+        f"mlkit failed where it should not: {type(error).__name__}: {' '.join(str(error).split())}",
         "the same command with --traceback shows where; please report it",
     )
 

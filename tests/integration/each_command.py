@@ -1,0 +1,55 @@
+"""Runs many `mlkit` command lines, each in a process of its own that is forked from one that has imported mlkit.
+
+    python each_command.py FOLDER < lines.json > answers.json
+
+A test starts it in the surroundings of which it wants to see what comes of them: another user, a full disk, no HOME.
+"""
+
+import json
+import os
+import sys
+import tempfile
+
+
+def answer(words):
+    "What the command `mlkit WORDS` gives: exit code, stdout, stderr."
+    with tempfile.TemporaryFile(dir="/dev/shm") as out, tempfile.TemporaryFile(dir="/dev/shm") as err:
+        process = os.fork()
+        if not process:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            run(words)
+        _, status = os.waitpid(process, 0)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    return {"words": words, "code": os.waitstatus_to_exitcode(status), "out": texts[0], "err": texts[1]}
+
+
+def run(words):
+    "As the interpreter does it at the end of a program."
+    from mlkit.cli import main
+
+    code = 1
+    try:
+        main(words, prog_name="mlkit")
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    import mlkit.cli  # noqa: F401  before the forks
+
+    os.chdir(sys.argv[1])
+    json.dump([answer(words) for words in json.load(sys.stdin)], sys.stdout)
