@@ -153,9 +153,9 @@ def test_an_orphaned_server_is_stopped_too(laptop, tmp_path):
     assert not gunicorn.is_running() or gunicorn.status() == psutil.STATUS_ZOMBIE
 
 
-def test_the_wheel_carries_what_stands_beside_the_library(root, tmp_path):
+def test_a_wheel_made_from_the_source_distribution_carries_what_stands_beside_the_library(root, tmp_path):
     uv = Path(sys.executable).parent / "uv"
-    subprocess.run([uv, "build", "-q", "--wheel", "-o", tmp_path, root], check=True)
+    subprocess.run([uv, "build", "-q", "-o", tmp_path, root], check=True)  # the wheel from the sdist
     [wheel] = tmp_path.glob("*.whl")
     python = tmp_path / "venv/bin/python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
