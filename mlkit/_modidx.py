@@ -999,6 +999,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'mlkit/serve/worker.py'),
                                     'mlkit.serve.worker.Connection._cancel_keepalive_timer': ( 'serve/worker.html#connection._cancel_keepalive_timer',
                                                                                                'mlkit/serve/worker.py'),
+                                    'mlkit.serve.worker.Connection._close_transport': ( 'serve/worker.html#connection._close_transport',
+                                                                                        'mlkit/serve/worker.py'),
                                     'mlkit.serve.worker.Connection._end': ('serve/worker.html#connection._end', 'mlkit/serve/worker.py'),
                                     'mlkit.serve.worker.Connection._feed_callback_parser': ( 'serve/worker.html#connection._feed_callback_parser',
                                                                                              'mlkit/serve/worker.py'),

@@ -136,6 +136,15 @@ class Connection(ASGIProtocol):
         else:
             self.transport.write(wire(reply))
 
+    def _close_transport(self):
+        """Close, after what was written. gunicorn calls `write_eof()` first, which fails for a client that has
+        left, and then never comes to `close()`: its socket would stay for ever.
+        """
+        if self.transport and not self._closed:
+            self._closed = True
+            self._since = self.worker.loop.time()
+            self.transport.close()
+
     def _end(self, reply: Reply | None = None) -> None:
         "Close the connection, after `reply`."
         if reply:
@@ -158,6 +167,10 @@ class Connection(ASGIProtocol):
     def sweep(self, now: float) -> None:
         "Close the connection if it has waited for too long."
         worker, waited = self.worker, now - self._since
+        if self._closed:
+            if waited > worker.asgi.options.client_seconds:  # it does not read its answer
+                self.transport.abort()
+            return
         idle = self._between_requests() and waited > (LINGER if worker.draining else self._keepalive)
         if (
             idle and self._seen_idle
