@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from mlkit.bundle import make_bundle
-from mlkit.errors import SignatureMismatch, UnsupportedType
+from mlkit.errors import BodyTooLarge, SignatureMismatch, UnsupportedType
 from mlkit.serve.codecs import JSON
-from mlkit.serve.predictor import Manner, Predictor
+from mlkit.serve.predictor import Manner, Predictor, finished, in_slices
 from mlkit.signature import Output, frame_columns, infer_signature
 
 
@@ -67,3 +67,21 @@ def test_what_cannot_be_read_is_refused():
         small_predictor()[0].answer(b"a,b", Manner("text/html"))
     with pytest.raises(SignatureMismatch, match="row 0, column 'carrier': unseen level 'ZZ'"):
         small_predictor()[0].answer(b'{"rows":[{"carrier":"ZZ","distance":1}]}')
+
+
+# %% ../notebooks/serve/00_predictor.ipynb #113455ee
+def test_slices_of_any_size_give_the_answers_of_one_call_to_the_bit():
+    predictor, booster = small_predictor()
+    matrix = np.column_stack([np.arange(3000) % 40, np.arange(3000) % 2]).astype(float)
+    assert finished(in_slices(booster.predict, matrix)).tobytes() == booster.predict(matrix).tobytes()
+    steps = predictor.steps(b"carrier,distance\n" + b"UA,30\nAA,3\n" * 1500, Manner("text/csv", accept=JSON))
+    turns = sum(1 for _ in steps)
+    assert turns > 3
+
+
+# %% ../notebooks/serve/00_predictor.ipynb #a7107883
+def test_contributions_are_bounded_by_rows():
+    with pytest.raises(BodyTooLarge, match="1,001 rows are to be explained, the most is 1,000"):
+        small_predictor()[0].answer(
+            b"carrier,distance\n" + b"UA,30\n" * 1001, Manner("text/csv", explain=True)
+        )

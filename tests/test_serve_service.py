@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlkit.bundle import make_bundle
-from mlkit.errors import NotReady
+from mlkit.errors import NotReady, Unauthorized
 from mlkit.serve.access import make_key
 from mlkit.serve.codecs import JSON
 from mlkit.serve.options import Options
@@ -63,6 +63,30 @@ def test_an_answer_is_logged_as_it_was_given():
 def test_the_caller_gets_its_ids_back():
     reply = Service(Options(FOLDER)).predict(read_head([*HEAD, (b"x-request-id", b"abc-1")]), BODY)
     assert dict(reply.headers)[b"X-Request-Id"] == b"abc-1"
+
+
+# %% ../notebooks/serve/01b_service.ipynb #017336e3
+def test_nothing_in_a_query_is_passed_over():
+    ask = lambda query: Service(Options(FOLDER)).predict(read_head(HEAD, query), BODY)  # noqa: E731
+    explained = [json.loads(ask(query).body) for query in (b"explain=1", b"explain=true", b"explain")]
+    assert all("contributions" in answer for answer in explained)
+    assert "contributions" not in json.loads(ask(b"explain=0").body)
+    for query, words in [(b"explian=1", "did you mean: explain?"), (b"explain=maybe", "neither yes nor no")]:
+        refused = ask(query)
+        assert refused.status == 400 and words in refused.body.decode()
+
+
+# %% ../notebooks/serve/01b_service.ipynb #8988d5bb
+def test_two_keys_in_one_request_are_refused():
+    both = [(b"authorization", b"Bearer a"), (b"authorization", b"Bearer b")]
+    reply = Service(Options(FOLDER)).predict(read_head([*HEAD, *both]), BODY)
+    assert reply.status == 400 and "two Authorization headers" in reply.body.decode()
+
+
+# %% ../notebooks/serve/01b_service.ipynb #19995ac6
+def test_who_was_refused_by_the_head_is_refused_with_those_words():
+    reply = Service(Options(FOLDER)).predict(read_head(HEAD), BODY, Unauthorized("no key"))
+    assert reply.status == 401 and json.loads(reply.body)["detail"] == "no key"
 
 
 # %% ../notebooks/serve/01b_service.ipynb #610403a4

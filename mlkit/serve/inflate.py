@@ -21,6 +21,7 @@ def inflate(
 ) -> bytes:
     "The body as it was before. Raises `BodyRefused`, `BodyTooLarge`, `UnsupportedType`."
     encoding = encoding.strip().lower()
+    encoding = "gzip" if encoding == "x-gzip" else encoding  # RFC 9110, 8.4.1.3
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "zstd"):

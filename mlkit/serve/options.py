@@ -34,6 +34,7 @@ class Options:
     max_body: int = 16 * MEGABYTE  # bytes of one request
     max_inflated: int = 64 * MEGABYTE  # bytes that a compressed one may become
     max_rows: int = 100_000  # of one request
+    max_explained: int = 1000  # rows of one request with contributions, which cost far more
     max_held: int = 256 * MEGABYTE  # bytes of all requests that a worker is receiving
     max_waiting: int = 128  # requests that wait for a worker at once; the next is told to come back
     max_connections: int = 1000  # of a worker

@@ -29,7 +29,7 @@ from typing import Any
 from flask import Flask, Response, abort, render_template, request
 
 from ..bundle import Bundle
-from ..errors import NotReady
+from ..errors import Forbidden, NotReady
 from ..signature import Column
 from .access import given_key
 from .openapi import openapi_document
@@ -257,13 +257,15 @@ def _form_page(bundle: Bundle, release: str) -> Response:
 
 def _answer_page(service: Service, release: str) -> Response:
     "The row is predicted as any other: it has its key checked, is counted and logged."
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        raise Forbidden("another site asks through this browser", "open this page itself, and ask there")
     bundle = service.ready().bundle
     row = form_row(bundle, request.form)
     key = given_key(request.headers.get("Authorization"), request.headers.get("X-Api-Key"))
     body = json.dumps(
         {"rows": [row]}
     ).encode()  # in ASCII: half of a surrogate pair is for the service to refuse
-    reply = service.predict(Head(EXPLAIN, key), body)
+    reply = service.predict(Head(EXPLAIN, key), body, request.environ.get("mlkit.admitted"))
     answer = json.loads(reply.body)
     if reply.status == 200:
         result = explained(bundle, row, answer)

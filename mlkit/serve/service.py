@@ -6,10 +6,13 @@
 __all__ = [
     "PROBLEM",
     "log",
+    "SWITCH",
     "Headers",
     "SAFE",
     "JSON_HEADERS",
     "PROBLEM_HEADERS",
+    "Admitted",
+    "LEFT",
     "Head",
     "read_head",
     "Reply",
@@ -20,12 +23,14 @@ __all__ = [
 # %% ../../notebooks/serve/01b_service.ipynb #ad07c697
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from mlkit.errors import (
+    BodyRefused,
     ClientTooSlow,
     LabelsRefused,
     MlkitError,
@@ -34,6 +39,8 @@ from mlkit.errors import (
     SignatureMismatch,
     TooManyRequests,
     Unauthorized,
+    WrongType,
+    unknown_name,
 )
 
 from ..bundle import open_folder
@@ -44,7 +51,7 @@ from .codecs import JSON
 from .labels import open_label_log, take_labels
 from .options import Options
 from .prediction_log import PredictionLog, Recorder
-from .predictor import Answered, Manner, Predictor
+from .predictor import Answered, Manner, Predictor, finished
 
 PROBLEM = "application/problem+json"
 log = logging.getLogger("mlkit.serve")
@@ -59,6 +66,7 @@ class Head:
     key: str | None = None  # the API key
     traceparent: str = ""
     request_id: str = ""
+    problem: MlkitError | None = None  # why it cannot be answered, whatever the body is
 
 
 def read_head(
@@ -66,15 +74,36 @@ def read_head(
     query: bytes = b"",
 ) -> Head:
     "The head of a `POST /predict`."
+    headers = list(headers)
     said = {name: value.decode("latin-1") for name, value in headers}
+    explain, problem = _read_query(query)
+    if sum(name == b"authorization" for name, _ in headers) > 1:
+        problem = BodyRefused("the request has two Authorization headers", "send one")
     manner = Manner(
         said.get(b"content-type", "").strip(),
         said.get(b"content-encoding", "").strip(),
         said.get(b"accept", ""),
-        b"explain=1" in query.split(b"&"),
+        explain,
     )
     key = given_key(said.get(b"authorization"), said.get(b"x-api-key"))
-    return Head(manner, key, said.get(b"traceparent", ""), said.get(b"x-request-id", ""))
+    return Head(manner, key, said.get(b"traceparent", ""), said.get(b"x-request-id", ""), problem)
+
+
+SWITCH = {"1": True, "true": True, "": True, "0": False, "false": False}
+
+
+def _read_query(query: bytes) -> tuple[bool, MlkitError | None]:
+    "Whether contributions are wanted, and what is wrong with the query: nothing in it is passed over."
+    explain = False
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if query else ():
+        if name != "explain":
+            return False, unknown_name("/predict has no parameter", name[:80], ["explain"])
+        if value.lower() not in SWITCH:
+            return False, WrongType(
+                f"explain={value[:80]} is neither yes nor no", "ask with ?explain=1, or without"
+            )
+        explain = SWITCH[value.lower()]
+    return explain, None
 
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -92,8 +121,11 @@ SAFE = ((b"X-Content-Type-Options", b"nosniff"), (b"Cache-Control", b"no-store")
 JSON_HEADERS = ((b"Content-Type", JSON.encode()), *SAFE)
 PROBLEM_HEADERS = ((b"Content-Type", PROBLEM.encode()), *SAFE)
 
-
 # %% ../../notebooks/serve/01b_service.ipynb #8661533c
+Admitted = str | MlkitError | None  # the name of a request's key, or why it is refused
+LEFT = 499  # the status that is counted for a client who did not wait, as nginx counts it
+
+
 class Service:
     "The server of one bundle, without sockets. Without a usable bundle it lives, and says why it is not ready."
 
@@ -122,21 +154,47 @@ class Service:
             raise NotReady(self._state.args[0], self._state.hint)
         return self._state
 
+    def admit(
+        self,
+        head: Head,
+        scope: str,  # predict, labels or admin
+    ) -> str:
+        "The name of the key, looked at before anything of the body. Raises as `Keys.check`, and what is wrong with the head."
+        if head.problem:
+            raise head.problem
+        return self.keys.check(head.key, scope)
+
     def predict(
         self,
         head: Head,
         body: bytes,
+        admitted: Admitted = None,
     ) -> Reply:
         "What is answered to `POST /predict`."
+        return finished(self.steps(head, body, admitted))
+
+    def steps(
+        self,
+        head: Head,
+        body: bytes,
+        admitted: Admitted = None,  # what was found when the head came; None: it was not looked at yet
+    ) -> Iterator[None]:
+        "The same in slices, as `Predictor.steps`; what it returns is the `Reply`."
         began, answered, name = time.perf_counter(), None, ""
         trace = trace_of(head.traceparent) if head.traceparent else None
         telemetry.begin()
         try:
-            name = self.keys.check(head.key, "predict")
-            answered = self.ready().answer(body, head.manner)
+            name = self.admit(head, "predict") if admitted is None else admitted
+            if isinstance(name, MlkitError):
+                name, refused = "", name
+                raise refused
+            answered = yield from self.ready().steps(body, head.manner)
             if self._log and self._log.takes(answered.id):
                 self._record(answered, body, trace)
             reply = Reply(200, _headers(answered), answered.body)
+        except GeneratorExit:  # the client has left
+            telemetry.observe_request("/predict", LEFT, time.perf_counter() - began)
+            raise
         except Exception as error:
             reply = problem(error)
         seconds = time.perf_counter() - began
@@ -207,7 +265,7 @@ def _load(options: Options) -> Predictor | MlkitError:
     try:
         bundle = open_folder(options.model)
         bundle.refuse_wrong_answers()
-        return Predictor(bundle, options.max_rows, options.max_inflated)
+        return Predictor(bundle, options.max_rows, options.max_inflated, options.max_explained)
     except MlkitError as error:
         return error
 

@@ -7,6 +7,10 @@ __all__ = [
     "HEADS_KEPT",
     "LINGER",
     "SWEEP_EVERY",
+    "LONGEST_HEAD",
+    "FEW",
+    "MOST_ACCEPTED",
+    "PER_CONNECTION",
     "REASONS",
     "PREDICTED",
     "cut",
@@ -22,17 +26,23 @@ import ctypes
 import gc
 import os
 import selectors
-from time import gmtime, strftime, time
+from random import shuffle
+from socket import IPPROTO_TCP, TCP_NODELAY, socket
+from time import gmtime, monotonic, strftime, time
 
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
 from ..errors import Overloaded
+from .asgi import SMALL
 from .service import JSON_HEADERS, Head, Reply, problem, read_head
 
 HEADS_KEPT = 1000
 LINGER = 1  # seconds that an idle connection is kept while the worker drains
 SWEEP_EVERY = 1  # seconds
+LONGEST_HEAD = 4096  # bytes of a head that is kept
+FEW = 64  # connections that are ready at once
+MOST_ACCEPTED, PER_CONNECTION = 32, 0.001  # in one turn; seconds of a turn for each one more
 
 
 # %% ../../notebooks/serve/02c_worker.ipynb #9d3b97dc
@@ -76,10 +86,12 @@ class Connection(ASGIProtocol):
             return super().data_received(data)
         self._since = self.worker.loop.time()
         whole = cut(data)
+        if whole and len(whole[1]) > SMALL:
+            whole = None  # a batch is done in slices
         if whole and (head := self.worker.heads.get(whole[0])) and not self._flow_control.write_paused:
             return self._answer(head, whole[1])
         super().data_received(data)
-        if whole and (head := self._plain_head()):
+        if whole and len(whole[0]) <= LONGEST_HEAD and (head := self._plain_head()):
             self.worker.keep(whole[0], head)
 
     def eof_received(self):
@@ -123,7 +135,9 @@ class Connection(ASGIProtocol):
         ):
             return None
         head = read_head(request.headers_bytes)
-        return None if head.traceparent or head.request_id else head  # those never come again
+        once = head.traceparent or head.request_id  # those never come again
+        hosts = sum(name == b"host" for name, _ in request.headers_bytes)
+        return None if once or head.problem or head.manner.content_encoding or hosts != 1 else head
 
     def _answer(self, head: Head, body: bytes) -> None:
         worker = self.worker
@@ -238,14 +252,19 @@ def wire(
 
 # %% ../../notebooks/serve/02c_worker.ipynb #ac49147e
 class Turns(selectors.DefaultSelector):
-    "Tells the application when the loop looks for requests anew."
+    "Tells the application when the loop looks for requests anew, and how long its last turn took."
 
-    application = None
+    application, busy, _woke = None, 0.0, 0.0
 
     def select(self, timeout=None):
         if self.application:
             self.application.answered_this_turn = 0
-        return super().select(timeout)
+        self.busy = monotonic() - self._woke
+        ready = super().select(timeout)
+        self._woke = monotonic()
+        if len(ready) > FEW:
+            shuffle(ready)  # the kernel's order is always the same: the last of many would never be answered
+        return ready
 
 
 class Worker(ASGIWorker):
@@ -257,7 +276,7 @@ class Worker(ASGIWorker):
         asyncio.set_event_loop(self.loop)
         self.connections: set[Connection] = set()
         self.heads: dict[bytes, Head] = {}
-        self._stopped, self.draining = asyncio.Event(), False
+        self._stopped, self.draining, self._accepting = asyncio.Event(), False, set()
 
     def keep(self, key: bytes, head: Head) -> None:
         if len(self.heads) >= HEADS_KEPT:
@@ -278,10 +297,8 @@ class Worker(ASGIWorker):
         self.asgi.service.heartbeat = self.notify
         self.asgi.max_per_turn = self.asgi.options.max_waiting
         for listener in self.sockets:
-            # One connection a turn: whoever is free takes the next, so that no worker grabs all of a burst.
-            server = await self.loop.create_server(lambda: Connection(self), sock=listener.sock, backlog=1)
-            listener.sock.listen(self.cfg.backlog)
-            self.servers.append(server)
+            listener.sock.setblocking(False)
+            self.loop.add_reader(listener.sock, self._accept, listener.sock)
         sweeping = self.loop.create_task(self._sweep())
         while self.alive and not self.draining and self.ppid == os.getppid():
             try:
@@ -297,6 +314,26 @@ class Worker(ASGIWorker):
         await self._shutdown()
         sweeping.cancel()
         self.asgi.service.close()
+
+    def _accept(self, listener: socket) -> None:
+        """Take new connections. One in a short turn: whoever is free takes the next, so that no worker grabs all of
+        a burst. In a long turn many have come: one each would let them wait for seconds.
+        """
+        for _ in range(1 + min(MOST_ACCEPTED, int(self.turns.busy / PER_CONNECTION))):
+            try:
+                client, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # the client has left already; or no file is left for it
+                self.log.warning("a connection was not accepted: %s", error)
+                return
+            client.setblocking(False)
+            client.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            accepting = self.loop.create_task(
+                self.loop.connect_accepted_socket(lambda: Connection(self), client)
+            )
+            self._accepting.add(accepting)
+            accepting.add_done_callback(self._accepting.discard)
 
     async def _sweep(self):
         give_back = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)  # not in every C library
