@@ -54,4 +54,18 @@ def test_the_lock_is_shown_only_where_there_are_keys():
 # %% ../notebooks/serve/08_openapi.ipynb #b33ebff9
 def test_bare_numbers_are_offered_only_where_all_columns_are_numbers():
     predict = openapi_document(BUNDLE, "")["paths"]["/predict"]["post"]
-    assert "application/vnd.mlkit.float64" not in predict["requestBody"]["content"]
+    assert (
+        "text/csv" in predict["description"] and "application/vnd.mlkit.float64" not in predict["description"]
+    )
+
+
+# %% ../notebooks/serve/08_openapi.ipynb #db415ed2
+def test_a_generated_client_finds_one_type_for_each_body_and_a_name_for_each_operation():
+    paths = openapi_document(BUNDLE, "")["paths"]
+    predict = paths["/predict"]["post"]
+    assert list(predict["requestBody"]["content"]) == ["application/json"]
+    assert list(predict["responses"]["200"]["content"]) == ["application/json"]
+    operations = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
+    assert len(operations) == len(set(operations)) == 10
+    answer = openapi_document(BUNDLE, "")["components"]["schemas"]["Answer"]["properties"]
+    assert answer["predictions"]["items"] == {"type": "number"}

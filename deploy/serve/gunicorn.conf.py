@@ -33,6 +33,18 @@ def cpus_granted(cgroup=Path("/sys/fs/cgroup")):
     return cpus
 
 
+def memory_granted(cgroup=Path("/sys/fs/cgroup")):
+    "The bytes that this container may use; infinite where nobody says."
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroup version 2, and 1
+        try:
+            granted = (cgroup / name).read_text().strip()
+        except OSError:
+            continue
+        if granted != "max":
+            return int(granted)  # version 1 says a number beyond any machine where there is no limit
+    return float("inf")
+
+
 bind = f"{os.environ.get('MLKIT_HOST', '0.0.0.0')}:{os.environ.get('PORT', '8000')}"
 
 # Many processes with one thread each: a predictor belongs to one thread, and LightGBM to one process, since it
@@ -42,6 +54,9 @@ bind = f"{os.environ.get('MLKIT_HOST', '0.0.0.0')}:{os.environ.get('PORT', '8000
 worker_class = "mlkit.serve.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or max(2, cpus_granted()))
 preload_app = False
+
+# Bodies that are being received, of all workers together, may take a quarter of the memory.
+os.environ.setdefault("MLKIT_MAX_HELD", str(int(min(256 * 2**20, memory_granted() / 4 / workers))))
 
 timeout = 60  # seconds that a worker may be silent: longer than the longest batch (100,000 rows take 5 to 10)
 graceful_timeout = 30  # after SIGTERM: what was begun is finished
