@@ -51,6 +51,7 @@ class LiveServer:
         app="mlkit.serve.asgi:application()",
         options=(),
         ready="/readyz",
+        before=(),  # words of a command that starts the server
         **environment,
     ):
         with socket.socket() as probe:
@@ -59,7 +60,7 @@ class LiveServer:
         self.log = folder / "server.log"
         environment = {name: str(value) for name, value in environment.items()}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", str(CONF), *options, app],
+            [*before, sys.executable, "-m", "gunicorn", "-c", str(CONF), *options, app],
             env=os.environ
             | {"PORT": str(self.port), "MLKIT_HOST": "127.0.0.1", "MLKIT_MODEL": str(model)}
             | {"WEB_CONCURRENCY": str(workers), "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
