@@ -3,14 +3,19 @@
 # %% ../notebooks/serve/04_arrow.ipynb #imports
 import io
 import struct
+from decimal import Decimal
 
+import duckdb
 import numpy as np
+import pandas
+import polars
 import pyarrow
 import pytest
 
 from mlkit.column import Column
 from mlkit.errors import BodyRefused, BodyTooLarge, SignatureMismatch
-from mlkit.serve.arrow import read_arrow, write_arrow
+from mlkit.serve.arrow import _Cells, read_arrow, write_arrow
+from mlkit.serve.arrow_stream import Batch
 
 # %% ../notebooks/serve/04_arrow.ipynb #c138657d
 INPUTS = (
@@ -32,6 +37,12 @@ def stream(compression=None, **columns):
 
 def read(max_rows=1000, **columns):
     return read_arrow(INPUTS, stream(**columns), max_rows)
+
+
+def written(write):
+    sink = io.BytesIO()
+    write(sink)
+    return sink.getvalue()
 
 
 # %% ../notebooks/serve/04_arrow.ipynb #10898b15
@@ -67,6 +78,54 @@ def test_every_type_that_can_hold_a_column_is_read():
         assert list(table) == [column.name for column in INPUTS]
 
 
+# %% ../notebooks/serve/04_arrow.ipynb #c5d53538
+def test_what_polars_pandas_and_duckdb_write_by_default_is_read():
+    wanted = {"carrier": ["Zürich", "AA", None], "distance": [1, 2, 3], "temp": [0.1, None, 1e300]}
+    maybe = (Column("carrier", "category", levels=("AA", "Zürich"), missing=True), *INPUTS[1:])
+    frame, table = pandas.DataFrame(wanted), polars.DataFrame(wanted)
+    bodies = {
+        "polars": written(table.write_ipc_stream),
+        "polars file": written(table.write_ipc),
+        "polars lz4": written(lambda sink: table.write_ipc_stream(sink, compression="lz4")),
+        "polars zstd": written(lambda sink: table.write_ipc(sink, compression="zstd")),
+        "feather": written(frame.to_feather),
+        "feather zstd": written(lambda sink: frame.to_feather(sink, compression="zstd")),
+        "pyarrow lz4": stream("lz4", **wanted),
+        "pyarrow zstd": stream("zstd", **wanted),
+    }
+    for name, body in bodies.items():
+        read_back = read_arrow(maybe, body, 1000)
+        assert read_back["carrier"].tolist() == wanted["carrier"], name
+        assert read_back["distance"].tolist() == [1, 2, 3], name
+        assert read_back["temp"].tobytes() == np.array([0.1, np.nan, 1e300]).tobytes(), name
+
+
+# %% ../notebooks/serve/04_arrow.ipynb #b4cdcce2
+def test_long_texts_decimals_and_many_batches_are_read():
+    long = "x" * 100
+    levels = (Column("carrier", "category", levels=(long, "AA")), *INPUTS[1:])
+    body = written(polars.DataFrame({"carrier": [long, "AA", long], "distance": [1, 2, 3]}).write_ipc_stream)
+    assert read_arrow(levels, body, 1000)["carrier"].tolist() == [long, "AA", long]
+    sums = duckdb.sql(
+        "select 'AA' as carrier, sum(d) as distance, sum(d)::decimal(18, 3) / 8 as temp from range(5) t(d)"
+    )
+    answer = read_arrow(INPUTS, stream(**{name: sums.to_arrow_table()[name] for name in sums.columns}), 1000)
+    assert answer["distance"].tolist() == [10] and answer["temp"].tolist() == [1.25]
+    for text in ("0.1", "-123456789012345678901234567.8901234567", "3"):
+        cell = pyarrow.array([Decimal(text)], pyarrow.decimal128(38, 10))
+        assert read(carrier=["AA"], distance=[1], temp=cell)["temp"].tolist() == [float(text)]
+    assert len(read(max_rows=3000, carrier=["AA"] * 3000, distance=[1] * 3000)["distance"]) == 3000
+
+
+# %% ../notebooks/serve/04_arrow.ipynb #4a8e804c
+def test_texts_that_lie_at_one_place_are_bounded():
+    size = 60 * 1024 * 1024
+    view, buffer = struct.pack("<i4sii", size, b"yyyy", 0, 0), memoryview(b"y" * size)
+    cells = _Cells(Batch(2, [], [memoryview(view * 2), buffer], extra=(1,)), {})
+    with pytest.raises(BodyTooLarge, match="the texts of a batch"):
+        cells.texts(2, np.ones(2, bool), "")
+
+
 # %% ../notebooks/serve/04_arrow.ipynb #8bb55956
 def test_what_cannot_be_read_is_refused_by_name():
     good = {"carrier": ["AA"], "distance": [1]}
@@ -84,10 +143,6 @@ def test_what_cannot_be_read_is_refused_by_name():
         (
             good | {"carrier": [b"AA"]},
             "row 0, column 'carrier': Arrow's binary where string or large_string is expected",
-        ),
-        (
-            good | {"carrier": pyarrow.array(["AA"], pyarrow.string_view())},
-            "row 0, column 'carrier': Arrow's string_view where string or large_string is expected",
         ),
         (
             good | {"temp": pyarrow.array([1]).dictionary_encode()},
@@ -121,9 +176,6 @@ def test_what_is_no_stream_is_refused_in_one_line():
         stream(
             carrier=pyarrow.array([], "string"), distance=pyarrow.array([], "int8")
         ): "the body has no rows",
-        stream(
-            compression="zstd", carrier=["AA"] * 100, distance=[1] * 100
-        ): "the Arrow stream has compressed buffers",
         whole[:-8] * 2: "the body is not an Arrow stream: it has one schema, and that comes first",
     }
     for body, words in cases.items():
@@ -136,9 +188,9 @@ def test_what_is_no_stream_is_refused_in_one_line():
         read(1, carrier=["AA"] * 5, distance=[1] * 5)
     schema, batch = io.BytesIO(), pyarrow.ipc.open_stream(whole).read_next_batch()
     with pyarrow.ipc.new_stream(schema, batch.schema) as writer:
-        for _ in range(1000):
+        for _ in range(20_000):
             writer.write_batch(batch)
-    with pytest.raises(BodyRefused, match="more than 1000 messages"):
+    with pytest.raises(BodyRefused, match="more than 20000 messages"):
         read_arrow(INPUTS, schema.getvalue(), 1_000_000)
 
 

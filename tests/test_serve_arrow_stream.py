@@ -2,8 +2,10 @@
 
 # %% ../notebooks/serve/04a_arrow_stream.ipynb #imports
 import io
+import struct
 
 import pyarrow
+import pytest
 
 from mlkit.errors import BodyRefused
 from mlkit.serve.arrow_stream import Field, read_stream
@@ -28,14 +30,31 @@ def test_the_frame_of_a_stream_is_read():
     assert [field.name for field in next(read_stream(body, 1))] == ["a"]
 
 
+# %% ../notebooks/serve/04a_arrow_stream.ipynb #ce76b398
+def test_buffers_that_lie_over_each_other_are_refused():
+    body = stream(a=[1, 2, 3, 4], b=[5, 6, 7, 8])
+    places = struct.pack("<8q", 0, 0, 0, 32, 32, 0, 32, 32)  # of four buffers where they lie, and how long
+    assert body.count(places) == 1
+    with pytest.raises(BodyRefused, match="buffers that lie over each other"):
+        list(read_stream(body.replace(places, struct.pack("<8q", 0, 64, 0, 64, 0, 64, 0, 64)), 10))
+
+
 # %% ../notebooks/serve/04a_arrow_stream.ipynb #379bf37f
 def test_any_byte_may_be_wrong_and_no_reader_dies():
-    body = stream(a=pyarrow.array([1, None], "int16"), b=pyarrow.array(["x", "y"]).dictionary_encode())
-    refused = 0
-    for at in range(len(body)):
-        for byte in (0, 1, 127, 255):
-            try:
-                list(read_stream(body[:at] + bytes([byte]) + body[at + 1 :], 10))
-            except BodyRefused:
-                refused += 1
-    assert refused > 100
+    table = pyarrow.table(
+        {"a": pyarrow.array([1, None], "int16"), "b": pyarrow.array(["x", "y"]).dictionary_encode()}
+    )
+    file = io.BytesIO()
+    with pyarrow.ipc.new_file(
+        file, table.schema, options=pyarrow.ipc.IpcWriteOptions(compression="lz4")
+    ) as writer:
+        writer.write_table(table)
+    for body in stream(**{name: table[name] for name in table.column_names}), file.getvalue():
+        refused = 0
+        for at in range(len(body)):
+            for byte in (0, 1, 127, 255):
+                try:
+                    list(read_stream(body[:at] + bytes([byte]) + body[at + 1 :], 10))
+                except BodyRefused:
+                    refused += 1
+        assert refused > 100

@@ -19,6 +19,7 @@ def test_a_compressed_body_is_what_it_was():
     assert inflate(BODY, "", 10) == inflate(BODY, "identity", 10) == BODY
     assert inflate(gzip.compress(BODY), "gzip", len(BODY)) == BODY
     assert inflate(zstd.compress(BODY), " ZSTD ", len(BODY)) == BODY
+    assert inflate(gzip.compress(BODY), "x-gzip", len(BODY)) == BODY
 
 
 # %% ../notebooks/serve/03b_inflate.ipynb #1282386c

@@ -6,6 +6,10 @@
 __all__ = [
     "SHAPE",
     "MOST_MESSAGES",
+    "MOST_INFLATED",
+    "FILE",
+    "LZ4",
+    "ZSTD",
     "SCHEMA",
     "DICTIONARY",
     "RECORDS",
@@ -13,6 +17,7 @@ __all__ = [
     "Field",
     "Batch",
     "read_stream",
+    "Inflated",
 ]
 
 # %% ../../notebooks/serve/04a_arrow_stream.ipynb #a931f183
@@ -23,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import BodyRefused
+from .inflate import zstd_reader
 
 
 # %% ../../notebooks/serve/04a_arrow_stream.ipynb #163f787c
@@ -77,6 +83,20 @@ class Table:
             raise struct.error("a list outside of it")
         return np.frombuffer(self._data, "<i8", 2 * count, first).reshape(-1, 2)
 
+    def triples(self, field: int) -> list[tuple[int, int, int]]:
+        "A list of (64 bits, 32 bits, 64 bits), as a file's footer has for its messages."
+        first, count = self._vector(field)
+        if first + 24 * count > len(self._data):
+            raise struct.error("a list outside of it")
+        return list(struct.iter_unpack("<qi4xq", self._data[first : first + 24 * count]))
+
+    def longs(self, field: int) -> list[int]:
+        "A list of integers of 64 bits."
+        first, count = self._vector(field)
+        if first + 8 * count > len(self._data):
+            raise struct.error("a list outside of it")
+        return np.frombuffer(self._data, "<i8", count, first).tolist()
+
     def text(self, field: int) -> str:
         first, count = self._vector(field)
         if first + count > len(self._data):
@@ -115,6 +135,7 @@ class Field:
     kind: str  # "null", "bool", "text", "large_text", a number's type as numpy names it, or another kind of Arrow's
     codes: str = ""  # of a dictionary-encoded column: the type of its codes
     dictionary: int = 0  # and the id of its dictionary
+    scale: int = 0  # of a decimal: digits behind the point
 
 
 def _schema(table: Table, most: int) -> list[Field]:
@@ -125,6 +146,10 @@ def _schema(table: Table, most: int) -> list[Field]:
 
 def _field(table: Table) -> Field:
     name, kind = table.text(0), _kind(table)
+    if kind == "decimal":
+        decimal = table.table(3)
+        bits = decimal.number(2, "<i") if decimal.has(2) else 128
+        return Field(name, f"decimal{bits}", scale=decimal.number(1, "<i"))
     if not table.has(4):
         return Field(name, kind)
     encoding = table.table(4)
@@ -151,8 +176,11 @@ def _integer(table: Table) -> str:
 
 
 # %% ../../notebooks/serve/04a_arrow_stream.ipynb #79197937
-SHAPE = "send one Arrow IPC stream: schema, record batches, end"
-MOST_MESSAGES = 1000  # each costs a millisecond, however few rows it has
+SHAPE = "send one Arrow IPC stream or file: schema, record batches, end"
+MOST_MESSAGES = 20_000  # each costs a part of a millisecond, however few rows it has
+MOST_INFLATED = 64 * 1024 * 1024  # bytes of all compressed buffers together
+FILE = b"ARROW1\0\0"
+LZ4, ZSTD = 0, 1
 SCHEMA, DICTIONARY, RECORDS = 1, 2, 3
 
 
@@ -165,6 +193,7 @@ class Batch:
     buffers: list[memoryview]
     dictionary: int | None = None  # whose levels these are; None: rows
     delta: bool = False  # levels that come after those that are there
+    extra: tuple[int, ...] = ()  # of each column of string_view: how many buffers hold its texts
 
 
 def read_stream(
@@ -172,6 +201,7 @@ def read_stream(
     most_columns: int,  # columns beyond are not read
 ) -> Iterator[list[Field] | Batch]:
     "First the schema, then batch after batch. Raises `BodyRefused`."
+    inflated = Inflated(MOST_INFLATED)
     try:
         for number, (kind, header, content) in enumerate(_messages(body)):
             if number == MOST_MESSAGES:
@@ -180,7 +210,7 @@ def read_stream(
                 )
             if (kind == SCHEMA) != (number == 0):
                 raise struct.error("it has one schema, and that comes first")
-            yield _schema(header, most_columns) if kind == SCHEMA else _batch(kind, header, content)
+            yield _schema(header, most_columns) if kind == SCHEMA else _batch(kind, header, content, inflated)
     except UnicodeDecodeError:
         raise BodyRefused("the Arrow stream has a name that is not UTF-8", SHAPE) from None
     except struct.error as error:
@@ -188,44 +218,112 @@ def read_stream(
 
 
 def _messages(body: bytes) -> Iterator[tuple[int, Table, memoryview]]:
-    at, view = 0, memoryview(body)
+    "The kind of each message, its header and its body."
+    if body.startswith(FILE):
+        yield from _messages_of_file(body)
+        return
+    at = 0
     while at < len(body):
-        length = _number(body, "<I", at)
-        at += 4
-        if length == 0xFFFFFFFF:  # since Arrow 0.15
-            length = _number(body, "<I", at)
-            at += 4
-        if length == 0:
+        head, at = _head(body, at)
+        if not head:
             if at != len(body):
                 raise struct.error("bytes after its end")
             return
-        head, at = body[at : at + length], at + length
-        message = Table(head, _number(head, "<I", 0))
-        size = message.number(3, "<q")
-        if size < 0 or at + size > len(body):
-            raise struct.error("it is cut off")
-        kind = message.number(1, "<B")
-        if kind not in (SCHEMA, DICTIONARY, RECORDS):
-            raise struct.error(f"a message of kind {kind}")
-        yield kind, message.table(2), view[at : at + size]
-        at += size
+        message = _message(head, body, at)
+        yield message
+        at += len(message[2])
 
 
-def _batch(kind: int, header: Table, content: memoryview) -> Batch:
+def _messages_of_file(body: bytes) -> Iterator[tuple[int, Table, memoryview]]:
+    if not body.endswith(FILE[:6]):
+        raise struct.error("it is cut off")
+    end = len(body) - 10
+    begin = end - _number(body, "<i", end)
+    if not len(FILE) <= begin < end:
+        raise struct.error("a footer outside of it")
+    footer = body[begin:end]
+    table = Table(footer, _number(footer, "<I", 0))
+    yield SCHEMA, table.table(1), memoryview(b"")
+    for field in (2, 3):  # dictionaries, batches
+        for offset, _, _ in table.triples(field):
+            head, at = _head(body, offset)
+            yield _message(head, body, at)
+
+
+def _head(body: bytes, at: int) -> tuple[bytes, int]:
+    "A message's flatbuffer, nothing at the end; and where it ends."
+    length, at = _number(body, "<I", at), at + 4
+    if length == 0xFFFFFFFF:  # since Arrow 0.15
+        length, at = _number(body, "<I", at), at + 4
+    return body[at : at + length], at + length
+
+
+def _message(head: bytes, body: bytes, at: int) -> tuple[int, Table, memoryview]:
+    message = Table(head, _number(head, "<I", 0))
+    size = message.number(3, "<q")
+    if size < 0 or at + size > len(body):
+        raise struct.error("it is cut off")
+    kind = message.number(1, "<B")
+    if kind not in (SCHEMA, DICTIONARY, RECORDS):
+        raise struct.error(f"a message of kind {kind}")
+    return kind, message.table(2), memoryview(body)[at : at + size]
+
+
+def _batch(kind: int, header: Table, content: memoryview, inflated: "Inflated") -> Batch:
     records = header.table(1) if kind == DICTIONARY else header
-    if records.has(3):
-        raise BodyRefused(
-            "the Arrow stream has compressed buffers", "compress the body: Content-Encoding: zstd"
-        )
     starts, sizes = records.pairs(2).T
     if (starts % 8).any() or (starts < 0).any() or (sizes < 0).any():
         raise struct.error("a buffer of an impossible place")
     if (sizes > len(content)).any() or (starts > len(content) - sizes).any():
         raise struct.error("a buffer outside of its batch")
+    if int(sizes.sum()) > len(content):
+        raise struct.error("buffers that lie over each other")
     buffers = [content[a : a + b] for a, b in zip(starts.tolist(), sizes.tolist(), strict=True)]
+    if records.has(3):
+        codec = records.table(3).number(0, "<b") if records.table(3).has(0) else LZ4
+        buffers = [inflated.add(buffer, codec) for buffer in buffers]
     columns = [(length, nulls) for length, nulls in records.pairs(1).tolist()]
+    extra = tuple(records.longs(4)) if records.has(4) else ()
     if (rows := records.number(0, "<q")) < 0:
         raise struct.error("a negative number of rows")
     if kind == RECORDS:
-        return Batch(rows, columns, buffers)
-    return Batch(rows, columns, buffers, header.number(0, "<q"), bool(header.number(2, "<B")))
+        return Batch(rows, columns, buffers, extra=extra)
+    return Batch(rows, columns, buffers, header.number(0, "<q"), bool(header.number(2, "<B")), extra)
+
+
+class Inflated:
+    "Inflates buffers, until all of them together are too large."
+
+    def __init__(self, most: int):
+        self._left = self.most = most
+
+    def add(self, buffer: memoryview, codec: int) -> memoryview:
+        if not len(buffer):
+            return buffer
+        size = _number(buffer, "<q", 0)
+        if size == -1:  # as it is
+            return buffer[8:]
+        if not 0 <= size <= self._left:
+            raise BodyRefused(
+                f"the Arrow stream inflates to more than {self.most:,} bytes", "send fewer rows at a time"
+            )
+        self._left -= size
+        data = _inflate(bytes(buffer[8:]), codec, size)
+        if len(data) != size:
+            raise struct.error("a compressed buffer of another length than it says")
+        return memoryview(data)
+
+
+def _inflate(data: bytes, codec: int, size: int) -> bytes:
+    if codec == LZ4:
+        from lz4.frame import LZ4FrameDecompressor
+
+        reader = LZ4FrameDecompressor()
+    elif codec == ZSTD:
+        reader = zstd_reader()
+    else:
+        raise struct.error(f"buffers compressed by codec {codec}")
+    try:
+        return reader.decompress(data, max_length=size + 1)
+    except Exception as error:  # each library has its own
+        raise struct.error(f"a buffer that cannot be inflated: {error}") from None

@@ -87,6 +87,10 @@ def read_labels(
 
 
 def _refusal(body: bytes, lines: bool) -> Exception:
+    if body.count(b"{") > 100 * MOST_LABELS or body.count(b",") > 100 * MOST_LABELS:
+        return BodyRefused(
+            f"more than {MOST_LABELS:,} labels in one request", f"send 1 to {MOST_LABELS:,} at a time"
+        )
     try:
         entries = msgspec.json.Decoder().decode_lines(body) if lines else msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:

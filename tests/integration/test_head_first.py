@@ -1,19 +1,17 @@
 "A request is judged by its head: who may not ask costs nothing, and the head means what HTTP says that it means."
 
 import gzip
-import os
 import socket
-import subprocess
 
 import pytest
 from eventually import eventually
 from live_server import PLAIN, LiveServer, read_all, request, save_model
+from memory_group import MEGABYTE, Group
 
 from mlkit.serve.access import add_key, make_key
 
 pytestmark = pytest.mark.integration
 
-MEGABYTE = 1024 * 1024
 HEAD = "{method} {target} HTTP/{version}\r\n{headers}\r\n"
 
 
@@ -167,29 +165,6 @@ def test_x_gzip_is_gzip(server):
 
 
 # Memory --------------------------------------------------------------------------------------------------------
-
-
-class Group:
-    "A group of processes that has so much memory and no more, as a container has."
-
-    def __init__(self, size):
-        self.folder = f"/sys/fs/cgroup/memory/mlkit-test-{os.getpid()}"
-        os.makedirs(self.folder, exist_ok=True)
-        for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):
-            if os.path.exists(f"{self.folder}/{name}"):
-                with open(f"{self.folder}/{name}", "w") as file:
-                    file.write(str(size))
-        # The server sees its own group, as in a container.
-        mount = f"mount --bind {self.folder} /sys/fs/cgroup/memory"
-        enter = f"echo $$ >{self.folder}/cgroup.procs"
-        self.before = ["unshare", "-m", "sh", "-c", f'{enter} && {mount} && exec "$@"', "sh"]
-
-    def killed(self):
-        with open(f"{self.folder}/memory.oom_control") as file:
-            return int(dict(line.split() for line in file)["oom_kill"])
-
-    def remove(self):
-        eventually(lambda: subprocess.run(["rmdir", self.folder]).returncode == 0)
 
 
 @pytest.fixture
