@@ -26,6 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .bundle import Bundle
+from .digest import inside
 from .errors import StateError, ToolMissing
 from .image_archive import Image, normalise
 from .settings import shipped
@@ -97,7 +98,7 @@ def stage(
     )
     (folder / "model").mkdir()
     for name, data in bundle.files.items():
-        (folder / "model" / name).write_bytes(data)
+        inside(folder / "model", name, f"the model {bundle.digest}").write_bytes(data)
 
 
 def build_image(

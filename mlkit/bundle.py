@@ -8,15 +8,20 @@ __all__ = [
     "GOLDEN",
     "STEP",
     "REQUIREMENTS",
+    "PINNED",
     "GOLDEN_ROWS",
+    "ROWS_COMPARED",
     "Bundle",
     "make_bundle",
+    "features_of",
+    "codes_are_known",
     "open_bundle",
     "open_folder",
     "model_key",
 ]
 
 # %% ../notebooks/07_bundle.ipynb #5d0e3a75
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -26,13 +31,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from .digest import canonical, digest, read_record, write_record
-from .errors import CorruptRecord, NotReady, WrongType
-from .features import Columns, Feature, Step, encode, fit_features, load_step, step_source
+from .digest import canonical, digest, plain_name, read_record, write_record
+from .errors import CorruptRecord, NotReady, UnknownName, WrongType
+from .features import ENCODED, Columns, Feature, Step, encoded, fit_features, load_step, step_source
 from .flavors.flavour import flavour
 from .signature import Signature, json_rows
 
 BUNDLE, GOLDEN, STEP, REQUIREMENTS = "bundle.json", "golden.json", "features.py", "requirements.txt"
+PINNED = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+")  # a line of requirements.txt
 
 
 # %% ../notebooks/07_bundle.ipynb #6c3072d0
@@ -63,7 +69,7 @@ class Bundle:
         columns: Columns,  # checked by the signature
     ) -> np.ndarray:
         "What the model is asked: rows × features."
-        return encode(self.features, self.step(columns) if self.step else columns)
+        return encoded(self.features, self.step(columns) if self.step else columns)
 
     def refuse_wrong_answers(self) -> None:
         "Ask for the golden rows. Raises `NotReady` at the first answer that differs by a bit."
@@ -89,13 +95,19 @@ def make_bundle(
     columns: Columns,  # training rows, as `frame_columns` gives them
     step: Step | None = None,  # the function `features`, if there is one
     run: str = "",  # the run id
+    predictions: Any = None,  # what the model answers these rows in the notebook, one per row
 ) -> Bundle:
-    "A bundle of a trained model, asked once for its golden rows. Raises `WrongType`, `NotReady`."
+    """A bundle of a trained model, asked once for its golden rows.
+
+    It answers as the model does, or it is not made: what the library itself answers the rows, or `predictions`, is
+    compared to the bit. Raises `WrongType`, `NotReady`.
+    """
     library = flavour(kind)
     files = {**library.save(model), REQUIREMENTS: _requirements(library)}
     if step:
         files[STEP] = step_source(step).encode()
-    features = fit_features(step(columns) if step else columns)
+    stepped = step(columns) if step else columns
+    features, levels = features_of(library, files, stepped)
     bundle = Bundle(name, "", kind, signature, features, run, {}, files, library.load(files), _step(files))
     rows = len(next(iter(columns.values())))
     chosen = np.linspace(0, rows - 1, min(GOLDEN_ROWS, rows)).astype(int)
@@ -107,9 +119,10 @@ def make_bundle(
             f"the feature step does not stand alone: {error}",
             "import what it needs inside the function; numpy is there as np",
         ) from error
+    _refuse_other_answers(bundle, library, model, columns, stepped, levels, predictions)
     files[GOLDEN] = write_record("golden", golden)
     bundle = replace(bundle, golden=golden)
-    bundle = replace(bundle, digest=_digest(bundle))
+    bundle = replace(bundle, digest=_digest(kind, signature, features, golden, files))
     fields = _fields(bundle)
     files[BUNDLE] = write_record("bundle", fields | {"checksum": digest(canonical(fields))})
     return bundle
@@ -123,16 +136,19 @@ def _step(files: Mapping[str, bytes]) -> Step | None:
     return load_step(files[STEP].decode()) if STEP in files else None
 
 
-def _digest(bundle: Bundle) -> str:
+def _digest(
+    flavor: str, signature: Signature, features: tuple[Feature, ...], golden: dict, files: dict
+) -> str:
+    "Of the bytes alone: nothing is loaded for it."
     return digest(
         canonical(
             {
-                "flavour": bundle.flavour,
-                "signature": msgspec.to_builtins(bundle.signature),
-                "features": msgspec.to_builtins(bundle.features),
-                "model": digest(flavour(bundle.flavour).essence(bundle.files)),
-                "step": digest(bundle.files.get(STEP, b"")),
-                "golden": bundle.golden,
+                "flavour": flavor,
+                "signature": msgspec.to_builtins(signature),
+                "features": msgspec.to_builtins(features),
+                "model": digest(flavour(flavor).essence(files)),
+                "step": digest(files.get(STEP, b"")),
+                "golden": golden,
             }
         )
     )
@@ -150,44 +166,182 @@ def _fields(bundle: Bundle) -> dict:
     }
 
 
+# %% ../notebooks/07_bundle.ipynb #55c43428
+ROWS_COMPARED = 10_000
+
+
+def features_of(
+    library: Any,  # the flavor's module
+    files: Mapping[str, bytes],  # what it saved
+    columns: Columns,  # what the model is asked with, before encoding
+) -> tuple[tuple[Feature, ...], dict[str, list]]:
+    """The features in the model's own order, and the levels of those whose codes the model knows itself.
+
+    Raises `WrongType` where model and columns do not belong together.
+    """
+    fitted = {feature.name: feature for feature in fit_features(columns)}
+    names, told = library.told_features(files)
+    if len(names) != len(fitted):
+        raise WrongType(
+            f"the model has {len(names)} features, and {len(fitted)} columns are given",
+            f"it has: {', '.join(names[:20])}",
+        )
+    if not library.is_unnamed(names):
+        written = {library.written_name(name): name for name in fitted}
+        if strange := [name for name in names if name not in written]:
+            raise WrongType(
+                f"the model has a feature {strange[0]!r}, and there is no such column",
+                f"columns: {', '.join(list(fitted)[:20])}",
+            )
+        fitted = {written[name]: fitted[written[name]] for name in names}
+    texts = [feature for feature in fitted.values() if feature.levels is not None]
+    if told:
+        return _told_levels(fitted, texts, told)
+    return _used_codes(tuple(fitted.values())), {}
+
+
+def _told_levels(fitted: dict[str, Feature], texts: list[Feature], told: list[list]):
+    if len(texts) != len(told) or any(not isinstance(level, str) for levels in told for level in levels):
+        named = ", ".join(repr(feature.name) for feature in texts) or "none"
+        raise WrongType(
+            f"the model was trained with {len(told)} categories, and the text columns are: {named}",
+            "a category of numbers or of true and false: train with its texts, or without `category`",
+        )
+    levels = {feature.name: list(known) for feature, known in zip(texts, told, strict=True)}
+    for feature in texts:
+        if strange := set(feature.levels) - set(levels[feature.name]):
+            raise WrongType(
+                f"column {feature.name!r} has the level {sorted(strange)[0]!r}, which the model was not trained with",
+                "save the model with the rows that it was trained with",
+            )
+    return (
+        tuple(Feature(f.name, tuple(levels[f.name])) if f.name in levels else f for f in fitted.values()),
+        levels,
+    )
+
+
+def _used_codes(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
+    "The codes that `encode` gave features of these names, where it did: these rows may not have all levels."
+    names = [feature.name for feature in features]
+    used = [each for each in ENCODED if [feature.name for feature in each] == names]
+    if features in used or len(used) != 1:
+        return features
+    return used[0]
+
+
+def codes_are_known(
+    library: Any,  # the flavor's module
+    files: Mapping[str, bytes],  # what it saved
+    features: tuple[Feature, ...],
+) -> bool:
+    "Whether the model or this notebook's `encode` says how texts became numbers."
+    texts = any(feature.levels is not None for feature in features)
+    return not texts or bool(library.told_features(files)[1]) or features in ENCODED
+
+
+def _refuse_other_answers(
+    bundle: Bundle,
+    library: Any,
+    model: Any,
+    columns: Columns,
+    stepped: Columns,
+    levels: dict,
+    predictions: Any,
+) -> None:
+    rows = len(next(iter(columns.values())))
+    chosen = np.linspace(0, rows - 1, min(ROWS_COMPARED, rows)).astype(int)
+    if predictions is not None:
+        wanted = np.asarray(predictions, dtype=float)
+        if len(wanted) != rows:
+            raise WrongType(f"{len(wanted):,} predictions for {rows:,} rows", "one per row, in their order")
+        wanted = wanted[chosen]
+    elif levels or all(feature.levels is None for feature in bundle.features):
+        asked = {feature.name: np.asarray(stepped[feature.name])[chosen] for feature in bundle.features}
+        wanted = library.ask_library(model, asked, levels)
+    else:
+        return
+    answers = bundle.predict({name: np.asarray(cells)[chosen] for name, cells in columns.items()})
+    if answers.shape != wanted.shape:
+        raise WrongType(f"the model answers {wanted.shape[1:]} per row, and the bundle {answers.shape[1:]}")
+    same = (answers == wanted) | (np.isnan(answers) & np.isnan(wanted))
+    if not same.all():
+        first = np.flatnonzero(~same.reshape(len(chosen), -1).all(axis=1))[0]
+        suspects = [f.name for f in bundle.features if f.levels is not None] or [
+            f.name for f in bundle.features
+        ]
+        raise WrongType(
+            f"the bundle answers row {int(chosen[first])} with {answers[first]!r}, the model with {wanted[first]!r}",
+            f"are the columns in the model's order, and coded as it was trained? look at {', '.join(map(repr, suspects[:10]))}\n"
+            "train on a DataFrame with categories, or on `encode(…)`",
+        )
+
+
 # %% ../notebooks/07_bundle.ipynb #ebe25fc9
 def open_bundle(
     read: Callable[[str], bytes],  # file name → content
     where: str,  # for the errors: the folder or key
+    expected: str,  # the digest that it must have; "": whatever the record says, where nobody knows better
 ) -> Bundle:
-    "A bundle from its files. Raises `CorruptRecord`, `NewerFormat`, and what `read` raises."
+    """A bundle from its files, each compared before anything of it is loaded.
+
+    Raises `CorruptRecord`, `NewerFormat`, and what `read` raises.
+    """
     record = read_record("bundle", head := read(BUNDLE), f"{where}/{BUNDLE}")
     if record.pop("checksum", None) != digest(canonical(record)):
         raise CorruptRecord(f"{where}/{BUNDLE} is not what the bundle was made with", "fetch the model again")
-    files = {BUNDLE: head}
-    for name, wanted in record["files"].items():
+    try:
+        library = flavour(record["flavour"])
+        files = {BUNDLE: head} | _read_files(read, where, record["files"], library)
+        parts = (
+            record["flavour"],
+            msgspec.convert(record["signature"], Signature),
+            tuple(msgspec.convert(f, Feature) for f in record["features"]),
+            read_record("golden", files[GOLDEN], f"{where}/{GOLDEN}"),
+        )
+        found = _digest(*parts, files)
+        if found != record["digest"] or found != (expected or found):
+            raise CorruptRecord(
+                f"{where} is not the model {expected or record['digest']}", "fetch the model again"
+            )
+        name, run = plain_name(record["name"], where), record["run"] and plain_name(record["run"], where)
+    except (KeyError, TypeError, AttributeError, UnknownName, WrongType, msgspec.ValidationError) as error:
+        raise CorruptRecord(f"{where}/{BUNDLE} is not a bundle: {error}", "fetch the model again") from None
+    flavor, signature, features, golden = parts
+    return Bundle(
+        *(name, found, flavor, signature, features, run, golden, files),
+        model=library.load(files),
+        step=_step(files),
+    )
+
+
+def _read_files(
+    read: Callable[[str], bytes], where: str, named: dict[str, str], library: Any
+) -> dict[str, bytes]:
+    "The files that a bundle of this flavor has, and no others."
+    files = {}
+    for name, wanted in named.items():
+        if name not in {GOLDEN, STEP, REQUIREMENTS, *library.FILES}:
+            raise CorruptRecord(
+                f"{where} names a file {name[:100]!r} that no bundle has", "fetch the model again"
+            )
         files[name] = read(name)
         if digest(files[name]) != wanted:
             raise CorruptRecord(
                 f"{where}/{name} is not what the bundle was made with", "fetch the model again"
             )
-    try:
-        bundle = Bundle(
-            name=record["name"],
-            digest=record["digest"],
-            flavour=record["flavour"],
-            signature=msgspec.convert(record["signature"], Signature),
-            features=tuple(msgspec.convert(f, Feature) for f in record["features"]),
-            run=record["run"],
-            golden=read_record("golden", files[GOLDEN], f"{where}/{GOLDEN}"),
-            files=files,
-            model=flavour(record["flavour"]).load(files),
-            step=_step(files),
+    lines = files.get(REQUIREMENTS, b"").decode(errors="replace").splitlines()
+    if any(
+        not PINNED.fullmatch(line) or line.partition("==")[0] not in library.REQUIREMENTS for line in lines
+    ):
+        raise CorruptRecord(
+            f"{where}/{REQUIREMENTS} asks for more than the flavor needs", "fetch the model again"
         )
-    except (KeyError, msgspec.ValidationError) as error:
-        raise CorruptRecord(f"{where}/{BUNDLE} is not a bundle: {error}", "fetch the model again") from None
-    if _digest(bundle) != bundle.digest:
-        raise CorruptRecord(f"{where} is not the model {bundle.digest}", "fetch the model again")
-    return bundle
+    return files
 
 
 def open_folder(
     folder: Path,
+    expected: str = "",  # as in `open_bundle`
 ) -> Bundle:
     "The bundle in a local folder. Raises `NotReady` if there is none, and as `open_bundle`."
 
@@ -199,7 +353,7 @@ def open_folder(
                 f"no model in {folder}: {name}: {error.strerror}", "mount or bake a bundle there"
             ) from None
 
-    return open_bundle(read, str(folder))
+    return open_bundle(read, str(folder), expected)
 
 
 def model_key(

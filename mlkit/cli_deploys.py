@@ -96,7 +96,7 @@ def deploy(environment, what, engine, override, how):
         with (
             hooks.around("deploy"),
             show_steps(how) as shown,
-            journal_kept(store, environment) as kept,
+            journal_kept(store, environment, project.model) as kept,
             lock_renewed(target, chosen.record["name"]) as locked,
         ):
             deploy_release(target, chosen, _both(shown, kept), hooks.variables() | _signers(project) | locked)
@@ -217,7 +217,7 @@ def rollback(environment, release_id, how):
         with (
             hooks.around("rollback"),
             show_steps(how) as shown,
-            journal_kept(store, environment) as kept,
+            journal_kept(store, environment, project.model) as kept,
             lock_renewed(target, project.model) as locked,
         ):
             variables = hooks.variables() | _signers(project) | asked | locked

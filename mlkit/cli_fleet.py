@@ -126,7 +126,7 @@ def _on_the_lock(playbook, environment, variables):
 
     project, store = project_and_store()
     target = project.environment(environment)
-    with journal_kept(store, environment) as keep:
+    with journal_kept(store, environment, project.model) as keep:
         run_playbook(playbook, target, {"service": project.model} | variables, keep)
 
 

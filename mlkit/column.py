@@ -5,7 +5,10 @@
 # %% auto #0
 __all__ = [
     "LARGEST_WHOLE",
+    "TYPES",
+    "UNSEEN",
     "PROBLEMS_SHOWN",
+    "unknown_choice",
     "Column",
     "in_words",
     "problem_entry",
@@ -29,6 +32,16 @@ from .errors import SignatureMismatch, WrongType, unknown_name
 
 # %% ../notebooks/04b_column.ipynb #89d1070f
 LARGEST_WHOLE = 2**53 - 1
+TYPES, UNSEEN = ("number", "integer", "boolean", "category"), ("refuse", "missing")
+
+
+def unknown_choice(
+    what: str,
+    given: Any,
+    known: Sequence[str],
+) -> WrongType:
+    "The refusal of a word that is none of those that are known."
+    return WrongType(f"{what} is {given!r}", unknown_name("", str(given), known).hint)
 
 
 class Column(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,6 +53,22 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     range: tuple[float, float] | None = None  # smallest and largest value seen in training
     missing: bool = False  # may be null or left out
     unseen: Literal["refuse", "missing"] = "refuse"  # a level that training did not see
+
+    def __post_init__(self):
+        "A person makes these too. Raises `WrongType` for what could never be read again."
+        for word, known in (("type", TYPES), ("unseen", UNSEEN)):
+            if getattr(self, word) not in known:
+                raise unknown_choice(f"column {self.name!r}: {word}", getattr(self, word), known)
+        if not isinstance(self.name, str):
+            raise WrongType(
+                f"a column is named {self.name!r}", "a name is a text: frame.columns = frame.columns.map(str)"
+            )
+        if self.type == "category" and not all(isinstance(level, str) for level in self.levels):
+            raise WrongType(f"column {self.name!r} has levels that are not texts", "turn them into texts")
+        if self.range and not self.range[0] <= self.range[1]:
+            raise WrongType(
+                f"column {self.name!r} has the range {self.range}", "the smaller number comes first"
+            )
 
     @property
     def expected(self) -> str:
@@ -212,9 +241,31 @@ def frame_array(
 ) -> np.ndarray:
     "The cells as an array, not checked yet. Raises `WrongType`."
     if column.type == "category":
-        texts = np.asarray(cells, dtype=object)
-        return np.where([isinstance(cell, str) for cell in texts], texts, None)
+        texts = np.array(list(cells), dtype=object)
+        there = np.array([isinstance(cell, str) for cell in texts], dtype=bool)
+        for cell in texts[~there]:
+            if not _is_missing(cell):
+                raise WrongType(
+                    f"column {column.name!r} has {_shown(cell)} where texts are expected",
+                    f"expected: {column.expected}; turn it into texts: .astype(str)",
+                )
+        return np.where(there, texts, None)
     try:
+        if hasattr(cells, "to_numpy") and not hasattr(cells, "cat"):  # pandas' own kinds of missing
+            return cells.to_numpy(dtype=float, na_value=np.nan)
         return np.asarray(cells, dtype=float)
     except (ValueError, TypeError) as error:
         raise WrongType(f"column {column.name!r}: {error}", f"expected: {column.expected}") from None
+
+
+def _is_missing(cell: Any) -> bool:
+    "None, NaN, NaT and pandas' NA, without pandas."
+    return (
+        cell is None
+        or type(cell).__name__ in ("NAType", "NaTType")
+        or (isinstance(cell, float) and cell != cell)
+    )
+
+
+def _shown(cell: Any) -> str:
+    return f"{type(cell).__name__} {str(cell)[:40]}"

@@ -37,7 +37,7 @@ def deploy_container(
             f"port {project.port} is taken by `mlkit deploy local` without an engine", "mlkit stop local"
         )
     release = make_release(project, model, engine)
-    bundle = load_model(Store(project.store), model)
+    bundle = load_model(Store(project.store), model, project.model)
     image, name = release.record["image"]["tag"], _name(project)
     with _container(engine, f"{name}-candidate", image, "127.0.0.1::8000", release.id, bundle, keep=False):
         pass

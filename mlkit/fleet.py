@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .deploy import Step, run_playbook
-from .digest import canonical, digest
-from .errors import AlreadyThere, DeployFailed
+from .digest import canonical, digest, plain_name
+from .errors import AlreadyThere, CorruptRecord, DeployFailed
 from .settings import Environment
 from .store import Store
 
@@ -160,13 +160,14 @@ def status_table(
 def journal_kept(
     store: Store,
     environment: str,
+    service: str,  # the one that was asked about: a host may not write to another's journal
 ) -> Iterator[Callable[[Step], None]]:
     "Gives what is called with each step; at the end the journal entries that the hosts wrote are in the store."
     entries: list[dict] = []
 
     def on_step(step: Step) -> None:
         entry = step.result.get("entry")
-        if isinstance(entry, dict) and entry.get("digest"):
+        if isinstance(entry, dict) and entry.get("digest") and entry.get("service") == service:
             entries.append(entry | {"host": step.host})
 
     try:
@@ -180,7 +181,11 @@ def journal_kept(
 
 
 def _journal_key(environment: str, entry: dict) -> str:
-    return f"journal/{environment}/{entry['service']}/{entry['host']}/{entry['number']:06}.json"
+    where, number = f"the journal entry of {entry['host']}", entry["number"]
+    host, service = plain_name(entry["host"], where), plain_name(entry["service"], where)
+    if type(number) is not int:
+        raise CorruptRecord(f"{where} has the number {str(number)[:40]!r}", "it was not kept")
+    return f"journal/{environment}/{service}/{host}/{number:06}.json"
 
 
 def read_journal(

@@ -230,4 +230,6 @@ def read_verdict(
     record = read_record("verdict", store.get(key), key)
     if missing := {"id", "model", "passed", "judged"} - record.keys():
         raise CorruptRecord(f"{key} has no {', '.join(sorted(missing))}", "restore it from a backup")
+    if record["id"] != id:
+        raise CorruptRecord(f"{key} is the record of {str(record['id'])[:80]!r}", "restore it from a backup")
     return record

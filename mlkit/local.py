@@ -31,6 +31,7 @@ from pathlib import Path
 import psutil
 
 from .bundle import Bundle, model_key, open_folder
+from .digest import inside
 from .errors import NotReady, PortInUse
 from .predictions import LOCAL_LOG
 from .registry import load_model, require_admission
@@ -104,7 +105,7 @@ def deploy_local(
     store, local = Store(project.store), Local(project)
     require_admission(store, project.model, model)
     folder = _fetch(store, local, model)
-    bundle = open_folder(folder)
+    bundle = open_folder(folder, model)
     bundle.refuse_wrong_answers()
     running = local.pid("gunicorn")
     before = (local.folder / "current").readlink() if running else None
@@ -126,13 +127,13 @@ def deploy_local(
 
 def _fetch(store: Store, local: Local, model: str) -> Path:
     "The bundle's files in a folder of this machine, whole or not there."
-    bundle = load_model(store, model)
+    bundle = load_model(store, model, project.model)
     folder = local.folder / model_key(model)
     if not folder.exists():
         unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.unfinished")
         unfinished.mkdir(parents=True)
         for name, data in bundle.files.items():
-            (unfinished / name).write_bytes(data)
+            inside(unfinished, name, f"the model {model}").write_bytes(data)
         unfinished.rename(folder)
     return folder
 
@@ -212,7 +213,7 @@ def status_local(
         serving = ask(local.url, "/readyz")["model"]["digest"]
     except NotReady as error:
         raise NotReady(error.args[0], "nothing deployed on this machine yet? mlkit deploy local") from None
-    bundle = load_model(Store(project.store), serving)
+    bundle = load_model(Store(project.store), serving, project.model)
     answer = ask(local.url, "/predict", {"rows": bundle.golden["rows"]})
     pairs = zip(answer["predictions"], bundle.golden["predictions"], strict=True)
     right = sum(live == wanted for live, wanted in pairs)

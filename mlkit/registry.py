@@ -302,9 +302,13 @@ def latest_key(name: str) -> str:
 def load_model(
     store: Store,
     model: str,  # digest
+    name: str = "",  # the registry name that it must have, where the caller knows it
 ) -> Bundle:
     "The bundle of that digest, checked. Raises `MissingData`, `CorruptRecord`."
-    bundle = open_bundle(lambda file: store.get(f"{model_key(model)}/{file}"), model_key(model))
-    if bundle.digest != model:
-        raise CorruptRecord(f"{model_key(model)} holds the model {bundle.digest}", "fetch the model again")
+    key = model_key(model)
+    bundle = open_bundle(lambda file: store.get(f"{key}/{file}"), key, model)
+    if name and bundle.name != name:
+        raise CorruptRecord(
+            f"{key} says that it is a model of {bundle.name}, not of {name}", "fetch the model again"
+        )
     return bundle

@@ -74,7 +74,7 @@ def make_release(
     without an engine, `StateError` with the build's last lines.
     """
     store = Store(project.store)
-    bundle = load_model(store, model)
+    bundle = load_model(store, model, project.model)
     verdict = require_admission(store, bundle.name, model)
     version = next(
         (v["version"] for v in read_registry(store, bundle.name).versions if v["model"] == model), None

@@ -83,7 +83,7 @@ def run_record(
 ) -> dict | None:
     "The record of a run; None for a scratch run, which has none."
     key = f"runs/{run}/run.json"
-    return read_record("run", store.get(key), key) if store.has(key) else None
+    return read_record("run", store.get(key), key) if run and store.has(key) else None
 
 
 def how_made(

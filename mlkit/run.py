@@ -15,11 +15,12 @@ from typing import Any
 import pandas as pd
 
 from . import dataset, gate, report
-from .bundle import Bundle, make_bundle, model_key
+from .bundle import Bundle, codes_are_known, make_bundle, model_key
 from .digest import write_record
 from .errors import AlreadyThere, MissingData, WrongType
 from .evidence import show
 from .features import Columns, Step
+from .flavors.flavour import flavour
 from .judgement import judge_rows
 from .provenance import new_run_id
 from .registry import find_model, latest_key, load_model, read_registry
@@ -84,10 +85,21 @@ class Run:
         columns: Columns,  # training rows, as `frame_columns` gives them
         step: Step | None = None,  # the function `features`, if there is one
         kind: str = "lightgbm",  # the flavour
+        predictions: Any = None,  # what the model answers these rows, where they were coded by hand
     ) -> Bundle:
-        "Save the model as a bundle in the store. Raises `LeakColumn`, `WrongType`, `StoreUnreachable`."
+        """Save the model as a bundle in the store: one that answers as the model does, to the bit.
+
+        Raises `LeakColumn`, `WrongType`, `StoreUnreachable`.
+        """
         refuse_leaks(signature, self.project.leaks)
-        bundle = make_bundle(self.project.model, kind, model, signature, columns, step, self.id)
+        bundle = make_bundle(self.project.model, kind, model, signature, columns, step, self.id, predictions)
+        if predictions is None and not codes_are_known(flavour(kind), bundle.files, bundle.features):
+            coded = ", ".join(repr(f.name) for f in bundle.features if f.levels is not None)
+            raise WrongType(
+                f"nothing says how the texts of {coded} became numbers",
+                "train on a DataFrame with categories, or on `encode(…)`; where they were coded by hand, say what\n"
+                "the model answers: run.save_model(…, predictions=booster.predict(matrix))",
+            )
         _put_bundle(self.output, bundle)
         self._show(
             "model",

@@ -170,6 +170,10 @@ def read_run(
     "The record of one run. Raises `MissingData`, `CorruptRecord`, `NewerFormat`."
     key = f"runs/{id}/run.json"
     record = read_record("run", store.get(key), key)
+    if record.get("id") != id:
+        raise CorruptRecord(
+            f"{key} is the record of {str(record.get('id'))[:80]!r}", "restore it from a backup"
+        )
     known = {f.name for f in fields(RunRecord)}
     try:
         return RunRecord(**{name: value for name, value in record.items() if name in known})

@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "SETTINGS",
+    "NAME",
     "SECTIONS",
     "NAMED",
     "ENVIRONMENT",
@@ -71,6 +72,7 @@ class Environment:
 
 # %% ../notebooks/01_settings.ipynb #5605c8a1
 SETTINGS = "settings.ini"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,7 @@ class Project:
     def environment(self, name: str) -> Environment:
         "The environment of that name. Raises `UnknownName`."
         if name not in self.environments:
-            raise unknown_name(
-                f"{SETTINGS} has no [environment {name}]; no environment", name, [*self.environments, "local"]
-            )
+            raise unknown_name(f"{SETTINGS} has no environment", name, [*self.environments, "local"])
         return self.environments[name]
 
 
@@ -171,7 +171,7 @@ def read_project(
     ini = ConfigParser(interpolation=None)
     ini.optionxform = str  # column names keep their case
     try:
-        ini.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        ini.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
     except (Error, UnicodeDecodeError) as error:
         raise BadSettings(f"cannot read {path}", str(error)) from error
     for section in ini.sections():
@@ -182,9 +182,9 @@ def read_project(
     project = ini["project"]
     return Project(
         root=root,
-        name=_required(project, "name"),
+        name=_name(project, "name", _required(project, "name")),
         store=_store_url(root, os.environ.get("MLKIT_STORE") or project.get("store", "./store")),
-        model=project.get("model", project["name"]),
+        model=_name(project, "model", project.get("model", project["name"])),
         dataset=project.get("dataset", project["name"]),
         notebooks=root / project.get("pipelines", "notebooks/pipelines"),
         leaks=tuple(project.get("leaks", "").split()),
@@ -215,6 +215,16 @@ def _required(section: SectionProxy, key: str) -> str:
     return section[key]
 
 
+def _name(section: SectionProxy, key: str, text: str) -> str:
+    "Becomes a folder of the store, a container's name and a word in a shell on hosts."
+    if not NAME.fullmatch(text):
+        raise BadSettings(
+            f"{SETTINGS}: [{section.name}] {key} = {text!r} is not a name",
+            "1 to 100 letters, digits, - _ and .",
+        )
+    return text
+
+
 def _port(project: SectionProxy) -> int:
     text = project.get("port", "8000")
     if not (text.isdigit() and 0 < int(text) < 65536):
@@ -223,7 +233,7 @@ def _port(project: SectionProxy) -> int:
 
 
 def _store_url(root: Path, text: str) -> str:
-    return text if "://" in text else str((root / text).resolve())
+    return text if "://" in text else str((root / Path(text).expanduser()).resolve())
 
 
 def _environments(ini: ConfigParser, root: Path) -> list[Environment]:

@@ -15,7 +15,7 @@ from secrets import token_hex
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from .errors import AlreadyThere, BadSettings, MissingData, StoreUnreachable, ToolMissing
+from .errors import AlreadyThere, BadSettings, CorruptRecord, MissingData, StoreUnreachable, ToolMissing
 
 
 # %% ../notebooks/02_store.ipynb #cb2d8fdf
@@ -38,11 +38,11 @@ class Store:
         "Write `data` under `key`, visible all at once. Raises `AlreadyThere`, `StoreUnreachable`."
         with self._reachable("write", key):
             if isinstance(self.fs, LocalFileSystem):
-                _put_file(Path(self.root, key), data, new)
+                _put_file(Path(self._path(key)), data, new)
             else:
                 whole = {"chunksize": ONE_REQUEST} if new and "s3" in self.fs.protocol else {}
                 mode = "create" if new else "overwrite"
-                self.fs.pipe_file(f"{self.root}/{key}", data, mode=mode, **whole)
+                self.fs.pipe_file(self._path(key), data, mode=mode, **whole)
 
     def get(
         self,
@@ -50,7 +50,7 @@ class Store:
     ) -> bytes:
         "The content of `key`. Raises `MissingData`, `StoreUnreachable`."
         with self._reachable("read", key):
-            return self.fs.cat_file(f"{self.root}/{key}")
+            return self.fs.cat_file(self._path(key))
 
     def has(
         self,
@@ -58,7 +58,7 @@ class Store:
     ) -> bool:
         try:
             with self._reachable("read", key):
-                return self.fs.info(f"{self.root}/{key}")["type"] == "file"
+                return self.fs.info(self._path(key))["type"] == "file"
         except MissingData:
             return False
 
@@ -69,7 +69,7 @@ class Store:
         "Every key below `prefix`, sorted; unfinished writes are not keys."
         try:
             with self._reachable("list", prefix):
-                paths = self.fs.find(f"{self.root}/{prefix}")
+                paths = self.fs.find(self._path(prefix))
         except MissingData:
             return []
         keys = (path[len(self.root) :].lstrip("/") for path in paths)
@@ -82,7 +82,7 @@ class Store:
         "The names of the folders right below `prefix`, sorted."
         try:
             with self._reachable("list", prefix):
-                found = self.fs.ls(f"{self.root}/{prefix}", detail=True)
+                found = self.fs.ls(self._path(prefix), detail=True)
         except MissingData:
             return []
         return sorted(f["name"].rstrip("/").rsplit("/", 1)[-1] for f in found if f["type"] == "directory")
@@ -93,11 +93,12 @@ class Store:
         name: str,  # of the files: "run.json"
     ) -> dict[str, str]:
         "Every `prefix/<folder>/name`, with what changes when its content does: cheap, for caches."
+        where = self._path(prefix)
         try:
             with self._reachable("list", prefix):
                 if isinstance(self.fs, LocalFileSystem):
                     return _file_stamps(Path(self.root), prefix, name)
-                found = self.fs.find(f"{self.root}/{prefix}", detail=True)
+                found = self.fs.find(where, detail=True)
         except MissingData:
             return {}
         keys = {path[len(self.root) :].lstrip("/"): info for path, info in found.items()}
@@ -109,7 +110,14 @@ class Store:
     ) -> io.BufferedReader:
         "A file to read from, for content too large to hold. Raises `MissingData`, `StoreUnreachable`."
         with self._reachable("read", key):
-            return io.BufferedReader(_Content(self, key, self.fs.open(f"{self.root}/{key}", "rb")))
+            return io.BufferedReader(_Content(self, key, self.fs.open(self._path(key), "rb")))
+
+    def _path(self, key: str) -> str:
+        "Where a key lies. Raises `CorruptRecord` for one that could lie elsewhere: it may come from a record."
+        parts = key.split("/")
+        if any(part in ("", ".", "..") or not part.isprintable() or "\\" in part for part in parts):
+            raise CorruptRecord(f"{key[:200]!r} is not a key of a store", "nothing was read or written")
+        return f"{self.root}/{key}"
 
     @contextmanager
     def _reachable(self, verb: str, key: str):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .digest import canonical, digest, read_record, write_record
-from .errors import BadSettings, unknown_name
+from .errors import BadSettings, CorruptRecord, unknown_name
 from .parameters import check_parameters, read_parameters
 from .runner import inputs_digest
 from .search import Range, combinations, values_of
@@ -168,6 +168,10 @@ def read_sweep(
 ) -> SweepRecord:
     "The record of a sweep. Raises `MissingData`, `CorruptRecord`, `NewerFormat`."
     record = read_record("sweep", store.get(sweep_key(id)), sweep_key(id))
+    if record.get("id") != id:
+        raise CorruptRecord(
+            f"{sweep_key(id)} is the record of {str(record.get('id'))[:80]!r}", "restore it from a backup"
+        )
     known = {f.name for f in fields(SweepRecord)}
     trials = [Trial(**trial) for trial in record.pop("trials")]
     return SweepRecord(**{k: v for k, v in record.items() if k in known}, trials=trials)

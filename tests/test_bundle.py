@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlkit.bundle import make_bundle, open_folder
+from mlkit.bundle import _digest, make_bundle, open_folder
+from mlkit.digest import canonical, digest, read_record, write_record
 from mlkit.errors import CorruptRecord, NotReady, WrongType
 from mlkit.features import encode, fit_features
 from mlkit.signature import Output, frame_columns, infer_signature
@@ -80,6 +81,55 @@ def test_one_changed_byte_is_refused_by_digest():
         (folder / "bundle.json").write_bytes(head[:at] + b"~" + head[at + 1 :])
         with pytest.raises(CorruptRecord):
             open_folder(folder)
+
+
+# %% ../notebooks/07_bundle.ipynb #0e75e359
+def test_a_bundle_that_was_made_anew_by_somebody_else_is_refused_before_anything_of_it_runs():
+    marker = Path(tempfile.mkdtemp()) / "was executed"
+    evil = f"from pathlib import Path\nPath({str(marker)!r}).touch()\ndef features(columns):\n    return columns\n"
+
+    def attacked(made, change, digest_too=True):
+        "A folder with changed files, and a record that is right about them."
+        files = dict(made.files)
+        record = read_record("bundle", files["bundle.json"], "")
+        change(record, files)
+        record.pop("checksum")
+        named = record["files"].keys() | files.keys() - {"bundle.json"}
+        record["files"] = {name: digest(files.get(name, b"")) for name in named}
+        if digest_too:
+            parts = (record["flavour"], made.signature, made.features, made.golden)
+            record["digest"] = _digest(*parts, files)
+        folder = on_disk(made)
+        for name, data in files.items():
+            if (folder / name).parent == folder:
+                (folder / name).write_bytes(data)
+        fields = write_record("bundle", record | {"checksum": digest(canonical(record))})
+        (folder / "bundle.json").write_bytes(fields)
+        return folder
+
+    made = small_bundle(step=features)
+    attacks = {
+        "another step": lambda record, files: files.update({"features.py": evil.encode()}),
+        "another model": lambda record, files: files.update(
+            {"model.txt": files["model.txt"].replace(b"tree", b"Tree", 1)}
+        ),
+        "a file more": lambda record, files: files.update({"sitecustomize.py": evil.encode()}),
+        "a file elsewhere": lambda record, files: record["files"].update({"../../outside": "sha256:0"}),
+        "an absolute name": lambda record, files: record["files"].update({"/tmp/outside": "sha256:0"}),
+        "more to install": lambda record, files: files.update(
+            {"requirements.txt": b"lightgbm==1 --index-url=http://evil\n"}
+        ),
+        "a name that climbs": lambda record, files: record.update(name="../../registry/other"),
+        "a run that climbs": lambda record, files: record.update(run="../../x"),
+        "another flavor": lambda record, files: record.update(flavour="flavour"),
+    }
+    for what, change in attacks.items():
+        for digest_too in (True, False):
+            if what == "another flavor" and digest_too:
+                continue  # it has no digest
+            with pytest.raises(CorruptRecord):
+                open_folder(attacked(made, change, digest_too), made.digest)
+        assert not marker.exists(), what
 
 
 # %% ../notebooks/07_bundle.ipynb #f9633380

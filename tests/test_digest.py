@@ -2,10 +2,11 @@
 
 # %% ../notebooks/03_digest.ipynb #imports
 import io
+from pathlib import Path
 
 import pytest
 
-from mlkit.digest import canonical, digest, read_record, write_record
+from mlkit.digest import canonical, digest, inside, read_record, write_record
 from mlkit.errors import CorruptRecord, NewerFormat
 
 
@@ -29,3 +30,29 @@ def test_half_a_record_and_a_newer_record_are_refused_by_name():
         read_record("run", data[:10], "runs/a/run.json")
     with pytest.raises(NewerFormat, match="mlkit.run/2; this mlkit reads mlkit.run/1"):
         read_record("run", data.replace(b"run/1", b"run/2"), "runs/a/run.json")
+
+
+# %% ../notebooks/03_digest.ipynb #dae140ff
+def test_a_name_from_a_record_leads_nowhere_else():
+    folder = Path("/store")
+    assert inside(folder, "run.json", "a record") == Path("/store/run.json")
+    for name in [
+        "",
+        ".",
+        "..",
+        "../a",
+        "/etc/passwd",
+        "a/b",
+        "a\\b",
+        "a\0",
+        "a\n",
+        "-rf",
+        ".ssh",
+        "C:x",
+        None,
+        3,
+        "é",
+        "x" * 300,
+    ]:
+        with pytest.raises(CorruptRecord, match="a record names .*, which is not a plain name"):
+            inside(folder, name, "a record")

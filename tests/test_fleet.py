@@ -3,8 +3,11 @@
 # %% ../notebooks/18d_fleet.ipynb #imports
 import tempfile
 
+import pytest
+
 from mlkit.deploy import Step
 from mlkit.digest import canonical, digest
+from mlkit.errors import CorruptRecord
 from mlkit.fleet import (
     _cut,
     _differences,
@@ -71,7 +74,7 @@ def test_the_store_s_copy_shows_a_journal_that_was_cut_or_rewritten():
         for n in (1, 2)
     ]
     entries = [entry | {"digest": digest(canonical(entry))} for entry in entries]
-    with journal_kept(store, "lab") as keep:
+    with journal_kept(store, "lab", "flights") as keep:
         for entry in entries * 2:
             keep(Step("h1", "Record", "changed", result={"entry": entry}))
         keep(Step("h1", "Other", "ok", result={"entry": None}))
@@ -84,6 +87,20 @@ def test_the_store_s_copy_shows_a_journal_that_was_cut_or_rewritten():
     store.put(key, store.get(key).replace(b"deployed", b"reverted"))
     [touched] = _cut(store, "lab", "flights", "h1", entries)
     assert touched == f"h1: the store's copy {key} was changed: its digest does not fit its content"
+
+
+# %% ../notebooks/18d_fleet.ipynb #d46f1679
+def test_what_a_host_answers_is_kept_nowhere_but_in_its_own_journal():
+    store = Store(tempfile.mkdtemp())
+    good = {"service": "flights", "host": "h1", "number": 1, "digest": "sha256:1"}
+    store.put("registry/flights/000001.json", b"the champion")
+    with journal_kept(store, "lab", "flights") as keep:
+        for forged in ({"service": "../../registry/flights"}, {"service": "other"}, {"service": ["flights"]}):
+            keep(Step("h1", "Record", "changed", result={"entry": good | forged}))
+    assert store.keys("journal") == [] and store.get("registry/flights/000001.json") == b"the champion"
+    for forged in {"number": "1/../../../../registry/x"}, {"number": True}:
+        with pytest.raises(CorruptRecord), journal_kept(store, "lab", "flights") as keep:
+            keep(Step("h1", "Record", "changed", result={"entry": good | forged}))
 
 
 # %% ../notebooks/18d_fleet.ipynb #167c67e5

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlkit.errors import UnknownName
+from mlkit.digest import write_record
+from mlkit.errors import CorruptRecord, UnknownName
 from mlkit.runs import RunRecord, differences, find_run, list_runs
 from mlkit.settings import read_project
 from mlkit.store import Store
@@ -87,6 +88,18 @@ def test_a_broken_record_is_named_and_the_rest_still_works():
         True,
         True,
     ]
+
+
+# %% ../notebooks/13b_runs.ipynb #87c22093
+def test_a_record_that_names_another_run_than_its_folder_is_refused():
+    project = project_with_runs("a")
+    forged = a_run("../../registry/demo").__dict__
+    Store(project.store).put("runs/b/run.json", write_record("run", forged))
+    broken = []
+    assert [r["id"] for r in list_runs(project, broken.append)] == ["a"]
+    assert "runs/b/run.json is the record of '../../registry/demo'" in str(broken[0])
+    with pytest.raises(CorruptRecord):
+        a_run("../../registry/demo").save(Store(project.store))
 
 
 # %% ../notebooks/13b_runs.ipynb #bfeb4777

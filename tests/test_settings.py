@@ -40,3 +40,25 @@ def test_a_mistyped_setting_is_refused_with_the_right_name():
         raise AssertionError("accepted")
     except BadSettings as error:
         assert "[project] has no setting 'stor'" in str(error) and "did you mean: store" in str(error)
+
+
+# %% ../notebooks/01_settings.ipynb #7f7d14e8
+def test_a_name_that_would_mean_something_else_elsewhere_is_refused():
+    for line in (
+        "name = a/../b",
+        "name = x; rm -rf ~",
+        "name = x\nmodel = $(id)",
+        "name = x\nmodel = ../y",
+        "name = -rf",
+    ):
+        try:
+            read_project(project_of(f"[project]\n{line}\n"))
+            raise AssertionError(f"accepted: {line}")
+        except BadSettings as error:
+            assert "is not a name" in str(error)
+
+
+# %% ../notebooks/01_settings.ipynb #9ed0dad7
+def test_the_store_is_where_a_shell_would_look_and_an_editor_s_mark_is_no_fault():
+    root = project_of("\ufeff[project]\nname = churn\nstore = ~/artefacts\n")
+    assert read_project(root).store == str(Path.home() / "artefacts")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mlkit.column import Column
-from mlkit.errors import LeakColumn, SignatureMismatch
+from mlkit.errors import LeakColumn, SignatureMismatch, WrongType
 from mlkit.signature import Output, Signature, frame_columns, infer_signature, json_rows, refuse_leaks
 
 
@@ -109,3 +109,52 @@ def test_a_signature_survives_json():
 def test_a_column_from_the_future_is_refused():
     with pytest.raises(LeakColumn, match="temp is not known when the question is asked"):
         refuse_leaks(flights_signature(), leaks=("arr_time", "temp"))
+
+
+# %% ../notebooks/05_signature.ipynb #ec525f17
+def test_what_a_person_makes_is_checked_when_it_is_made():
+    for make in (
+        lambda: Output("species", "class"),
+        lambda: Column("a", "text"),
+        lambda: Column("a", "category", unseen="ignore"),
+        lambda: Column("a", "number", range=(2.0, 1.0)),
+        lambda: Column(7, "number"),
+        lambda: Column("a", "category", levels=(1, 2)),
+    ):
+        with pytest.raises(WrongType):
+            make()
+    with pytest.raises(WrongType, match="output 'late': kind is 'probabilty'") as refused:
+        Output("late", "probabilty")
+    assert "did you mean: probability?" in refused.value.hint
+
+
+# %% ../notebooks/05_signature.ipynb #8a7bddc8
+def test_a_column_that_no_request_will_match_is_refused_before_training():
+    ids = pd.DataFrame(
+        {"id": [f"N{n}" for n in range(2000)], "day": pd.date_range("2020", periods=2000).astype(str)}
+    )
+    for name in ids:
+        with pytest.raises(WrongType, match=f"column '{name}' has 2,000 different texts in 2,000 rows"):
+            infer_signature(ids[[name]], Output("late", "probability"))
+    assert (
+        infer_signature(ids[["id"]], Output("late", "probability"), {"id": "missing"}).inputs[0].unseen
+        == "missing"
+    )
+
+
+# %% ../notebooks/05_signature.ipynb #cf370914
+def test_levels_that_no_row_has_are_levels_and_numbers_in_a_category_are_refused_by_name():
+    known = pd.DataFrame({"size": pd.Categorical(["m", "s"], ["s", "m", "l"], ordered=True)})
+    [size] = infer_signature(known, Output("price", "value")).inputs
+    assert size.levels == ("l", "m", "s")
+    with pytest.raises(WrongType, match="column 'size' has int 3 where texts are expected"):
+        frame_columns(Signature((size,), Output("price", "value")), {"size": ["s", 3]})
+    for cells in ([1, 2], [True, False], [["a"], ["b"]]):
+        mixed = pd.Categorical(cells) if not isinstance(cells[0], list) else pd.Series(cells)
+        with pytest.raises(WrongType, match="column 'size'"):
+            infer_signature(pd.DataFrame({"size": mixed}), Output("price", "value"))
+    twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    with pytest.raises(WrongType, match="column 'a' is there twice"):
+        infer_signature(twice, Output("price", "value"))
+    with pytest.raises(WrongType, match="a column is named 7"):
+        infer_signature(pd.DataFrame({7: [1, 2]}), Output("price", "value"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlkit.errors import AlreadyThere, BadSettings, MissingData, StoreUnreachable
+from mlkit.errors import AlreadyThere, BadSettings, CorruptRecord, MissingData, StoreUnreachable
 from mlkit.store import Store
 
 
@@ -47,6 +47,35 @@ def test_what_was_put_is_what_is_got():
     store.put("runs/a/run.json", b"{}")
     assert store.get("runs/a/run.json") == b"{}"
     assert store.keys("runs") == ["runs/a/run.json"] and store.folders("runs") == ["a"]
+
+
+# %% ../notebooks/02_store.ipynb #b4891456
+def test_a_key_cannot_leave_the_store():
+    store = new_store()
+    for key in [
+        "../a",
+        "a/../../b",
+        "/etc/passwd",
+        "a//b",
+        "",
+        "a/",
+        ".",
+        "a/./b",
+        "a\\..\\b",
+        "a\0b",
+        "runs/../../x/run.json",
+    ]:
+        for use in (
+            store.get,
+            store.has,
+            store.keys,
+            store.folders,
+            store.open,
+            lambda k: store.put(k, b"x"),
+            lambda k: store.stamps(k, "run.json"),
+        ):
+            with pytest.raises(CorruptRecord, match="is not a key of a store"):
+                use(key)
 
 
 # %% ../notebooks/02_store.ipynb #8510c932

@@ -6,6 +6,7 @@
 __all__ = [
     "REQUIREMENTS",
     "MODEL",
+    "FILES",
     "FLOAT64",
     "ROW_MAJOR",
     "NORMAL",
@@ -14,6 +15,10 @@ __all__ = [
     "ONE_THREAD",
     "save",
     "essence",
+    "told_features",
+    "written_name",
+    "is_unnamed",
+    "ask_library",
     "library",
     "Model",
     "load",
@@ -23,7 +28,9 @@ __all__ = [
 
 # %% ../../notebooks/flavors/01_lightgbm.ipynb #8140807b
 import ctypes
+import json
 import os
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -37,6 +44,7 @@ from ..errors import CorruptRecord, ToolMissing, WrongType
 
 REQUIREMENTS = ("lightgbm", "numpy")
 MODEL = "model.txt"
+FILES = (MODEL,)  # what `save` gives
 
 
 # %% ../../notebooks/flavors/01_lightgbm.ipynb #9c0d9aea
@@ -56,6 +64,52 @@ def essence(
 ) -> bytes:
     "The model text without the block that repeats the training parameters."
     return files[MODEL].partition(b"\nparameters:\n")[0]
+
+
+# %% ../../notebooks/flavors/01_lightgbm.ipynb #dd744094
+def told_features(
+    files: Mapping[str, bytes],
+) -> tuple[list[str], list[list]]:
+    "The names of the features as LightGBM writes them, and the levels of each category of the training frame."
+    text = files[MODEL].decode()
+    names = re.search(r"^feature_names=(.*)$", text, re.M)[1].split(" ")
+    told = re.search(r"^pandas_categorical:(.*)$", text, re.M)
+    return names, (json.loads(told[1]) if told else None) or []
+
+
+def written_name(
+    name: str,  # of a column
+) -> str:
+    "The name as LightGBM writes it."
+    return re.sub(r"\s", "_", name)
+
+
+def is_unnamed(
+    names: list[str],  # as `told_features` gives them
+) -> bool:
+    "Whether the model was trained on an array without names."
+    return names == [f"Column_{n}" for n in range(len(names))]
+
+
+def ask_library(
+    model: Any,  # the Booster
+    columns: Mapping[str, np.ndarray],  # in the order of the model's features; texts for categories
+    levels: Mapping[str, list],  # of the categories, as the model says them
+) -> np.ndarray:
+    "What LightGBM itself answers, asked as it was trained: with a DataFrame where it knows categories."
+    if not levels:
+        return model.predict(
+            np.column_stack([np.asarray(c, dtype=float) for c in columns.values()]), num_threads=1
+        )
+    import pandas as pd
+
+    frame = {
+        name: pd.Categorical(cells, categories=levels[name])
+        if name in levels
+        else np.asarray(cells, dtype=float)
+        for name, cells in columns.items()
+    }
+    return model.predict(pd.DataFrame(frame), num_threads=1)
 
 
 # %% ../../notebooks/flavors/01_lightgbm.ipynb #699a3882

@@ -75,6 +75,8 @@ def can_be_plain(
 def _codes(column: Column, known: tuple[str, ...]) -> dict:
     code = {level: float(number) for number, level in enumerate(known)}
     codes = {level: code.get(level, nan) for level in column.levels}
+    if column.unseen == "missing":
+        codes = code | codes  # a level that the model knows, whether or not training had a row of it
     return codes | {None: nan} if column.missing else codes
 
 
