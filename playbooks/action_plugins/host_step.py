@@ -2,8 +2,8 @@
 
 Ansible takes a host that it cannot reach out of the play, and neither `rescue` nor a later play runs for it: a
 deployment that loses a host in the middle could then not take back what it did on the others. Here the loss is a
-failed step with a cause, and the next steps decide. A host that was lost twice (`service_lost`) is not tried again: each
-try costs the time that a connection may take.
+failed step with a cause, and the next steps decide. One that was lost again while taking back
+(`service_lost`) is tried no more: each try costs the time that a connection may take.
 """
 
 from ansible.errors import AnsibleConnectionFailure

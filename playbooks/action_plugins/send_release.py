@@ -1,8 +1,8 @@
 """Bring a release to a host: only the layers that its engine lacks cross the wire, each resumed where it was cut.
 
 The archive that a host loads names all layers of the image and holds only those that are new to it, and the others as
-empty files: the engine looks for each layer by its chain before it reads the archive. An engine that wants them all (containerd's image store) gets
-the rest in a second round.
+empty files: the engine looks for each layer by its chain before it reads the archive. An engine that wants them all
+(containerd's image store) gets the rest in a second round.
 """
 
 import json

@@ -9,9 +9,8 @@ import ssl
 import subprocess
 import time
 
-WARNING = (
-    14 * 86400
-)  # seconds before the end that a person needs to act, unless the certificate is shorter lived
+# Seconds before the end that a person needs to act, unless the certificate is shorter lived.
+WARNING = 14 * 86400
 
 
 def read_certificate(path):

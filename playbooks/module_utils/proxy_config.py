@@ -60,6 +60,11 @@ def pieces_of(folder):
     return {name: read(os.path.join(folder, name)) for name in names}
 
 
+def joined(pieces):
+    "The configuration that the pieces make."
+    return "".join(pieces[name] for name in sorted(pieces))
+
+
 def check(config, text):
     "Let the proxy judge a configuration. Raises `Refused`."
     tried = config + ".tried"
@@ -86,7 +91,7 @@ def put(config, folder, pieces):
     """
     now = pieces_of(folder)
     new = {name: text for name, text in {**now, **pieces}.items() if text}
-    whole = "".join(new[name] for name in sorted(new))
+    whole = joined(new)
     check(config, whole)
     before = read(config)
     write_pieces(config, folder, whole, pieces)

@@ -8,6 +8,7 @@ import socket
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.container_engine import removal, steady_network
+from ansible.module_utils.proxy_config import write_whole
 from ansible.module_utils.proxy_state import wait_for_end
 
 DOCUMENTATION = r"""
@@ -59,12 +60,7 @@ def probe_hash(path):
     "The hash of the deployment's key, which is made if there is none."
     if not os.path.exists(path):
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        unfinished = path + ".unfinished"
-        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "w") as file:
-            file.write("mlkit_" + secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(unfinished, path)
+        write_whole(path, "mlkit_" + secrets.token_hex(32), 0o400)
     with open(path, "rb") as file:
         return "sha256:" + hashlib.sha256(file.read()).hexdigest()
 
@@ -88,7 +84,7 @@ def main():
     def fail(cause):
         module.fail_json(msg=cause, cause=cause)
 
-    wait_for_end(want["drain"], want["drain_seconds"] + 5, "/run/haproxy.pid")
+    wait_for_end(want["drain"], want["drain_seconds"] + 5)
     code, _, err = module.run_command(removal(want["engine"], want["container"]))
     if code and "No such container" not in err:
         fail("the last container of this name could not be removed: " + err.strip())

@@ -10,6 +10,7 @@ import tarfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.container_engine import storage
+from ansible.module_utils.proxy_config import write_whole
 
 DOCUMENTATION = r"""
 module: release_image
@@ -68,17 +69,6 @@ def known_layers(engine, layers):
             same += 1
         most = max(most, same)
     return most
-
-
-def write_whole(path, text):
-    "A file that is seen whole or not at all."
-    unfinished = path + ".unfinished"
-    with open(unfinished, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(unfinished, 0o600)
-    os.rename(unfinished, path)
 
 
 class Incoming:
@@ -185,7 +175,7 @@ class Incoming:
         folder = os.path.join(self.want["folder"], "releases", self.want["release"])
         os.makedirs(folder, mode=0o700, exist_ok=True)
         for name, text in sorted(self.want["records"].items()):
-            write_whole(os.path.join(folder, name), text)
+            write_whole(os.path.join(folder, name), text, 0o600)
         return {"changed": True}
 
     def fail(self, cause):

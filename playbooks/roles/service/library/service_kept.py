@@ -10,7 +10,8 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.container_engine import removal
 from ansible.module_utils.journal_chain import append
-from ansible.module_utils.proxy_state import PIDFILE, forget_second, wait_for_end
+from ansible.module_utils.proxy_config import write_whole
+from ansible.module_utils.proxy_state import forget_second, wait_for_end
 
 DOCUMENTATION = r"""
 module: service_kept
@@ -27,7 +28,6 @@ options:
   lives: {description: The container that is live from now on., type: str, default: ""}
   drain: {description: Processes of the proxy that still serve the old container., type: list, elements: str, default: []}
   drain_seconds: {description: How long they may take., type: int, default: 30}
-  pidfile: {description: The process of the proxy that stays., type: path, default: /run/haproxy.pid}
   stop: {description: The container to stop., type: str, default: ""}
   stop_seconds: {description: How long it may take to stop., type: int, default: 30}
   containers: {description: Containers to remove., type: list, elements: str, default: []}
@@ -63,13 +63,8 @@ def record(want):
     "Write the state, if there is a new one, and the journal's next line."
     os.makedirs(want["folder"], mode=0o755, exist_ok=True)
     if want["state"]:
-        path = os.path.join(want["folder"], "state.json")
-        with open(path + ".unfinished", "w", encoding="utf-8") as file:
-            file.write(json.dumps(want["state"], sort_keys=True, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(path + ".unfinished", 0o644)
-        os.rename(path + ".unfinished", path)
+        text = json.dumps(want["state"], sort_keys=True, indent=2) + "\n"
+        write_whole(os.path.join(want["folder"], "state.json"), text)
     return append(os.path.join(want["folder"], "journal.jsonl"), want["entry"])
 
 
@@ -84,7 +79,6 @@ def main():
             "lives": {"type": "str", "default": ""},
             "drain": texts,
             "drain_seconds": {"type": "int", "default": 30},
-            "pidfile": {"type": "path", "default": PIDFILE},
             "stop": {"type": "str", "default": ""},
             "stop_seconds": {"type": "int", "default": 30},
             "containers": texts,
@@ -108,7 +102,7 @@ def main():
             module.run_command(["docker", "update", "--restart=unless-stopped", want["lives"]], check_rc=True)
         forget_second(want["entry"]["service"], want["state"]["colour"])
     # Whatever the proxy still owes the old container ends by its own hard stop, and then the container may go.
-    wait_for_end(want["drain"], want["drain_seconds"] + 5, want["pidfile"])
+    wait_for_end(want["drain"], want["drain_seconds"] + 5)
     if want["stop"]:
         said(engine, "stop", "--time", str(want["stop_seconds"]), want["stop"])
     if want["containers"]:

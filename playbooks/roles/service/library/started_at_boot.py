@@ -6,6 +6,7 @@ import os
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.proxy_config import read, write_whole
 
 DOCUMENTATION = r"""
 module: started_at_boot
@@ -67,18 +68,9 @@ WantedBy=multi-user.target
 
 def write(path, text, mode):
     "Whether the file was another."
-    try:
-        with open(path, encoding="utf-8") as file:
-            if file.read() == text:
-                return False
-    except FileNotFoundError:
-        pass
-    with open(path + ".unfinished", "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(path + ".unfinished", mode)
-    os.rename(path + ".unfinished", path)
+    if read(path) == text:
+        return False
+    write_whole(path, text, mode)
     return True
 
 

@@ -5,6 +5,7 @@
     release(path, token) -> bool                      False when the lock was not (or no longer) this token's
     break_lock(path) -> lock or None                  whoever holds it; the lock that was broken
     look(path) -> lock or None                        with "age" and "expires_in", None when nobody holds it
+    ran_out(path, token) -> bool                      this token's, and neither given back, broken, nor taken by another
 
 Only this host's clock counts: a deployer's clock is never read.
 """
@@ -82,6 +83,12 @@ def look(path):
     if not _live(lock, now):
         return None
     return dict(lock, age=now - lock["taken"], expires_in=lock["heartbeat"] + lock["seconds"] - now)
+
+
+def ran_out(path, token):
+    "Whether the lock is still this token's, and its time is over."
+    lock = _read(path)
+    return bool(lock) and lock["token"] == token and not _live(lock, time.time())
 
 
 @contextmanager

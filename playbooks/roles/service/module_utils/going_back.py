@@ -15,7 +15,7 @@ import time
 import uuid
 
 from ansible.module_utils.container_engine import find
-from ansible.module_utils.deploy_lock import FORMAT, Held, look, release, take
+from ansible.module_utils.deploy_lock import Held, look, ran_out, release, take
 from ansible.module_utils.journal_chain import append
 from ansible.module_utils.proxy_config import reload
 from ansible.module_utils.proxy_state import keep_only, servers, wait_for_end
@@ -38,8 +38,10 @@ def watch_over(folder, service, token, engine):
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # ssh waits for whoever holds its streams
         os.dup2(nowhere, stream)
+    path = os.path.join(folder, "lock.json")
     try:
-        if ran_out(os.path.join(folder, "lock.json"), token):
+        wait_until_ended(path, token)
+        if ran_out(path, token):
             go_back_locked(folder, service, engine)
     except Exception as error:  # nobody listens any more but the log of the system
         syslog.syslog(syslog.LOG_ERR, f"mlkit: {service} could not go back by itself: {error!r}")
@@ -47,25 +49,10 @@ def watch_over(folder, service, token, engine):
         os._exit(0)
 
 
-def ran_out(path, token):
-    "Wait until the lock of this token ends: whether it ran out, and was not given back, broken, or taken by another."
-    while True:
-        lock = look(path)
-        if not lock:
-            return holds(path, token)
-        if lock["token"] != token:
-            return False
+def wait_until_ended(path, token):
+    "Wait until this token does not hold the lock any more."
+    while (look(path) or {}).get("token") == token:
         time.sleep(POLL)
-
-
-def holds(path, token):
-    "Whether the lock in the file is this token's, live or not."
-    try:
-        with open(path, encoding="utf-8") as file:
-            lock = json.load(file)
-    except (FileNotFoundError, ValueError):
-        return False
-    return lock.get("format") == FORMAT and lock.get("token") == token
 
 
 def go_back_locked(folder, service, engine):

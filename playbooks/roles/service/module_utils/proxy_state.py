@@ -9,10 +9,9 @@ import re
 import socket
 import time
 
-from ansible.module_utils.proxy_config import alone, write_whole
+from ansible.module_utils.proxy_config import alone, joined, pieces_of, write_pieces
 
 SOCKET = "/run/haproxy.sock"
-PIDFILE = "/run/haproxy.pid"
 CONFIG = "/etc/haproxy/haproxy.cfg"
 PIECES = "/etc/haproxy/mlkit.d"
 ANSWERS = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
@@ -89,14 +88,13 @@ def servers(service):
 def keep_only(service, colour):
     "Leave one container of a service in the proxy's configuration, which the next reload or start reads."
     with alone(PIECES):
-        _keep_only(os.path.join(PIECES, service + ".cfg"), colour)
+        pieces, name = pieces_of(PIECES), service + ".cfg"
+        text = _without_others(pieces[name], colour)
+        if text != pieces[name]:
+            write_pieces(CONFIG, PIECES, joined({**pieces, name: text}), {name: text})
 
 
-def _keep_only(piece, colour):
-    with open(piece, encoding="utf-8") as file:
-        text = file.read()
-    with open(CONFIG, encoding="utf-8") as file:
-        whole = file.read()
+def _without_others(text, colour):
     kept = []
     for line in text.splitlines(keepends=True):
         match = SERVER.match(line)
@@ -104,9 +102,7 @@ def _keep_only(piece, colour):
             kept.append(line)
         elif match[1] == colour:
             kept.append(match[0] + "\n")  # whatever share it had, it has all now
-    if kept != text.splitlines(keepends=True):
-        write_whole(CONFIG, whole.replace(text, "".join(kept)))
-        write_whole(piece, "".join(kept))
+    return "".join(kept)
 
 
 def forget_second(service, colour):
@@ -117,14 +113,10 @@ def forget_second(service, colour):
             tell(SOCKET, f"set server mlkit-{service}/{server['colour']} state maint")
 
 
-def wait_for_end(drain, seconds, pidfile=PIDFILE):
-    "Whether all processes but the one that stays have ended in time."
-    stays = set()
-    if os.path.exists(pidfile):
-        with open(pidfile, encoding="ascii") as file:
-            stays = set(file.read().split())
+def wait_for_end(drain, seconds):
+    "Whether all these processes, which a reload gave, have ended in time."
     deadline = time.monotonic() + seconds
-    while any(os.path.exists("/proc/" + process) for process in drain if process not in stays):
+    while any(os.path.exists("/proc/" + process) for process in drain):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
