@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from .command import json_option, project_and_store, show
-from .errors import MlkitError, StateError
+from .errors import MlkitError, StateError, WrongType
 from .hooks import find_hooks
 from .settings import Environment
 
@@ -63,8 +63,13 @@ def release(model, engine, as_json):
     "--engine", type=click.Choice(["docker", "podman"]), help="For `local`: as a container of this engine."
 )
 @click.option("--override", default="", metavar="REASON", help="Go live without a passing verdict; recorded.")
+@click.option(
+    "--breaking",
+    metavar="REASON",
+    help="Go live though clients of the live release will be refused; recorded.",
+)
 @progress_options
-def deploy(environment, what, engine, override, how):
+def deploy(environment, what, engine, override, breaking, how):
     """Put a release on the hosts of ENVIRONMENT, or a model on this machine (`local`).
 
     WHAT is a release id or folder, or a model, of which a release is made. The default is the
@@ -78,6 +83,8 @@ def deploy(environment, what, engine, override, how):
       mlkit deploy fleet flights@3
       mlkit deploy fleet flights-3-1a2b3c4d5e6f --json
     """
+    if breaking is not None and not breaking.strip():
+        raise WrongType("--breaking needs a reason", '--breaking "the field was never sent; see the ticket"')
     if environment == "local":
         return _deploy_local(what, engine)
     from mlkit.deploy import check_ansible, deploy_release
@@ -99,7 +106,9 @@ def deploy(environment, what, engine, override, how):
             journal_kept(store, environment, project.model) as kept,
             lock_renewed(target, chosen.record["name"]) as locked,
         ):
-            deploy_release(target, chosen, _both(shown, kept), hooks.variables() | _signers(project) | locked)
+            meant = {"service_breaking": breaking} if breaking else {}
+            variables = hooks.variables() | _signers(project) | locked | meant
+            deploy_release(target, chosen, _both(shown, kept), variables)
     if how != "json":
         click.echo(f"{chosen.id} is live on {environment}")
 

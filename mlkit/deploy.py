@@ -13,6 +13,7 @@ __all__ = [
     "check_ansible",
     "hosts_of",
     "run_playbook",
+    "refuse_templates",
     "require_files",
     "no_host",
     "ansible_environment",
@@ -25,14 +26,24 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import current_thread, main_thread
+from typing import Any
 
-from .errors import BadSettings, DeployFailed, DeployStopped, MissingData, MlkitError, ToolMissing
+from mlkit.errors import (
+    BadSettings,
+    DeployFailed,
+    DeployStopped,
+    MissingData,
+    MlkitError,
+    ToolMissing,
+    WrongType,
+)
+
 from .release import Release
 from .settings import Environment, shipped
 
@@ -106,7 +117,8 @@ def hosts_of(environment: Environment) -> list[str]:
     require_files(environment)
     program = Path(sys.executable).parent / "ansible"
     command = [program, "-i", environment.inventory, "hosts", "--list-hosts"]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    there = os.environ | {"LC_ALL": "C.UTF-8"}  # in another encoding Ansible refuses to start
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=there)
     hosts = [line.strip() for line in done.stdout.splitlines()[1:] if line.strip()]
     if done.returncode or not hosts:
         raise no_host(environment)
@@ -129,6 +141,7 @@ def run_playbook(
 
     check_ansible()
     require_files(environment)
+    refuse_templates(variables)
     playbook = shipped(f"playbooks/{name}.yml")
     steps: list[Step] = []
 
@@ -169,6 +182,22 @@ def run_playbook(
     if not steps:
         raise no_host(environment)
     return steps
+
+
+def refuse_templates(
+    variables: Any,  # what a person or a record gave
+) -> None:
+    "Ansible evaluates what stands in braces, on this machine. Raises `WrongType`."
+    if isinstance(variables, Mapping):
+        for value in variables.values():
+            refuse_templates(value)
+    elif isinstance(variables, list | tuple):
+        for value in variables:
+            refuse_templates(value)
+    elif isinstance(variables, str) and any(mark in variables for mark in ("{{", "{%", "{#")):
+        raise WrongType(
+            f"{variables[:80]!r} has braces that Ansible would evaluate", "say it without {{, {% and {#"
+        )
 
 
 def require_files(environment: Environment) -> None:

@@ -6,6 +6,7 @@
 __all__ = [
     "NOUNS",
     "MIME",
+    "CHANNEL",
     "show",
     "read_evidence",
     "injected_parameters",
@@ -15,12 +16,17 @@ __all__ = [
 ]
 
 # %% ../notebooks/10_evidence.ipynb #61573951
+import json
+import os
 from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 
+from .provenance import read_notebook
+
 NOUNS = ("dataset", "loaded", "written", "metrics", "model", "verdict")
 MIME = "application/vnd.mlkit.{noun}+json"
+CHANNEL = "MLKIT_EVIDENCE"  # the variable that names the file of a run's own
 
 
 def show(
@@ -29,8 +35,16 @@ def show(
     words: str,  # what a person reads in a terminal
     html: str = "",  # and in JupyterLab, if more than the words
 ) -> None:
-    "Display `fields` as an output of the running cell."
+    "Display `fields` as an output of the running cell, and keep them where the runner reads them."
     from IPython.display import display
+
+    if channel := os.environ.get(CHANNEL):
+        line = json.dumps({"noun": noun, "fields": fields}, allow_nan=False).encode() + b"\n"
+        file = os.open(channel, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(file, line)  # whole: it is one write at the end
+        finally:
+            os.close(file)
 
     shown = {MIME.format(noun=noun): fields, "text/plain": words}
     display(shown | {"text/html": html} if html else shown, raw=True)
@@ -39,13 +53,26 @@ def show(
 def read_evidence(
     notebook: Path,  # an executed one
     noun: str,
+    channel: Path | None = None,  # the run's own file, see `show`; None for a notebook that was run elsewhere
 ) -> list[dict]:
-    "Everything of that noun that the notebook showed, in order."
-    import nbformat  # a second
+    """Everything of that noun that the notebook said, in order.
 
-    cells = nbformat.read(notebook, as_version=4).cells
+    What came through the channel counts first: a cell may hide its outputs. Outputs that did not, a cell displayed itself.
+    """
+    cells = read_notebook(notebook).cells
     outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
-    return [data[mime] for data in outputs if (mime := MIME.format(noun=noun)) in data]
+    shown = [data[mime] for data in outputs if (mime := MIME.format(noun=noun)) in data]
+    kept = [entry["fields"] for entry in _read_channel(channel) if entry["noun"] == noun] if channel else []
+    return kept + [fields for fields in shown if fields not in kept]
+
+
+def _read_channel(channel: Path) -> list[dict]:
+    "Its whole lines: a kill may have cut off the last."
+    try:
+        lines = channel.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines]
 
 
 # %% ../notebooks/10_evidence.ipynb #bc908ae0
@@ -53,9 +80,7 @@ def injected_parameters(
     notebook: Path,  # an executed one
 ) -> str:
     "The source of the cell that papermill injected; empty where there is none."
-    import nbformat  # a second
-
-    cells = nbformat.read(notebook, as_version=4).cells
+    cells = read_notebook(notebook).cells
     return "\n".join(c.source for c in cells if "injected-parameters" in c.metadata.get("tags", []))
 
 
@@ -63,9 +88,7 @@ def unfinished_cells(
     notebook: Path,
 ) -> str:
     "What says that the notebook was not run as a whole, or nothing."
-    import nbformat  # a second
-
-    for number, cell in enumerate(nbformat.read(notebook, as_version=4).cells):
+    for number, cell in enumerate(read_notebook(notebook).cells):
         if cell.cell_type == "code" and cell.source.strip():
             if any(output.output_type == "error" for output in cell.outputs):
                 return f"cell {number} raised"
@@ -87,8 +110,6 @@ def read_figures(
     notebook: Path,  # an executed one
 ) -> list[Figure]:
     "Every picture in the notebook, in order."
-    import nbformat  # a second
-
-    cells = enumerate(nbformat.read(notebook, as_version=4).cells)
+    cells = enumerate(read_notebook(notebook).cells)
     shown = [(i, output.get("data", {})) for i, cell in cells for output in cell.get("outputs", [])]
     return [Figure(i, b64decode(data["image/png"])) for i, data in shown if "image/png" in data]

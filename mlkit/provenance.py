@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "new_run_id",
+    "read_notebook",
     "cell_digests",
     "code_digest",
     "commit_of",
@@ -15,6 +16,7 @@ __all__ = [
 ]
 
 # %% ../notebooks/09_provenance.ipynb #b41c3185
+import json
 import os
 import platform
 import subprocess
@@ -25,6 +27,7 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 from .digest import canonical, digest
+from .errors import BadSettings, MissingData
 
 
 # %% ../notebooks/09_provenance.ipynb #e1bcb1a3
@@ -34,13 +37,36 @@ def new_run_id() -> str:
 
 
 # %% ../notebooks/09_provenance.ipynb #db5883cd
+def read_notebook(
+    path: Path,
+):
+    "A notebook as nbformat reads it. Raises `BadSettings` for what is none, `MissingData`."
+    import nbformat  # a second
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # some editors leave a mark at the beginning
+        found = json.loads(text)
+        if (
+            not isinstance(found, dict)
+            or found.get("nbformat") != 4
+            or not isinstance(found.get("cells"), list)
+        ):
+            raise ValueError("it is JSON of another kind, or of another format than 4")
+        return nbformat.reads(text, as_version=4)
+    except OSError as error:
+        raise MissingData(f"cannot read the notebook {path}: {error.strerror}") from None
+    except Exception as error:  # nbformat raises whatever its parts raise
+        said = (" ".join(str(error).split()) or type(error).__name__)[:120]
+        raise BadSettings(
+            f"{path} is not a notebook: {said}", "a notebook of format 4, as JupyterLab saves it"
+        ) from None
+
+
 def cell_digests(
     notebook: Path,
 ) -> list[str]:
     "The digest of each code cell, in order; cells that papermill injected are left out."
-    import nbformat  # a second
-
-    cells = nbformat.read(notebook, as_version=4).cells
+    cells = read_notebook(notebook).cells
     ours = [
         c for c in cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])
     ]

@@ -16,6 +16,7 @@ __all__ = [
     "read_versions",
     "read_history",
     "find_model",
+    "mark_latest",
     "latest_key",
     "load_model",
 ]
@@ -293,6 +294,15 @@ def _by_prefix(store: Store, reference: str) -> str:
         )
         raise UnknownName(f"{len(folders)} models begin with {reference}", found)
     return folders[0].replace("-", ":")
+
+
+def mark_latest(
+    store: Store,
+    name: str,  # the project's model
+    model: str,  # digest
+) -> None:
+    "From now on `latest` is this model: what the last command trained, or found that it had been trained before."
+    store.put(latest_key(name), write_record("latest", {"model": model}))
 
 
 def latest_key(name: str) -> str:

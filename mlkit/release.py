@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
+
 from .builder import build_image, find_engine, push_image
 from .digest import digest, read_record, write_record
 from .errors import BadSettings, MissingData, unknown_name
@@ -103,6 +105,7 @@ def make_release(
                 "layers": [{"digest": named, "bytes": size} for named, size in image.layers],
             },
             "model": {"name": bundle.name, "version": version, "digest": model, "run": bundle.run},
+            "signature": msgspec.to_builtins(bundle.signature),
             "verdict": verdict["id"],
             **({"override": verdict["override"]} if verdict.get("override") else {}),
             "commit": commit_of(project.root),

@@ -16,14 +16,13 @@ import pandas as pd
 
 from . import dataset, gate, report
 from .bundle import Bundle, codes_are_known, make_bundle, model_key
-from .digest import write_record
 from .errors import AlreadyThere, MissingData, WrongType
 from .evidence import show
 from .features import Columns, Step
 from .flavors.flavour import flavour
 from .judgement import judge_rows
 from .provenance import new_run_id
-from .registry import find_model, latest_key, load_model, read_registry
+from .registry import find_model, load_model, mark_latest, read_registry
 from .runs import RunRecord, begin_record
 from .settings import Project, find_project
 from .signature import Signature, refuse_leaks
@@ -101,6 +100,8 @@ class Run:
                 "the model answers: run.save_model(…, predictions=booster.predict(matrix))",
             )
         _put_bundle(self.output, bundle)
+        if self.scratch:  # a runner decides it when the run has ended well
+            mark_latest(self.output, bundle.name, bundle.digest)
         self._show(
             "model",
             {"name": bundle.name, "digest": bundle.digest},
@@ -182,7 +183,6 @@ def _put_bundle(store: Store, bundle: Bundle) -> None:
             store.put(f"{key}/{name}", bundle.files[name])
         with suppress(AlreadyThere):  # an equal run was faster: it is the same model
             store.put(f"{key}/bundle.json", bundle.files["bundle.json"], new=True)
-    store.put(latest_key(bundle.name), write_record("latest", {"model": bundle.digest}))
 
 
 def _period(frame: pd.DataFrame) -> dict | None:

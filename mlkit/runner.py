@@ -4,18 +4,22 @@
 
 # %% auto #0
 __all__ = [
+    "log",
+    "CHANNELED",
     "STOPPED",
     "Limits",
     "read_limits",
     "run_notebook",
     "inputs_digest",
     "still_holds",
+    "refuse_early_end",
     "settle_killed_runs",
     "adopt_notebook",
 ]
 
 # %% ../notebooks/14_runner.ipynb #aae2ae53
 import json
+import logging
 import os
 import shutil
 import time
@@ -35,6 +39,7 @@ from mlkit.errors import (
     MlkitError,
     NotebookFailed,
     SecretFound,
+    ToolMissing,
     UnknownName,
 )
 
@@ -42,14 +47,16 @@ from . import errors
 from .bundle import model_key
 from .dataset import fingerprint_dataset
 from .digest import digest, utc_now
-from .evidence import NOUNS, injected_parameters, read_evidence, read_figures, unfinished_cells
+from .evidence import CHANNEL, NOUNS, injected_parameters, read_evidence, read_figures, unfinished_cells
 from .parameters import check_parameters, parse_cell, read_parameters
-from .provenance import cell_digests, diff_of, new_run_id
-from .registry import find_model
+from .provenance import cell_digests, diff_of, new_run_id, read_notebook
+from .registry import find_model, mark_latest
 from .runs import RunRecord, begin_record, list_runs, lives, read_run
 from .secrecy import known_secrets, redact
 from .settings import Project
 from .store import Store
+
+log = logging.getLogger("mlkit.runner")
 
 
 # %% ../notebooks/14_runner.ipynb #88a676c6
@@ -82,6 +89,7 @@ def run_notebook(
     show_progress: bool = False,  # a bar on stderr, a step a cell
     output: str | None = None,  # a store for what the notebook makes, if not the project's
     begun: Callable[[str], None] = lambda run: None,  # told the id of a run that is not reused
+    latest: bool = True,  # its model is what `latest` means from now on; not for one of many trials
 ) -> RunRecord:
     """Run a notebook with parameters and keep the record, the executed notebook and what it printed.
 
@@ -98,6 +106,8 @@ def run_notebook(
         project, new_run_id(), notebook, {n: p.default for n, p in contract.items()}, values
     )
     if not force and (earlier := _equal_run(project, record, summaries)):
+        if latest and not output and earlier.model:
+            mark_latest(store, project.model, earlier.model)
         return earlier
     _keep_diff(project, record, store)
     record.save(store)
@@ -105,7 +115,7 @@ def run_notebook(
     work = _work_folder(project, record.id)
     work.mkdir(parents=True)
     try:
-        with _kernel_environment(project, record.id, output):
+        with _kernel_environment(project, record.id, output, work):
             _execute(notebook, values, work, limits, record.id, show_progress)
         record.outcome = "done"
     except BaseException as error:
@@ -121,6 +131,8 @@ def run_notebook(
         raise SecretFound(
             f"{notebook.name}: {record.error}", "print nothing secret; the kept copies are redacted"
         )
+    if latest and not output and record.model:
+        mark_latest(store, project.model, record.model)
     return record
 
 
@@ -176,8 +188,18 @@ def _keep_diff(project: Project, record: RunRecord, store: Store) -> None:
 # %% ../notebooks/14_runner.ipynb #0e89745e
 def _kernel_of(notebook: Path) -> dict[str, str]:
     "Python's for a notebook that names no kernel, as tools that write notebooks often leave it."
-    spec = json.loads(notebook.read_bytes()).get("metadata", {}).get("kernelspec", {})
-    return {"kernel_name": spec.get("name", "python3"), "language": spec.get("language", "python")}
+    spec = read_notebook(notebook).metadata.get("kernelspec") or {}
+    name = spec.get("name") or "python3"
+    try:
+        from jupyter_client.kernelspec import NoSuchKernel, get_kernel_spec
+
+        get_kernel_spec(name)
+    except NoSuchKernel:
+        raise ToolMissing(
+            f"{notebook.name} wants the kernel {name!r}, which is not installed here",
+            "install it, or choose Python 3 in JupyterLab's menu Kernel and save the notebook",
+        ) from None
+    return {"kernel_name": name, "language": spec.get("language") or "python"}
 
 
 def _execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str, show_progress: bool) -> None:
@@ -199,11 +221,13 @@ def _execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str,
                 cwd=notebook.parent,
                 progress_bar=show_progress,
                 execution_timeout=limits.cell_seconds,
+                iopub_timeout=limits.cell_seconds,  # of a cell's outputs, once it has run: 4 s are too few for many
                 stdout_file=log,
                 stderr_file=log,
                 **_kernel_of(notebook),
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
             )
+            refuse_early_end(work / "executed.ipynb", notebook.name)
         except Exception as error:
             if overtime.is_set():
                 raise TimeoutError(f"the run took more than {limits.run_seconds} s") from error
@@ -211,6 +235,19 @@ def _execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str,
         finally:
             clock.cancel()
             _end_processes(run)
+
+
+def refuse_early_end(
+    executed: Path,
+    name: str,
+) -> None:
+    "papermill takes `sys.exit(0)` for a good end, with cells that were not run. Raises `NotebookFailed`."
+    for number, cell in enumerate(read_notebook(executed).cells):
+        if cell.cell_type == "code" and cell.source.strip() and not cell.execution_count:
+            raise NotebookFailed(
+                f"{name} failed: it ended before cell {number}, which was not run",
+                "sys.exit() in a cell ends the whole notebook; an `if` leaves out what is not needed",
+            )
 
 
 def _end_processes(run: str) -> None:
@@ -230,12 +267,13 @@ def _end_processes(run: str) -> None:
 
 
 @contextmanager
-def _kernel_environment(project: Project, run: str, output: str | None):
+def _kernel_environment(project: Project, run: str, output: str | None, work: Path):
     "The kernel inherits our variables: it must know its run, and one OpenMP thread is the reproducible default."
     ours = {
         "MLKIT_RUN": run,
         "MLKIT_STORE": project.store,
         "MLKIT_OUTPUT": output or project.store,
+        CHANNEL: str(work / CHANNELED),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(project.root), os.environ.get("PYTHONPATH")])),
     }
@@ -252,6 +290,9 @@ def _kernel_environment(project: Project, run: str, output: str | None):
 
 
 # %% ../notebooks/14_runner.ipynb #8546cae1
+CHANNELED = "evidence.jsonl"
+
+
 def _work_folder(project: Project, run: str) -> Path:
     return project.root / ".mlkit" / "running" / run
 
@@ -259,11 +300,12 @@ def _work_folder(project: Project, run: str) -> Path:
 def _keep_evidence(store: Store, record: RunRecord, work: Path) -> None:
     "The executed notebook, the log and what they say, without the secrets of this environment."
     secrets, found = known_secrets(), []
-    for name in ("executed.ipynb", "stdout.log"):
+    for name in ("executed.ipynb", "stdout.log", CHANNELED):
         with suppress(FileNotFoundError):
             text, names = redact((work / name).read_text(encoding="utf-8", errors="replace"), secrets)
             (work / name).write_text(text, encoding="utf-8")
-            store.put(f"{record.folder}/{name}", text.encode())
+            if name != CHANNELED:
+                store.put(f"{record.folder}/{name}", text.encode())
             found += names
     if found:
         record.outcome, record.error = (
@@ -273,7 +315,7 @@ def _keep_evidence(store: Store, record: RunRecord, work: Path) -> None:
     executed = work / "executed.ipynb"
     if _is_whole(executed):
         for noun in NOUNS:
-            for fields in read_evidence(executed, noun):
+            for fields in read_evidence(executed, noun, work / CHANNELED):
                 record.take(noun, fields)
         for number, figure in enumerate(read_figures(executed), 1):
             record.figures.append({"cell": figure.cell, "mime": "image/png", "digest": digest(figure.png)})
@@ -296,16 +338,29 @@ def settle_killed_runs(
     store, settled = Store(project.store), []
     for summary in list_runs(project) if summaries is None else summaries:
         if summary["outcome"] == "running" and not lives(summary["process"]):
-            record = read_run(store, summary["id"])  # again: it may have ended well before its process did
-            if record.outcome == "running":
-                work = _work_folder(project, record.id)
-                record.outcome, record.error = "killed", "the process that ran it is gone"
-                _end_processes(record.id)
-                _keep_evidence(store, record, work)
-                record.save(store)
-                shutil.rmtree(work, ignore_errors=True)
-                settled.append(record.id)
+            try:
+                if _settle(project, store, summary["id"]):
+                    settled.append(summary["id"])
+            except Exception as error:  # one run that cannot be mended must not stop the project
+                log.warning(
+                    "the run %s was killed, and its record cannot be completed: %r", summary["id"], error
+                )
     return settled
+
+
+def _settle(project: Project, store: Store, id: str) -> bool:
+    record = read_run(store, id)  # again: it may have ended well before its process did
+    if record.outcome != "running":
+        return False
+    work = _work_folder(project, record.id)
+    record.outcome, record.error = "killed", "the process that ran it is gone"
+    _end_processes(record.id)
+    try:
+        _keep_evidence(store, record, work)
+    finally:  # it is killed, whatever can be read of it
+        record.save(store)
+    shutil.rmtree(work, ignore_errors=True)
+    return True
 
 
 # %% ../notebooks/14_runner.ipynb #1e0ab4a6
@@ -320,7 +375,7 @@ def adopt_notebook(
     """
     given = parse_cell(injected_parameters(executed))
     cells = cell_digests(executed)
-    notebook = next((n for n in sorted(project.notebooks.glob("*.ipynb")) if cell_digests(n) == cells), None)
+    notebook = next((n for n in _pipelines(project) if cell_digests(n) == cells), None)
     if notebook is None:
         raise UnknownName(
             f"no notebook in {project.notebooks} has the code cells of {executed.name}",
@@ -331,7 +386,7 @@ def adopt_notebook(
             f"{executed.name} is not a whole run: {unfinished}", "run all its cells and save it"
         )
     contract, store = read_parameters(notebook), Store(project.store)
-    values = {name: contract[name].check(p.default) for name, p in given.items()}
+    values = check_parameters(contract, {name: p.default for name, p in given.items()}, notebook)
     record = begin_record(
         project, new_run_id(), notebook, {n: p.default for n, p in contract.items()}, values
     )
@@ -348,6 +403,16 @@ def adopt_notebook(
     return record
 
 
+def _pipelines(project: Project) -> list[Path]:
+    "The notebooks of the project that can be read."
+    found = []
+    for path in sorted(project.notebooks.glob("*.ipynb")):
+        with suppress(BadSettings):
+            read_notebook(path)
+            found.append(path)
+    return found
+
+
 # %% ../notebooks/14_runner.ipynb #d9dfa081
 STOPPED = ("CellTimeoutError", "DeadKernelError", "TimeoutError")
 
@@ -356,6 +421,8 @@ def _in_a_line(error: BaseException, limits: Limits) -> str:
     kind = type(error).__name__
     if hasattr(error, "ename"):  # papermill's report of a cell that raised
         return f"cell In [{error.exec_count}]: {error.ename}: {error.evalue}"
+    if kind == "CellTimeoutError" and "IOPub" in str(error):
+        return "the kernel gave a cell's outputs too late: the machine is busy, or the cell shows very much"
     if kind == "CellTimeoutError":
         return f"a cell took more than {limits.cell_seconds} s, the limit in [limits] of settings.ini"
     if kind == "DeadKernelError":

@@ -162,7 +162,7 @@ def _run(project: Project, task: dict, connection: Connection) -> dict:
         connection.send(dict(report))
 
     try:
-        record = run_notebook(project, Path(task["notebook"]), task["values"], begun=begun)
+        record = run_notebook(project, Path(task["notebook"]), task["values"], begun=begun, latest=False)
     except MlkitError as error:
         return report | {"outcome": "failed", "error": error.args[0], "seconds": time.monotonic() - began}
     except (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "playbooks/roles/service/module_utils/deploy_lock.py"
+SOURCE = Path(__file__).parents[1] / "playbooks/module_utils/deploy_lock.py"
 spec = importlib.util.spec_from_file_location("deploy_lock", SOURCE)
 locks = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(locks)

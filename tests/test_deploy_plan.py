@@ -179,3 +179,77 @@ def test_the_cause_is_named_in_one_sentence(result, cause):
 def test_predictions_agree_to_the_bit_or_the_first_difference_is_shown(wanted, got, said):
     difference = golden_rows.first_difference(wanted, got)
     assert difference == said or difference.startswith(said)
+
+
+def test_what_may_go_is_named_by_id_for_a_name_may_be_given_again():
+    here = seen(after(1, 2))
+    mine = here["services"]["flights"]
+    mine["containers"] = [
+        {"name": "mlkit-flights-green", "id": "9f", "release": release(1)["id"]},
+        {"name": "mlkit-flights-blue", "id": "8e", "release": release(2)["id"]},
+    ]
+    [gone] = decide.prunable(here, "flights", [release(2)["id"]])
+    assert gone["id"] == release(1)["id"] and gone["containers"] == ["9f"]
+
+
+NUMBER = {"name": "distance", "type": "number"}
+LEVELS = {"name": "size", "type": "category", "levels": ["l", "m", "s"]}
+OUTPUT = {"name": "price", "kind": "value"}
+
+
+def signed(*inputs, output=OUTPUT):
+    return {"signature": {"inputs": list(inputs), "output": output}}
+
+
+@pytest.mark.parametrize(
+    "new, words",
+    [
+        (signed(NUMBER, LEVELS), []),
+        (signed(LEVELS, NUMBER), []),
+        (signed(NUMBER, LEVELS, {"name": "new", "type": "number", "missing": True}), []),
+        (signed(NUMBER, {**LEVELS, "levels": ["l", "m", "s", "xl"]}), []),
+        (signed({**NUMBER, "missing": True}, LEVELS), []),
+        (signed(NUMBER, {**LEVELS, "levels": ["l"], "unseen": "missing"}), []),
+        ({}, []),
+        (signed(NUMBER), ["input 'size' is not known any more"]),
+        (
+            signed(NUMBER, LEVELS, {"name": "new", "type": "number"}),
+            ["input 'new' is new, and every request must have it"],
+        ),
+        (signed({**NUMBER, "type": "integer"}, LEVELS), ["input 'distance' was number and is integer"]),
+        (signed(NUMBER, {**LEVELS, "levels": ["l", "m"]}), ["input 'size' refuses the level 's'"]),
+        (
+            signed({**NUMBER, "name": "Distance"}, LEVELS),
+            [
+                "input 'distance' is not known any more",
+                "input 'Distance' is new, and every request must have it",
+            ],
+        ),
+        (
+            signed(NUMBER, LEVELS, output={"name": "price", "kind": "probability"}),
+            ["the output was price (value), and is price (probability)"],
+        ),
+    ],
+)
+def test_what_would_break_clients_is_named(new, words):
+    assert decide.breaking_changes(signed(NUMBER, LEVELS), new) == words
+
+
+def test_a_column_that_may_not_be_missing_any_more_breaks_clients():
+    old = signed({**NUMBER, "missing": True}, {**LEVELS, "unseen": "missing"})
+    assert decide.breaking_changes(old, signed(NUMBER, LEVELS)) == [
+        "input 'distance' may not be missing any more",
+        "input 'size' refuses levels that it does not know",
+    ]
+
+
+def test_a_release_that_breaks_clients_needs_a_reason():
+    here = seen(after(1))
+    live = here["services"]["flights"]["releases"][release(1)["id"]]
+    live |= signed(NUMBER, LEVELS)
+    new = release(2) | signed(NUMBER)
+    refused = decide.service_plan(here, new, 8000, "s")["refused"]
+    assert "would break the clients of flights-1-0123456789ab: input 'size' is not known any more" in refused
+    assert "--breaking" in refused and "refused" in decide.service_plan(here, new, 8000, "s", " ")
+    plan = decide.service_plan(here, new, 8000, "s", "nobody sends a size")
+    assert plan["change"] and plan["breaks"] == ["input 'size' is not known any more"]

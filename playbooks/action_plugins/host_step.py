@@ -21,9 +21,19 @@ class ActionModule(ActionBase):
         if task_vars.get("service_lost"):
             return lost("it did not come back")
         try:
-            return self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+            return with_cause(self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars))
         except AnsibleConnectionFailure as error:
             return lost(" ".join(str(error).split()))
+
+
+def with_cause(result):
+    """A module that crashes on the host names no cause, and the next steps go by the cause: without one, it would look as if
+    all had gone well.
+    """
+    if result.get("failed") and not result.get("cause"):
+        said = result.get("module_stderr") or result.get("msg") or result.get("module_stdout") or "no reason was given"
+        result["cause"] = "a step crashed on the host: " + str(said).strip().splitlines()[-1]
+    return result
 
 
 def lost(why):

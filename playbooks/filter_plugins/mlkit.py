@@ -74,6 +74,7 @@ def read_release(folder):
             },
             "model": {"digest": release["model"]["digest"]},
             "verdict": release.get("verdict", ""),
+            "signature": release.get("signature") or {},
             "override": (release.get("override") or {}).get("reason", "")
             if isinstance(release.get("override"), dict)
             else release.get("override") or "",
@@ -105,6 +106,62 @@ def read_texts(folder):
     return texts
 
 
+def breaking_changes(live, release):
+    """What clients of the live release would be refused for, or would read otherwise, a line each.
+
+    `live` and `release` are what their release.json says. Where one of them has no signature, older than these, nothing is
+    known and nothing is said.
+    """
+    old, new = ((each or {}).get("signature") or {} for each in (live, release))
+    if not old or not new:
+        return []
+    before = {column["name"]: column for column in old["inputs"]}
+    after = {column["name"]: column for column in new["inputs"]}
+    lines = [f"input {name!r} is not known any more" for name in before if name not in after]
+    for name, column in after.items():
+        if name not in before:
+            if not column.get("missing"):
+                lines.append(f"input {name!r} is new, and every request must have it")
+            continue
+        lines += [f"input {name!r} {what}" for what in narrowed(before[name], column)]
+    if old["output"] != new["output"]:
+        lines.append("the output was {name} ({kind})".format(**old["output"]) + ", and is {name} ({kind})".format(**new["output"]))
+    return lines
+
+
+def narrowed(old, new):
+    "What a column took and takes no longer."
+    wider = {("integer", "number"), ("boolean", "integer"), ("boolean", "number")}
+    found = []
+    if old["type"] != new["type"] and (old["type"], new["type"]) not in wider:
+        found.append(f"was {old['type']} and is {new['type']}")
+    if old.get("missing") and not new.get("missing"):
+        found.append("may not be missing any more")
+    if new["type"] == old["type"] == "category" and new.get("unseen", "refuse") == "refuse":
+        if old.get("unseen") == "missing":
+            found.append("refuses levels that it does not know")
+        elif gone := sorted(set(old.get("levels", ())) - set(new.get("levels", ()))):
+            found.append(f"refuses the level{'s' if len(gone) > 1 else ''} {', '.join(map(repr, gone[:5]))}")
+    return found
+
+
+def unlike_its_record(release):
+    "Why the values of a release are not those of its release.json, which may be signed; empty where they are."
+    try:
+        record = json.loads(release["texts"]["release.json"])
+        same = (
+            record["id"] == release["id"]
+            and record["name"] == release["name"]
+            and record["model"]["digest"] == release["model"]["digest"]
+            and all(record["image"][key] == release["image"][key] for key in ("tag", "id", "archive"))
+            and record["image"].get("layers", []) == release["image"]["layers"]
+            and record["image"].get("reference", "") == release["image"]["reference"]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        return f"release refused: its record cannot be read: {error!r}"
+    return "" if same else f"release refused: {release['id']} is described otherwise than in its release.json"
+
+
 @refusing
 def service_name(name):
     'The name of a service, as `{"name": …}`, if it can be one.'
@@ -117,11 +174,12 @@ def service_name(name):
 
 
 @refusing
-def service_plan(seen, release, port, settings):
+def service_plan(seen, release, port, settings, breaking=""):
     """What has to happen so that `release` is live: the new container's place and the old container, as data.
 
     `seen` is what service_info returned. Nothing changes when the proxy already sends the service's port to a healthy
-    container of this release, made with these settings, and the state agrees.
+    container of this release, made with these settings, and the state agrees. A release whose signature breaks the clients
+    of the live one is refused, unless `breaking` says why that is meant.
     """
     name = release["name"]
     for other, taken in sorted(seen["ports"].items()):
@@ -145,6 +203,12 @@ def service_plan(seen, release, port, settings):
         and state.get("port") == port
         and live["model"] == live["model_through_proxy"] == model
     )
+    breaks = breaking_changes(here["releases"].get(live["release"]) if live else None, release)
+    if breaks and not breaking.strip() and not healthy:
+        raise Refused(
+            f"{release['id']} would break the clients of {live['release']}: {'; '.join(breaks[:10])}. Where that is meant,"
+            ' say why: mlkit deploy … --breaking "WHY", or -e \'{"service_breaking": "WHY"}\''
+        )
     colour = OTHER[live["colour"]] if live else "blue"
     old = live and {
         "release": live["release"] or "a container that is gone",
@@ -163,6 +227,7 @@ def service_plan(seen, release, port, settings):
         )
     return {
         "change": not healthy,
+        "breaks": breaks,
         "summary": summary,
         "colour": colour,
         "port": ports[colour],
@@ -259,7 +324,8 @@ def prunable(seen, service, kept):
         {
             "id": release_id,
             "tag": release["image"]["tag"] if release["image_present"] else "",
-            "containers": [each["name"] for each in here["containers"] if each["release"] == release_id],
+            # By id: until they go, a container that is being made may get the name of one of them.
+            "containers": [each["id"] for each in here["containers"] if each["release"] == release_id],
         }
         for release_id, release in sorted(here["releases"].items())
         if release_id not in kept
@@ -361,6 +427,8 @@ class FilterModule:
             "read_release": read_release,
             "service_name": service_name,
             "service_plan": service_plan,
+            "unlike_its_record": unlike_its_record,
+            "breaking_changes": breaking_changes,
             "rollback_target": rollback_target,
             "releases_after": releases_after,
             "state_after": state_after,

@@ -7,6 +7,7 @@ import shutil
 
 from ansible.module_utils import proxy_config
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.deploy_lock import Lost, fence
 
 DOCUMENTATION = r"""
 module: proxy_route
@@ -22,6 +23,7 @@ options:
   certificate: {description: Chain and key of the piece in PEM; empty for none of its own., type: str, default: ""}
   certificate_file: {description: Where they are kept; the name changes with the content., type: path, required: true}
   route: {description: Text of the piece; empty to stop serving it., type: str, required: true}
+  fence: {description: The lock under which it is done; see deploy_lock., type: dict, default: {}}
 author: [The mlkit developers]
 """
 
@@ -80,12 +82,14 @@ def main():
             "route": {"type": "str", "required": True},
             "certificate": {"type": "str", "default": "", "no_log": True},
             "certificate_file": {"type": "path", "required": True},
+            "fence": {"type": "dict", "default": {}},
         },
     )
     try:
         with proxy_config.alone(module.params["pieces"]):
+            fence(module.params["fence"])
             module.exit_json(changed=True, before=change(module.params))
-    except proxy_config.Refused as refused:
+    except (proxy_config.Refused, Lost) as refused:
         module.fail_json(msg=str(refused), cause=str(refused))
     except OSError as error:
         cause = ("disk full: " if error.errno == 28 else "the proxy could not be changed: ") + str(error)

@@ -8,6 +8,7 @@ import socket
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.container_engine import removal, steady_network
+from ansible.module_utils.deploy_lock import Lost, fence
 from ansible.module_utils.proxy_config import write_whole
 from ansible.module_utils.proxy_state import wait_for_end
 
@@ -32,6 +33,7 @@ options:
   drain: {description: Processes of the proxy that may still answer from the last one., type: list, elements: str, default: []}
   drain_seconds: {description: How long they may., type: int, default: 30}
   log_folder: {description: Made for uid 10001 unless it is empty., type: str, default: ""}
+  fence: {description: The lock under which it is done; see deploy_lock., type: dict, default: {}}
 author: [The mlkit developers]
 """
 
@@ -77,6 +79,7 @@ def main():
             "drain": {"type": "list", "elements": "str", "default": []},
             "drain_seconds": {"type": "int", "default": 30},
             "log_folder": {"type": "str", "default": ""},
+            "fence": {"type": "dict", "default": {}},
         },
     )
     want = module.params
@@ -84,7 +87,14 @@ def main():
     def fail(cause):
         module.fail_json(msg=cause, cause=cause)
 
+    def still_ours():
+        try:
+            fence(want["fence"])
+        except Lost as lost:
+            fail(str(lost))
+
     wait_for_end(want["drain"], want["drain_seconds"] + 5)
+    still_ours()
     code, _, err = module.run_command(removal(want["engine"], want["container"]))
     if code and "No such container" not in err:
         fail("the last container of this name could not be removed: " + err.strip())
@@ -102,6 +112,7 @@ def main():
     command = list(want["command"])
     if want["probe"]:
         command.insert(1, "--env=MLKIT_PROBE=" + probe_hash(want["probe"]))  # after `run`
+    still_ours()
     code, out, err = module.run_command([want["engine"], *command])
     if code:
         last = ((err or out).strip().splitlines() or ["exit code {}".format(code)])[-1]

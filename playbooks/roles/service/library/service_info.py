@@ -101,6 +101,7 @@ def containers_of(engine):
         found.append(
             {
                 "name": each["Name"].lstrip("/"),
+                "id": each["Id"],
                 "service": labels["mlkit.service"],
                 "release": labels.get("mlkit.release"),
                 "colour": labels.get("mlkit.colour"),
@@ -131,6 +132,16 @@ def certificate_of(path, name):
             return named and named[1]
     except FileNotFoundError:
         return None
+
+
+def port_of_state(home, name, only):
+    "The port of a service; 0 for none. A broken record of another service must not stop this one."
+    try:
+        return (read_json(os.path.join(home, name, "state.json")) or {}).get("port", 0)
+    except Unreadable:
+        if only in ("", name):
+            raise
+        return 0
 
 
 def look(name, home, containers, images, routes, tls):
@@ -224,10 +235,9 @@ def look_at_host(module):
         routes = routes_configured(module.params["proxy_config"])
     # What runs without a folder counts too: somebody may have removed it.
     found = [*routes, *(each["service"] for each in containers)]
-    known = sorted({*found, *(os.listdir(home) if os.path.isdir(home) else [])})
-    ports = {
-        name: state["port"] for name in known if (state := read_json(os.path.join(home, name, "state.json")))
-    }
+    folders = [entry.name for entry in os.scandir(home) if entry.is_dir()] if os.path.isdir(home) else []
+    known = sorted({*found, *folders})
+    ports = {name: port for name in known if (port := port_of_state(home, name, only))}
     engine_home = storage(tools["engine"], module.run_command)
     free = {}
     for folder in (engine_home, home):

@@ -9,9 +9,10 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.container_engine import removal
+from ansible.module_utils.deploy_lock import Lost, fence
 from ansible.module_utils.journal_chain import append
 from ansible.module_utils.proxy_config import write_whole
-from ansible.module_utils.proxy_state import forget_second, wait_for_end
+from ansible.module_utils.proxy_state import forget_second, servers, wait_for_end
 
 DOCUMENTATION = r"""
 module: service_kept
@@ -20,6 +21,8 @@ description:
   - Writes C(state) where there is one, then the journal's next line. From then on the container C(lives) comes back after
     a reboot, and the proxy forgets the one that stood by.
   - Waits until the processes in C(drain) have ended, then stops C(stop) and removes containers, images and folders.
+  - Nothing is recorded for a container that does not run or that the proxy does not know, nothing that the proxy sends
+    requests to is removed, and at the end the proxy is asked once more.
 options:
   engine: {description: docker or podman., type: str, required: true}
   folder: {description: The folder of the service., type: path, required: true}
@@ -34,6 +37,7 @@ options:
   images: {description: Images to remove., type: list, elements: str, default: []}
   releases: {description: Releases whose folders are removed., type: list, elements: str, default: []}
   logs_of: {description: A container whose last lines are given back., type: str, default: ""}
+  fence: {description: The lock under which it is done; see deploy_lock., type: dict, default: {}}
 author: [The mlkit developers]
 """
 
@@ -85,35 +89,93 @@ def main():
             "images": texts,
             "releases": texts,
             "logs_of": {"type": "str", "default": ""},
+            "fence": {"type": "dict", "default": {}},
         },
     )
     want, engine = module.params, module.params["engine"]
     log = said(engine, "logs", "--tail", "20", want["logs_of"]) if want["logs_of"] else ""
     try:
+        entry, unwritten = keep(module, want, engine)
+        retire(want, engine)
+        if want["lives"] and not serves(engine, want):
+            raise NotServing(want["lives"] + " is recorded as live, and does not run or gets no requests")
+    except (Lost, NotServing, ValueError) as error:
+        module.fail_json(msg=str(error), cause=str(error), log=log)
+    if unwritten:
+        module.fail_json(msg=unwritten, cause=unwritten, log=log)
+    module.exit_json(changed=True, entry=entry, log=log)
+
+
+class NotServing(Exception):
+    "The container that is to be live is not what answers."
+
+
+def keep(module, want, engine):
+    "Record what is live. Raises `NotServing`, `Lost`; the entry, or why it could not be written."
+    fence(want["fence"])
+    if want["lives"] and not serves(engine, want):
+        raise NotServing(want["lives"] + " does not run or gets no requests, so nothing was recorded")
+    try:
         entry, unwritten = record(want), None
     except OSError as error:
-        unwritten = (
-            "disk full: " if error.errno == errno.ENOSPC else "the record could not be written: "
-        ) + str(error)
+        entry, kind = None, "disk full: " if error.errno == errno.ENOSPC else "the record could not be written: "
+        unwritten = kind + str(error)
     if unwritten and want["state"]:  # what is not recorded is not live: nothing is retired for it
         module.fail_json(msg=unwritten, cause=unwritten)
     if want["lives"]:
         if engine == "docker":  # a host with podman starts what is recorded: see started_at_boot
             module.run_command(["docker", "update", "--restart=unless-stopped", want["lives"]], check_rc=True)
         forget_second(want["entry"]["service"], want["state"]["colour"])
+    return entry, unwritten
+
+
+def retire(want, engine):
+    "Stop and remove what is no longer needed. Raises `Lost`."
     # Whatever the proxy still owes the old container ends by its own hard stop, and then the container may go.
     wait_for_end(want["drain"], want["drain_seconds"] + 5)
-    if want["stop"]:
+    fence(want["fence"])
+    live = served(want["entry"]["service"])
+    if want["stop"] and port_of(engine, want["stop"]) not in live:
         said(engine, "stop", "--time", str(want["stop_seconds"]), want["stop"])
-    if want["containers"]:
-        said(*removal(engine, *want["containers"]))
+        fence(want["fence"])
+    gone = [each for each in want["containers"] if port_of(engine, each) not in live or not runs(engine, each)]
+    if gone:
+        said(*removal(engine, *gone))
     for image in want["images"]:
         said(engine, "image", "rm", image)
     for release in want["releases"]:
         shutil.rmtree(os.path.join(want["folder"], "releases", release), ignore_errors=True)
-    if unwritten:
-        module.fail_json(msg=unwritten, cause=unwritten, log=log)
-    module.exit_json(changed=True, entry=entry, log=log)
+
+
+def inspected(engine, container, what):
+    done = subprocess.run(
+        [engine, "container", "inspect", "-f", what, container],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return done.stdout.decode().strip()
+
+
+def runs(engine, container):
+    return inspected(engine, container, "{{.State.Running}}") == "true"
+
+
+def port_of(engine, container):
+    "The port of this host at which a container answers; 0 if there is no such container."
+    bound = inspected(engine, container, '{{(index (index .HostConfig.PortBindings "8000/tcp") 0).HostPort}}')
+    return int(bound) if bound.isdigit() else 0
+
+
+def served(service):
+    "The ports to which the proxy sends the requests of a service."
+    return {server["port"] for server in servers(service)[:1]}
+
+
+def serves(engine, want):
+    "Whether the container that is to be live runs, and the proxy sends the requests to it first."
+    live = want["lives"]
+    return runs(engine, live) and port_of(engine, live) in served(want["entry"]["service"])
 
 
 if __name__ == "__main__":

@@ -86,9 +86,15 @@ def servers(service):
 
 
 def keep_only(service, colour):
-    "Leave one container of a service in the proxy's configuration, which the next reload or start reads."
+    """Leave one container of a service in the proxy's configuration, which the next reload or start reads.
+
+    Raises `ValueError` for a container that is not in it: the service would be left without any.
+    """
     with alone(PIECES):
         pieces, name = pieces_of(PIECES), service + ".cfg"
+        known = [match[1] for match in map(SERVER.match, pieces.get(name, "").splitlines()) if match]
+        if colour not in known:
+            raise ValueError(f"the proxy has no {colour} container of {service}, only: {', '.join(known) or 'none'}")
         text = _without_others(pieces[name], colour)
         if text != pieces[name]:
             write_pieces(CONFIG, PIECES, joined({**pieces, name: text}), {name: text})

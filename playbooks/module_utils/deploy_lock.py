@@ -6,6 +6,10 @@
     break_lock(path) -> lock or None                  whoever holds it; the lock that was broken
     look(path) -> lock or None                        with "age" and "expires_in", None when nobody holds it
     ran_out(path, token) -> bool                      this token's, and neither given back, broken, nor taken by another
+    fence(fence)                                      raises Lost unless the fence's lock is its token's and live
+
+A deployer can be suspended at any line and wake up when its lock is long another's. So whatever changes something on a host
+is given a fence, {"path": …, "token": …}, and asks it right before each change.
 
 Only this host's clock counts: a deployer's clock is never read.
 """
@@ -56,6 +60,12 @@ def renew(path, token):
         if not _live(lock, now):
             raise Lost("the lock was lost: it ran out %d s ago" % (now - lock["heartbeat"] - lock["seconds"]))
         return _write(path, **dict(lock, heartbeat=now))
+
+
+def fence(given):
+    "Whether one may change something now. Without a path there is no lock to ask for."
+    if given and given.get("path"):
+        renew(given["path"], given.get("token") or "")
 
 
 def release(path, token):
