@@ -90,6 +90,7 @@ def _run_and_show(notebook, given, force, as_json):
     from dataclasses import asdict
 
     from mlkit.digest import utc_now
+    from mlkit.provenance import why_not_again
     from mlkit.runner import run_notebook
     from mlkit.settings import find_project
 
@@ -110,6 +111,8 @@ def _run_and_show(notebook, given, force, as_json):
         lines += [f"  {name} = {value:.4f}" for name, value in record.metrics.items()]
     lines += [f"  model {record.model}"] if record.model else []
     show(asdict(record), as_json, "\n".join(lines))
+    if why := why_not_again(record.source):
+        click.echo(why, err=True)
     return record
 
 

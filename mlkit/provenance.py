@@ -4,11 +4,19 @@
 
 # %% auto #0
 __all__ = [
+    "CODE",
+    "NEVER",
+    "LARGEST_DIFF",
+    "LARGEST_FILE",
+    "MOST_NAMES",
     "new_run_id",
     "cell_digests",
     "code_digest",
     "commit_of",
-    "diff_of",
+    "read_commit",
+    "Changes",
+    "changes_of",
+    "why_not_again",
     "lock_digest",
     "packages",
     "machine",
@@ -19,6 +27,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -63,29 +73,140 @@ def code_digest(
 def commit_of(
     root: Path,  # the project's folder
 ) -> str | None:
-    "The commit that is checked out, or None outside of git."
-    found = _git(root, "rev-parse", "HEAD")
-    return found.decode().strip() if found else None
+    "The commit that is checked out, or None where there is none or git does not say."
+    return read_commit(root)[0]
 
 
-def diff_of(
-    root: Path,
-) -> bytes:
-    "What the tree has beyond its commit, as `git apply` reads it; empty for a clean tree."
-    with TemporaryDirectory(prefix="mlkit-") as folder:
-        index = {"GIT_INDEX_FILE": f"{folder}/index"}
-        _git(root, "read-tree", "HEAD", **index)
-        _git(root, "add", "--all", **index)
-        return _git(root, "diff", "--cached", "--binary", "HEAD", **index) or b""
-
-
-def _git(root: Path, *arguments: str, **variables: str) -> bytes | None:
-    command = ["git", "-C", str(root), *arguments]
+def read_commit(
+    root: Path,  # the project's folder
+) -> tuple[str | None, str]:
+    "The commit that is checked out; or None, and why: an error is no answer."
     try:
-        done = subprocess.run(command, capture_output=True, env=os.environ | variables)
-    except FileNotFoundError:  # a machine without git has no commits
+        return _git(root, "rev-parse", "--verify", "HEAD").decode().strip(), ""
+    except FileNotFoundError:
+        return None, "git is not installed"
+    except subprocess.CalledProcessError as error:
+        if not any((folder / ".git").exists() for folder in (root, *root.resolve().parents)):
+            return None, "it is outside of git"
+        if _answers(root, "rev-parse", "--git-dir") and not _answers(root, "log", "-1"):
+            return None, "the repository has no commit yet"
+        return None, f"git refuses: {_said(error)}"
+
+
+@dataclass(frozen=True)
+class Changes:
+    "What the tree has beyond its commit."
+
+    diff: bytes = b""  # as `git apply` reads it: tracked files, and new ones with code
+    untracked: dict[str, str | None] = field(
+        default_factory=dict
+    )  # other new files → digest; None for large ones
+    left_out: str = ""  # what is missing here, and what that means
+    unknown: str = ""  # why git could not say
+
+
+CODE = {".py", ".ipynb", ".ini", ".toml", ".cfg", ".sql", ".lock"}
+NEVER = {
+    ".git",
+    ".mlkit",
+    ".venv",
+    "venv",
+    ".tox",
+    ".ipynb_checkpoints",
+    "__pycache__",
+    "node_modules",
+    ".env",
+}
+LARGEST_DIFF = 16 * 2**20  # bytes
+LARGEST_FILE = 4 * 2**20  # bytes: a larger new file is named and not read
+MOST_NAMES = 200
+
+
+def changes_of(
+    root: Path,  # the project's folder
+    ours: Iterable[Path] = (),  # the store and other folders that mlkit writes
+) -> Changes:
+    "What the tree has beyond its commit. Nothing is written to the repository."
+    try:
+        top = Path(os.fsdecode(_git(root, "rev-parse", "--show-toplevel")).removesuffix("\n"))
+        objects = root / os.fsdecode(_git(root, "rev-parse", "--git-path", "objects")).removesuffix("\n")
+        with TemporaryDirectory(prefix="mlkit-") as folder:
+            Path(folder, "objects/info").mkdir(parents=True)
+            Path(folder, "objects/info/alternates").write_text(f"{objects.resolve()}\n")
+            aside = {"GIT_INDEX_FILE": f"{folder}/index", "GIT_OBJECT_DIRECTORY": f"{folder}/objects"}
+            return _changes(top, [f.resolve() for f in ours], aside)
+    except FileNotFoundError:
+        return Changes(unknown="git is not installed")
+    except subprocess.CalledProcessError as error:
+        return Changes(unknown=f"git refuses: {_said(error)}")
+
+
+def _changes(top: Path, ours: list[Path], aside: dict[str, str]) -> Changes:
+    inside = [os.path.relpath(f, top) for f in ours if top in f.parents]
+    where = ["--", ".", *(f":(exclude,literal){path}" for path in inside)]
+    _git(top, "read-tree", "HEAD", **aside)
+    _git(top, "add", "--update", *where, **aside)
+    listed = _git(top, "ls-files", "--others", "--exclude-standard", "-z", *where, **aside)
+    others = [os.fsdecode(name) for name in listed.split(b"\0") if name and not name.endswith(b"/")]
+    others = [name for name in others if NEVER.isdisjoint(Path(name).parts) and (top / name).is_file()]
+    code = [name for name in others if Path(name).suffix in CODE and _size(top / name) <= LARGEST_FILE]
+    if code:
+        names = b"\0".join(map(os.fsencode, code))
+        from_input = ("--pathspec-from-file=-", "--pathspec-file-nul")
+        _git(top, "add", *from_input, given=names, GIT_LITERAL_PATHSPECS="1", **aside)
+    plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
+    diff = _git(top, "diff", "--cached", "--binary", *plain, "HEAD", *where, **aside)
+    rest = sorted(set(others) - set(code))
+    named = {name: _digest_of(top / name) for name in rest[:MOST_NAMES]}
+    left_out = f"{len(rest) - MOST_NAMES} more new files are not named" if len(rest) > MOST_NAMES else ""
+    if len(diff) > LARGEST_DIFF:
+        left_out = (
+            f"the changes are {len(diff) >> 20} MB and were not kept: the run cannot be reproduced exactly"
+        )
+        diff = b""
+    return Changes(diff, named, left_out)
+
+
+def _size(file: Path) -> int:
+    return file.lstat().st_size
+
+
+def _digest_of(file: Path) -> str | None:
+    try:
+        return digest(file.read_bytes()) if _size(file) <= LARGEST_FILE else None
+    except OSError:  # gone meanwhile, or not ours to read
         return None
-    return done.stdout if done.returncode == 0 else None
+
+
+def why_not_again(
+    source: dict,  # of a run's record
+) -> str:
+    "Why a run cannot be reproduced exactly, in a sentence; nothing where it can."
+    if not source["commit"]:
+        return f"this run cannot be reproduced exactly: {source.get('why') or 'it has no commit'}"
+    if source["clean"] is None:
+        return f"whether this run can be reproduced is not known: {source.get('why')}"
+    if source.get("redacted"):
+        return f"this run cannot be reproduced exactly: its changes were kept without {', '.join(source['redacted'])}"
+    return source.get("left_out") or ""
+
+
+def _answers(root: Path, *arguments: str) -> bool:
+    try:
+        return bool(_git(root, *arguments))
+    except subprocess.CalledProcessError:
+        return False
+
+
+def _git(root: Path, *arguments: str, given: bytes = b"", **variables: str) -> bytes:
+    command = ["git", "-C", str(root), *arguments]
+    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"} | variables
+    return subprocess.run(command, capture_output=True, check=True, env=environment, input=given).stdout
+
+
+def _said(error: subprocess.CalledProcessError) -> str:
+    lines = error.stderr.decode(errors="replace").strip().splitlines() or [f"exit {error.returncode}"]
+    return lines[0]
 
 
 # %% ../notebooks/09_provenance.ipynb #8fc51810

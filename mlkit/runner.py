@@ -44,10 +44,11 @@ from .dataset import fingerprint_dataset
 from .digest import digest, utc_now
 from .evidence import NOUNS, injected_parameters, read_evidence, read_figures, unfinished_cells
 from .parameters import check_parameters, parse_cell, read_parameters
-from .provenance import cell_digests, diff_of, new_run_id
+from .provenance import cell_digests, changes_of, new_run_id
+from .redaction import Redactor, redact_notebook, redact_text
 from .registry import find_model
 from .runs import RunRecord, begin_record, list_runs, lives, read_run
-from .secrecy import known_secrets, redact
+from .secrecy import known_secrets
 from .settings import Project
 from .store import Store
 
@@ -110,7 +111,7 @@ def run_notebook(
         record.outcome = "done"
     except BaseException as error:
         record.outcome = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
-        record.error = _in_a_line(error, limits)
+        record.error = Redactor(known_secrets()).text(_in_a_line(error, limits))
         raise _as_notebook_failed(error, notebook.name, store, record) from error
     finally:
         record.end = utc_now()
@@ -168,9 +169,30 @@ def _meant(project: Project, store: Store, reference: str) -> str | None:
 
 
 def _keep_diff(project: Project, record: RunRecord, store: Store) -> None:
-    if record.source["commit"] and (diff := diff_of(project.root)):
-        record.source |= {"clean": False, "diff": digest(diff)}
+    if not record.source["commit"]:
+        return
+    found, redactor = changes_of(project.root, _own_folders(project, store)), Redactor(known_secrets())
+    diff = redact_text(found.diff, redactor)
+    record.source |= {
+        "clean": None if found.unknown else not (found.diff or found.untracked or found.left_out),
+        "why": found.unknown,
+        "untracked": found.untracked,
+        "left_out": found.left_out,
+    }
+    if diff != found.diff:
+        record.source["redacted"] = sorted(redactor.found) or ["what has the name of a secret"]
+    if diff:
+        record.source["diff"] = digest(diff)
         store.put(f"{record.folder}/tree.diff", diff)
+
+
+def _own_folders(project: Project, store: Store) -> list[Path]:
+    written = [project.section("project").get("store", "./store"), project.store, store.url, "./.mlkit"]
+    return [
+        project.root / url.removeprefix("file://")
+        for url in written
+        if "://" not in url.removeprefix("file://")
+    ]
 
 
 # %% ../notebooks/14_runner.ipynb #0e89745e
@@ -258,18 +280,17 @@ def _work_folder(project: Project, run: str) -> Path:
 
 def _keep_evidence(store: Store, record: RunRecord, work: Path) -> None:
     "The executed notebook, the log and what they say, without the secrets of this environment."
-    secrets, found = known_secrets(), []
-    for name in ("executed.ipynb", "stdout.log"):
+    redactor = Redactor(known_secrets())
+    for name, clean in (("executed.ipynb", redact_notebook), ("stdout.log", redact_text)):
         with suppress(FileNotFoundError):
-            text, names = redact((work / name).read_text(encoding="utf-8", errors="replace"), secrets)
-            (work / name).write_text(text, encoding="utf-8")
-            store.put(f"{record.folder}/{name}", text.encode())
-            found += names
-    if found:
-        record.outcome, record.error = (
-            "failed",
-            f"the notebook shows the secret {', '.join(sorted(set(found)))}",
-        )
+            data = clean((work / name).read_bytes(), redactor)
+            (work / name).write_bytes(data)
+            store.put(f"{record.folder}/{name}", data)
+    if record.error:
+        record.error = redactor.text(record.error)
+    if redactor.found:
+        record.outcome = "failed"
+        record.error = f"the notebook shows the secret {', '.join(sorted(redactor.found))}"
     executed = work / "executed.ipynb"
     if _is_whole(executed):
         for noun in NOUNS:

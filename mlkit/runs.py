@@ -31,7 +31,9 @@ import mlkit
 
 from .digest import canonical, digest, read_record, utc_now, write_record
 from .errors import CorruptRecord, MissingData, MlkitError, UnknownName, unknown_name
-from .provenance import cell_digests, code_digest, commit_of, lock_digest, machine, packages
+from .provenance import cell_digests, code_digest, lock_digest, machine, packages, read_commit
+from .redaction import Redactor
+from .secrecy import known_secrets
 from .settings import Project
 from .store import Store
 
@@ -45,7 +47,9 @@ class RunRecord:
     notebook: dict  # {"path", "code", "cells"}: relative to the project, digest of all and of each code cell
     parameters: dict[str, Any]  # all of them, given or default
     given: dict[str, Any]  # those that were given
-    source: dict  # {"commit", "clean", "diff", "library", "settings"}: git, digests of the project's own code
+    source: (
+        dict  # {"commit", "clean", "diff", "library", "settings", …}: git, digests of the project's own code
+    )
     lock: str | None
     packages: dict[str, str]  # what was installed
     machine: dict
@@ -100,9 +104,14 @@ class RunRecord:
         elif noun == "verdict":
             self.verdict = fields
 
+    def _without_secrets(self) -> dict:
+        redactor, record = Redactor(known_secrets()), asdict(self)
+        outside = ("parameters", "given", "error", "datasets", "models", "written", "verdict")
+        return record | {name: redactor.tree(record[name], is_field=True) for name in outside}
+
     def save(self, store: Store) -> None:
         self.seal()
-        store.put(f"{self.folder}/run.json", write_record("run", asdict(self)))
+        store.put(f"{self.folder}/run.json", write_record("run", self._without_secrets()))
 
 
 def this_process() -> dict:
@@ -134,6 +143,7 @@ def begin_record(
     "The record of a run that begins here and now."
     cells = cell_digests(notebook) if notebook else []
     own = Path(mlkit.__file__).parent
+    commit, why = read_commit(project.root)
     folders = {own.resolve(), project.library.resolve()} if project.library.is_dir() else {own}
     record = RunRecord(
         id=id,
@@ -145,8 +155,9 @@ def begin_record(
         parameters=defaults | given,
         given=given,
         source={
-            "commit": commit_of(project.root),
-            "clean": True,
+            "commit": commit,
+            "clean": True if commit else None,
+            "why": why,
             "diff": None,
             "library": code_digest(sorted(folders)),
             "settings": digest(
