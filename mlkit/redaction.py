@@ -14,6 +14,7 @@ __all__ = [
     "KEY_END",
     "KEY_BODY",
     "LONGEST_KEY",
+    "MOST_LEARNED",
     "ASSIGNED",
     "SETTING",
     "LINE",
@@ -152,7 +153,7 @@ class Redactor:
         for word, name in self._words.items() if not is_field else ():
             if word in text:
                 text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", lambda _, n=name: self._mark(n), text)
-        text = SHAPES.sub(lambda _: self._mark("a token"), text)
+        text = SHAPES.sub(lambda token: self._learned("a token", token[0]), text)
         text = URL_PASSWORD.sub(self._without_password, text)
         for pattern in (ASSIGNED, SETTING, LINE, VARIABLE):
             text = pattern.sub(self._assigned, text)
@@ -211,7 +212,13 @@ class Redactor:
     def _without_password(self, found: re.Match) -> str:
         if re.search(r"\$\{|\{\{|^\{.*\}$|^\*+$|^\[redacted", found["password"]):
             return found[0]
-        return f"{found['user']}:{self._mark('a password in a URL')}@"
+        return f"{found['user']}:{self._learned('a password in a URL', found['password'])}@"
+
+    def _learned(self, name: str, value: str) -> str:
+        "What was found by its look may stand elsewhere in another form."
+        if len(self._values) < MOST_LEARNED:
+            self.learn(name, value)
+        return self._mark(name)
 
     def _assigned(self, found: re.Match) -> str:
         "What stands beside a secret's name is one, unless it is a word or an expression."
@@ -259,6 +266,7 @@ KEY_BODY = re.compile(
     r"(?:(?:[\s\"',\[\]>-]|\\+[nr]|%0[AaDd]|&#\w{2,4};){0,16}(?:[A-Za-z0-9+/=]{16,}|[A-Za-z0-9+/]{1,15}={1,2})){0,4096}"
 )
 LONGEST_KEY = 65536  # characters
+MOST_LEARNED = 200  # values: each costs a look at every text
 ASSIGNED = re.compile(
     r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{0,63})(?:\\?[\"'])?\]?(?: ?: ?\w{1,32})? ?[=:] ?"
     r"(?P<quote>\\?[\"'])(?P<value>(?:(?!(?P=quote))[^\n]){1,512})(?P=quote)"
@@ -314,7 +322,10 @@ def redact_text(
     redactor: Redactor,
 ) -> bytes:
     "A log or a diff without secrets; bytes that are no UTF-8 stay as they are."
-    return redactor.text(data.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+    text, known = data.decode(errors="surrogateescape"), -1
+    while known != len(redactor._forms):
+        known, text = len(redactor._forms), redactor.text(text)
+    return text.encode(errors="surrogateescape")
 
 
 def _cell(cell: dict, redactor: Redactor) -> dict:

@@ -223,7 +223,15 @@ def _port(project: SectionProxy) -> int:
 
 
 def _store_url(root: Path, text: str) -> str:
-    return text if "://" in text else str((root / text).resolve())
+    if "$" in text or (text.startswith("~") and "/" not in text[:2] and text != "~"):
+        raise BadSettings(
+            f"the store {text!r} names a variable or another user, and neither is looked up",
+            "write the folder or URL itself, or set the environment variable MLKIT_STORE",
+        )
+    try:
+        return text if "://" in text else str((root / Path(text.strip()).expanduser()).resolve())
+    except RuntimeError as error:
+        raise BadSettings(f"the store {text!r}: {error}", "write the folder itself") from None
 
 
 def _environments(ini: ConfigParser, root: Path) -> list[Environment]:
