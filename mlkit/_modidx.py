@@ -23,6 +23,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'mlkit.card._head': ('card.html#_head', 'mlkit/card.py'),
                             'mlkit.card._limits': ('card.html#_limits', 'mlkit/card.py'),
                             'mlkit.card._quality': ('card.html#_quality', 'mlkit/card.py'),
+                            'mlkit.card._run_to_repeat': ('card.html#_run_to_repeat', 'mlkit/card.py'),
                             'mlkit.card._seen': ('card.html#_seen', 'mlkit/card.py'),
                             'mlkit.card._slices': ('card.html#_slices', 'mlkit/card.py'),
                             'mlkit.card._use': ('card.html#_use', 'mlkit/card.py'),

@@ -168,8 +168,12 @@ def _seen(column: Column) -> str:
 
 def _run_to_repeat(project: Project, bundle: Bundle) -> str | None:
     "The recorded run that made the model; of one made by hand the run that adopted it."
-    done = [run["id"] for run in list_runs(project) if run["model"] == bundle.digest and run["outcome"] == "done"]
-    return bundle.run if bundle.run in done else next(iter(done), None)
+    if bundle.run and not bundle.run.endswith("scratch"):
+        return bundle.run
+    done = [
+        run["id"] for run in list_runs(project) if run["model"] == bundle.digest and run["outcome"] == "done"
+    ]
+    return next(iter(done), None)
 
 
 def _again(bundle: Bundle, run: str | None, verdict: dict | None, said: dict) -> str:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from mlkit.errors import BadSettings
-from mlkit.settings import Gate, find_project, read_project
+from mlkit.settings import Gate, _store_url, find_project, read_project
 
 
 # %% ../notebooks/01_settings.ipynb #1080cd83
@@ -14,6 +14,20 @@ def test_a_gate_reads_as_it_is_spoken():
     gate = Gate.parse("auc", ">= 0.69")
     assert str(gate) == "auc >= 0.69" and gate.passes(0.7) and not gate.passes(0.68)
     assert not gate.passes(float("nan"))  # a metric that could not be computed never passes
+
+
+# %% ../notebooks/01_settings.ipynb #ebcae48b
+def test_a_store_in_the_home_folder_is_there_and_what_is_not_looked_up_is_refused():
+    root = Path(tempfile.mkdtemp())
+    assert _store_url(root, "~/x y") == str(Path.home() / "x y") and _store_url(root, "./s") == str(
+        root.resolve() / "s"
+    )
+    assert _store_url(root, "s3://bucket/~a") == "s3://bucket/~a"
+    for text in ("$HOME/store", "${DATA}/store", "~nobody-at-all/store", "s3://$BUCKET/x"):
+        try:
+            assert not _store_url(root, text), text
+        except BadSettings as error:
+            assert "the store" in str(error)
 
 
 # %% ../notebooks/01_settings.ipynb #6ba29c34
