@@ -12,6 +12,7 @@ from .bundle import Bundle
 from .gate import shown, verdicts_of
 from .registry import load_model, read_registry
 from .report import run_record
+from .runs import list_runs
 from .settings import Project
 from .signature import Column
 from .store import Store
@@ -37,7 +38,7 @@ def model_card(
         _quality(verdict),
         _slices(verdict),
         _limits(bundle, said),
-        _again(bundle, verdict, said),
+        _again(bundle, _run_to_repeat(project, bundle), verdict, said),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -165,10 +166,20 @@ def _seen(column: Column) -> str:
     return f"{column.range[0]:g} to {column.range[1]:g}" if column.range else ""
 
 
-def _again(bundle: Bundle, verdict: dict | None, said: dict) -> str:
+def _run_to_repeat(project: Project, bundle: Bundle) -> str | None:
+    "The recorded run that made the model; of one made by hand the run that adopted it."
+    if bundle.run and not bundle.run.endswith("scratch"):
+        return bundle.run
+    done = [
+        run["id"] for run in list_runs(project) if run["model"] == bundle.digest and run["outcome"] == "done"
+    ]
+    return next(iter(done), None)
+
+
+def _again(bundle: Bundle, run: str | None, verdict: dict | None, said: dict) -> str:
     lines = ["## Making it again", ""]
-    if bundle.run and not bundle.run.startswith("scratch"):
-        lines += ["```console", f"$ mlkit reproduce {bundle.run}", "```", ""]
+    if run:
+        lines += ["```console", f"$ mlkit reproduce {run}", "```", ""]
     else:
         lines += ["It was made by hand, outside of a recorded run.", ""]
     lines += [f"- **Model:** `{bundle.digest}`, {bundle.flavour}", f"- **Run:** `{bundle.run}`"]

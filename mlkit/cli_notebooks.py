@@ -90,6 +90,7 @@ def _run_and_show(notebook, given, force, as_json):
     from dataclasses import asdict
 
     from mlkit.digest import utc_now
+    from mlkit.provenance import why_not_again
     from mlkit.runner import run_notebook
     from mlkit.settings import find_project
 
@@ -110,6 +111,8 @@ def _run_and_show(notebook, given, force, as_json):
         lines += [f"  {name} = {value:.4f}" for name, value in record.metrics.items()]
     lines += [f"  model {record.model}"] if record.model else []
     show(asdict(record), as_json, "\n".join(lines))
+    if why := why_not_again(record.source):
+        click.echo(why, err=True)
     return record
 
 
@@ -125,8 +128,13 @@ def _run_and_show(notebook, given, force, as_json):
 )
 @click.option("--trials", type=click.IntRange(1), help="Search with Optuna: so many trials in all.")
 @click.option("--search", metavar="NAME[,NAME…]", help="What to search.  [default: all that declare a range]")
-@click.option("--metric", help="What the best is best in.  [default: the first that is logged]")
-@click.option("--minimise", is_flag=True, help="The smallest metric is the best.")
+@click.option("--metric", help="What the best is best in: a metric that the notebook logs.")
+@click.option(
+    *("--minimise/--maximise", "--minimize/--maximize"),
+    "minimise",
+    default=None,
+    help="Whether the smallest or the largest is the best.  [default: as the metric's name says]",
+)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trials at a time.")
 @json_option
 def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
@@ -136,7 +144,7 @@ def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
 
     \b
     Example:
-      mlkit sweep train -p num_leaves 15,31,63 -p learning_rate 0.05,0.1 --jobs 2
+      mlkit sweep train -p num_leaves 15,31,63 -p learning_rate 0.05,0.1 --metric tuning_auc --jobs 2
       mlkit sweep train --search num_leaves,learning_rate --trials 40 --metric tuning_auc
     """
     from dataclasses import asdict

@@ -12,6 +12,7 @@ __all__ = [
     "INK",
     "STYLE",
     "svg",
+    "few_ticks",
     "roc",
     "precision_recall",
     "calibration",
@@ -87,6 +88,22 @@ def svg(
     return re.sub(
         r'<svg [^>]*viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{name}">', drawn
     )
+
+
+def few_ticks(axis: Any) -> None:
+    "Labels of the x axis that do not run into each other: few numbers, and slanted names."
+    from matplotlib.category import StrCategoryConverter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+    locator = axis.xaxis.get_major_locator()
+    if isinstance(axis.xaxis.get_converter(), StrCategoryConverter):
+        names = [label.get_text() for label in axis.get_xticklabels()]
+        if sum(map(len, names)) > 30:
+            axis.tick_params(axis="x", labelrotation=35)
+    elif isinstance(locator, LogLocator):
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def _thin(*lines: np.ndarray, points: int = 400) -> list[np.ndarray]:
@@ -192,6 +209,7 @@ def predicted_against_truth(
     ends = [min(truth.min(), guess.min()), max(truth.max(), guess.max())]
     axis.plot(ends, ends, ":", color=GREY)
     axis.set(xlabel="predicted", ylabel="what came", title="predictions and truth")
+    few_ticks(axis)
 
 
 def errors(
@@ -203,6 +221,7 @@ def errors(
     axis.hist(guess - truth, 41, color=BLUE, alpha=0.7)
     axis.axvline(0, color=INK, lw=1, ls="--")
     axis.set(xlabel="predicted minus truth", ylabel="rows", title="errors")
+    few_ticks(axis)
 
 
 # %% ../notebooks/34_figures.ipynb #7ee808d8

@@ -94,11 +94,11 @@ def how_made(
     "What a person needs to make it again: what → value."
     made = {"model": bundle.digest, "trained by the run": bundle.run or "none: by hand"}
     if trained := run_record(store, bundle.run):
-        changed = "" if trained["source"]["clean"] else " and changes of its own"
+        changed = " and changes of its own" if trained["source"]["clean"] is False else ""
         made |= {
             "notebook": trained["notebook"]["path"],
             "parameters": ", ".join(f"{k} = {json.dumps(v)}" for k, v in trained["parameters"].items()),
-            "commit": f"{trained['source']['commit']}{changed}",
+            "commit": f"{trained['source']['commit'] or 'none'}{changed}",
             "learned from": "; ".join(f"{d['name']} {d['fingerprint']}" for d in trained["datasets"]),
         }
     data = verdict.details.get("data", {})

@@ -24,10 +24,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .dataset import fingerprint_dataset
-from .digest import utc_now, write_record
-from .errors import MissingData, StateError
+from .digest import digest, utc_now, write_record
+from .errors import CorruptRecord, MissingData, StateError
 from .parameters import read_parameters
-from .provenance import cell_digests, lock_digest, machine, new_run_id, packages
+from .provenance import cell_digests, lock_digest, machine, new_run_id, packages, why_not_again
 from .registry import load_model
 from .runner import run_notebook
 from .runs import RunRecord
@@ -110,7 +110,7 @@ def _contents(datasets: list[dict]) -> dict[str, str]:
     "Each file of each dataset; a query has none, and is known by the fingerprint of its rows."
     found = {}
     for d in datasets:
-        found |= {f"{d['name']}/{file}": digest for file, digest in d["files"].items()} or {
+        found |= {f"{d['name']}/{file}": content for file, content in d["files"].items()} or {
             d["name"]: d["fingerprint"]
         }
     return found
@@ -134,11 +134,12 @@ def checked_out(
 ) -> Iterator[Project]:
     "The project at the recorded commit and diff, in a worktree that goes away. Raises `MissingData`, `StateError`."
     commit = at or record.source["commit"]
-    if not commit:
+    if not commit or (not at and (record.source.get("redacted") or record.source.get("left_out"))):
         raise MissingData(
-            f"{record.id} was run outside of git, so its code cannot be restored",
+            f"{record.id}: {why_not_again(record.source)}, so its code cannot be restored",
             "run it again from a commit, or name one: mlkit reproduce --at HEAD",
         )
+    diff = b"" if at else _kept_diff(project, record)
     with TemporaryDirectory(prefix="mlkit-reproduce-") as folder:
         tree = Path(folder).resolve() / "tree"
         _git(
@@ -152,19 +153,56 @@ def checked_out(
             hint="git fetch brings other commits",
         )
         try:
-            if record.source["diff"] and not at:
+            if diff:
                 patch = Path(folder, "tree.diff")
-                patch.write_bytes(Store(project.store).get(f"{record.folder}/tree.diff"))
+                patch.write_bytes(diff)
                 _git(project, "-C", str(tree), "apply", "--binary", str(patch))
-            yield replace(read_project(tree), store=project.store)
+            if not at:
+                _bring_untracked(project, record, tree)
+            inside = tree / _git(project, "rev-parse", "--show-prefix")
+            yield replace(read_project(inside.resolve()), store=project.store)
         finally:
             _git(project, "worktree", "remove", "--force", str(tree))
 
 
-def _git(project: Project, *arguments: str, hint: str = "") -> None:
+def _kept_diff(project: Project, record: RunRecord) -> bytes:
+    "The diff that the run kept, and no other."
+    if not record.source["diff"]:
+        return b""
+    key = f"{record.folder}/tree.diff"
+    diff = Store(project.store).get(key)
+    if digest(diff) != record.source["diff"]:
+        raise CorruptRecord(
+            f"{key} is not the diff that the run kept: {digest(diff)[:19]}, the record says {record.source['diff'][:19]}",
+            "restore it from a backup, or run without it: mlkit reproduce --at COMMIT",
+        )
+    return diff
+
+
+def _bring_untracked(project: Project, record: RunRecord, tree: Path) -> None:
+    "New files that were only named, where they are still as they were."
+    top = Path(_git(project, "rev-parse", "--show-toplevel"))
+    for name, was in record.source.get("untracked", {}).items():
+        here, there = _inside(top, name), _inside(tree, name)
+        if here.is_file() and not there.exists() and was in (None, digest(here.read_bytes())):
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.symlink_to(here.resolve())
+
+
+def _inside(folder: Path, name: str) -> Path:
+    "A name out of a record may not climb."
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise CorruptRecord(
+            f"the record names the file {name!r}, outside of the project", "restore it from a backup"
+        )
+    return folder / name
+
+
+def _git(project: Project, *arguments: str, hint: str = "") -> str:
     done = subprocess.run(["git", "-C", str(project.root), *arguments], capture_output=True, text=True)
     if done.returncode:
         raise StateError(f"git {arguments[0]}: {done.stderr.strip().splitlines()[-1]}", hint)
+    return done.stdout.strip("\n")
 
 
 # %% ../notebooks/14b_reproduction.ipynb #a827ce8d

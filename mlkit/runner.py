@@ -5,14 +5,10 @@
 # %% auto #0
 __all__ = [
     "log",
-    "CHANNELED",
     "STOPPED",
-    "Limits",
-    "read_limits",
     "run_notebook",
     "inputs_digest",
     "still_holds",
-    "refuse_early_end",
     "settle_killed_runs",
     "adopt_notebook",
 ]
@@ -48,36 +44,17 @@ from .bundle import model_key
 from .dataset import fingerprint_dataset
 from .digest import digest, utc_now
 from .evidence import CHANNEL, NOUNS, injected_parameters, read_evidence, read_figures, unfinished_cells
+from .kernel import CHANNELED, Limits, end_processes, execute, kernel_environment, read_limits
 from .parameters import check_parameters, parse_cell, read_parameters
-from .provenance import cell_digests, diff_of, new_run_id, read_notebook
+from .provenance import cell_digests, changes_of, new_run_id, read_notebook
+from .redaction import Redactor, redact_notebook, redact_text
 from .registry import find_model, mark_latest
 from .runs import RunRecord, begin_record, list_runs, lives, read_run
-from .secrecy import known_secrets, redact
+from .secrecy import known_secrets
 from .settings import Project
 from .store import Store
 
 log = logging.getLogger("mlkit.runner")
-
-
-# %% ../notebooks/14_runner.ipynb #88a676c6
-@dataclass(frozen=True)
-class Limits:
-    "How long a cell and a run may take."
-
-    cell_seconds: int = 3600
-    run_seconds: int = 6 * 3600
-
-
-def read_limits(
-    project: Project,
-) -> Limits:
-    "[limits] of settings.ini. Raises `BadSettings`."
-    values = {}
-    for name, text in project.section("limits", set(Limits.__dataclass_fields__)).items():
-        if not (text.isdigit() and int(text)):
-            raise BadSettings(f"[limits] {name} = {text!r} is no number of seconds", f"{name} = 3600")
-        values[name] = int(text)
-    return Limits(**values)
 
 
 # %% ../notebooks/14_runner.ipynb #8596631f
@@ -115,12 +92,12 @@ def run_notebook(
     work = _work_folder(project, record.id)
     work.mkdir(parents=True)
     try:
-        with _kernel_environment(project, record.id, output, work):
-            _execute(notebook, values, work, limits, record.id, show_progress)
+        with kernel_environment(project, record.id, output, work):
+            execute(notebook, values, work, limits, record.id, show_progress)
         record.outcome = "done"
     except BaseException as error:
         record.outcome = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
-        record.error = _in_a_line(error, limits)
+        record.error = Redactor(known_secrets()).text(_in_a_line(error, limits))
         raise _as_notebook_failed(error, notebook.name, store, record) from error
     finally:
         record.end = utc_now()
@@ -180,138 +157,50 @@ def _meant(project: Project, store: Store, reference: str) -> str | None:
 
 
 def _keep_diff(project: Project, record: RunRecord, store: Store) -> None:
-    if record.source["commit"] and (diff := diff_of(project.root)):
-        record.source |= {"clean": False, "diff": digest(diff)}
+    if not record.source["commit"]:
+        return
+    found, redactor = changes_of(project.root, _own_folders(project, store)), Redactor(known_secrets())
+    diff = redact_text(found.diff, redactor)
+    record.source |= {
+        "clean": None if found.unknown else not (found.diff or found.untracked or found.left_out),
+        "why": found.unknown,
+        "untracked": found.untracked,
+        "left_out": found.left_out,
+    }
+    if diff != found.diff:
+        record.source["redacted"] = sorted(redactor.found) or ["what has the name of a secret"]
+    if diff:
+        record.source["diff"] = digest(diff)
         store.put(f"{record.folder}/tree.diff", diff)
 
 
-# %% ../notebooks/14_runner.ipynb #0e89745e
-def _kernel_of(notebook: Path) -> dict[str, str]:
-    "Python's for a notebook that names no kernel, as tools that write notebooks often leave it."
-    spec = read_notebook(notebook).metadata.get("kernelspec") or {}
-    name = spec.get("name") or "python3"
-    try:
-        from jupyter_client.kernelspec import NoSuchKernel, get_kernel_spec
-
-        get_kernel_spec(name)
-    except NoSuchKernel:
-        raise ToolMissing(
-            f"{notebook.name} wants the kernel {name!r}, which is not installed here",
-            "install it, or choose Python 3 in JupyterLab's menu Kernel and save the notebook",
-        ) from None
-    return {"kernel_name": name, "language": spec.get("language") or "python"}
-
-
-def _execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str, show_progress: bool) -> None:
-    import papermill  # half a second: only who runs a notebook pays it
-    from traitlets.config import Config
-
-    overtime = Event()
-    clock = Timer(limits.run_seconds, lambda: (overtime.set(), _end_processes(run)))
-    with (
-        TemporaryDirectory(prefix="mlkit-") as sockets,
-        open(work / "stdout.log", "w", encoding="utf-8") as log,
-    ):
-        clock.start()
-        try:
-            papermill.execute_notebook(
-                notebook,
-                work / "executed.ipynb",
-                parameters=values,
-                cwd=notebook.parent,
-                progress_bar=show_progress,
-                execution_timeout=limits.cell_seconds,
-                iopub_timeout=limits.cell_seconds,  # of a cell's outputs, once it has run: 4 s are too few for many
-                stdout_file=log,
-                stderr_file=log,
-                **_kernel_of(notebook),
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
-            )
-            refuse_early_end(work / "executed.ipynb", notebook.name)
-        except Exception as error:
-            if overtime.is_set():
-                raise TimeoutError(f"the run took more than {limits.run_seconds} s") from error
-            raise
-        finally:
-            clock.cancel()
-            _end_processes(run)
-
-
-def refuse_early_end(
-    executed: Path,
-    name: str,
-) -> None:
-    "papermill takes `sys.exit(0)` for a good end, with cells that were not run. Raises `NotebookFailed`."
-    for number, cell in enumerate(read_notebook(executed).cells):
-        if cell.cell_type == "code" and cell.source.strip() and not cell.execution_count:
-            raise NotebookFailed(
-                f"{name} failed: it ended before cell {number}, which was not run",
-                "sys.exit() in a cell ends the whole notebook; an `if` leaves out what is not needed",
-            )
-
-
-def _end_processes(run: str) -> None:
-    "Kill them until none is found: one may have started another meanwhile."
-    for _ in range(100):
-        found = False
-        for process in psutil.process_iter():
-            try:
-                if process.pid != os.getpid() and process.environ().get("MLKIT_RUN") == run:
-                    process.kill()
-                    found = True
-            except psutil.Error:  # it ended meanwhile, or is somebody else's
-                continue
-        if not found:
-            return
-        time.sleep(0.01)
-
-
-@contextmanager
-def _kernel_environment(project: Project, run: str, output: str | None, work: Path):
-    "The kernel inherits our variables: it must know its run, and one OpenMP thread is the reproducible default."
-    ours = {
-        "MLKIT_RUN": run,
-        "MLKIT_STORE": project.store,
-        "MLKIT_OUTPUT": output or project.store,
-        CHANNEL: str(work / CHANNELED),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(project.root), os.environ.get("PYTHONPATH")])),
-    }
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+def _own_folders(project: Project, store: Store) -> list[Path]:
+    written = [project.section("project").get("store", "./store"), project.store, store.url, "./.mlkit"]
+    return [
+        project.root / url.removeprefix("file://")
+        for url in written
+        if "://" not in url.removeprefix("file://")
+    ]
 
 
 # %% ../notebooks/14_runner.ipynb #8546cae1
-CHANNELED = "evidence.jsonl"
-
-
 def _work_folder(project: Project, run: str) -> Path:
     return project.root / ".mlkit" / "running" / run
 
 
 def _keep_evidence(store: Store, record: RunRecord, work: Path) -> None:
     "The executed notebook, the log and what they say, without the secrets of this environment."
-    secrets, found = known_secrets(), []
-    for name in ("executed.ipynb", "stdout.log", CHANNELED):
+    redactor = Redactor(known_secrets())
+    for name, clean in (("executed.ipynb", redact_notebook), ("stdout.log", redact_text)):
         with suppress(FileNotFoundError):
-            text, names = redact((work / name).read_text(encoding="utf-8", errors="replace"), secrets)
-            (work / name).write_text(text, encoding="utf-8")
-            if name != CHANNELED:
-                store.put(f"{record.folder}/{name}", text.encode())
-            found += names
-    if found:
-        record.outcome, record.error = (
-            "failed",
-            f"the notebook shows the secret {', '.join(sorted(set(found)))}",
-        )
+            data = clean((work / name).read_bytes(), redactor)
+            (work / name).write_bytes(data)
+            store.put(f"{record.folder}/{name}", data)
+    if record.error:
+        record.error = redactor.text(record.error)
+    if redactor.found:
+        record.outcome = "failed"
+        record.error = f"the notebook shows the secret {', '.join(sorted(redactor.found))}"
     executed = work / "executed.ipynb"
     if _is_whole(executed):
         for noun in NOUNS:
@@ -354,7 +243,7 @@ def _settle(project: Project, store: Store, id: str) -> bool:
         return False
     work = _work_folder(project, record.id)
     record.outcome, record.error = "killed", "the process that ran it is gone"
-    _end_processes(record.id)
+    end_processes(record.id)
     try:
         _keep_evidence(store, record, work)
     finally:  # it is killed, whatever can be read of it

@@ -58,7 +58,8 @@ def parts(
         ranges = pd.qcut(column, RANGES, duplicates="drop")
         for number, within in enumerate(ranges.cat.categories):
             rows = (ranges.cat.codes == number).to_numpy()
-            yield f"{_short(column[rows].min())} to {_short(column[rows].max())}", rows
+            low, high = _short(column[rows].min()), _short(column[rows].max())
+            yield low if low == high else f"{low} to {high}", rows
     else:
         for level in sorted(column[~missing].unique(), key=lambda v: (str(type(v)), v)):
             yield _short(level), (column == level).to_numpy() & ~missing

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from .figures import few_ticks
 from .search import Search
 from .store import Store
 from .sweep import Sweep, SweepRecord, Trial
@@ -55,6 +56,9 @@ def headline(
     ]
     words = ", ".join(f"{count} {outcome}" for count, outcome in counts if count) or "nothing done yet"
     best = record.best
+    if not best and not record.metric and record.with_outcome("done"):
+        logged = ", ".join(record.with_outcome("done")[0].metrics) or "none"
+        return f"{words}; no best: which metric? --metric NAME --minimise or --maximise; it logs: {logged}"
     return words + (f"; best {record.metric} {best.value:.4f}: {best.words}" if best else "")
 
 
@@ -125,7 +129,7 @@ def plot(
     if sweep.is_search and (shares := _shares(sweep, known)):
         panels.append((_importance, shares))
     rows, columns = -(-len(panels) // 3), min(len(panels), 3)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    figure = Figure(figsize=(4.6 * columns, 3.4 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for axis, (draw, subject) in zip(axes, panels, strict=False):
         draw(axis, subject, record, sweep, known)
@@ -146,6 +150,7 @@ def _over(axis, name, record, sweep, known) -> None:
     if getattr(sweep.space[name], "log", False):
         axis.set_xscale("log")
     axis.set(title=f"{record.metric} over {name}", xlabel=name)
+    few_ticks(axis)
 
 
 def _history(axis, name, record, sweep, known) -> None:

@@ -24,7 +24,7 @@ from .runs import read_run
 from .search import Search, combinations
 from .settings import Project
 from .store import Store
-from .sweep import Sweep, SweepRecord, Trial, read_sweep
+from .sweep import Sweep, SweepRecord, Trial, known_metrics, read_sweep
 from .workers import PATIENCE, Workers
 
 
@@ -82,7 +82,10 @@ def _run_all(project, sweep, record, store, source, workers, on_change) -> None:
 
 def _score(trial: Trial, record: SweepRecord, needed: bool) -> None:
     "Give the trial its value; one without it has failed."
-    record.metric = record.metric or next(iter(trial.metrics), None)
+    if record.metric is None:
+        known = known_metrics(trial.metrics)
+        if len(known) == 1:
+            [(record.metric, record.sweep["minimise"])] = known.items()
     trial.value = trial.metrics.get(record.metric)
     if trial.value is None and (needed or record.sweep["metric"]):
         logged = ", ".join(trial.metrics) or "none"

@@ -101,6 +101,9 @@ class Chain:
 
     def _up_model(self, id: str) -> Link:
         makers = [run["id"] for run in self.runs.values() if run["model"] == id]
+        makers.sort(
+            key=lambda run: self.runs[run]["outcome"] == "scratch"
+        )  # adopted, it has a record to repeat
         verdicts = [run for run in self.runs.values() if (run["verdict"] or {}).get("model") == id]
         links = [self._verdict(run) for run in verdicts] + [self.up("run", run) for run in makers[:1]]
         return Link("model", id[:19], " ".join(self._names(id)), links)
@@ -109,10 +112,10 @@ class Chain:
         run = self.runs[id]
         name = run["notebook"]["path"]
         source = run["source"]
-        tree = "" if source["clean"] else " and a diff"
+        tree = " and a diff" if source["diff"] else ""
         links = [
             Link("notebook", name, f"code {run['notebook']['code'][:19]}"),
-            Link("commit", (source["commit"] or "none")[:12] + tree),
+            Link("commit", (source["commit"] or "none")[:12] + tree, source.get("why") or ""),
         ]
         if run["given"]:
             links.append(Link("parameters", "  ".join(f"{k}={v}" for k, v in run["given"].items())))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 FLOORS = [
-    {"errors", "settings", "secrecy", "supervisor", "notebook_tests"},
+    {"errors", "settings", "secrecy", "redaction", "supervisor", "notebook_tests"},
     {"store", "digest"},
     {"data.template", "data.source", "data.query", "data.fingerprint", "data.expectation"}
     | {
@@ -33,6 +33,7 @@ FLOORS = [
         "registry",
         "run",
         "runs",
+        "kernel",
         "runner",
         "reproduction",
         "trace",

@@ -7,8 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from mlkit.errors import BadSettings
 from mlkit.settings import find_project
-from mlkit.sweep import plan_sweep
+from mlkit.sweep import known_metrics, less_is_better, plan_sweep
 
 # %% ../notebooks/14d_sweep.ipynb #ad709bec
 PARAMETERS = """
@@ -36,8 +37,21 @@ def project_with(*cells):
     return find_project(root)
 
 
-def plan(project, is_search=False, searched=None, metric=None, **given):
+def plan(project, is_search=False, searched=None, metric="score", **given):
     return plan_sweep(project, project.root / "work.ipynb", given, is_search, searched, metric)
+
+
+# %% ../notebooks/14d_sweep.ipynb #f7ff5263
+def test_the_direction_is_said_by_the_metric_s_name_or_asked_for():
+    for name in ("tuning_mae", "log_loss", "val_rmse", "brier", "calibration_error", "test-error", "seconds"):
+        assert less_is_better(name) is True, name
+    for name in ("tuning_auc", "roc_auc", "accuracy", "r2", "val_f1", "average_precision"):
+        assert less_is_better(name) is False, name
+    for name in ("trees", "rows", "brier_score", "n", "mean", "auc_error"):
+        with pytest.raises(BadSettings) as refused:
+            less_is_better(name)
+        assert f"--metric {name} --minimise" in refused.value.hint
+    assert known_metrics(["trees", "tuning_mae", "rows"]) == {"tuning_mae": True}
 
 
 # %% ../notebooks/14d_sweep.ipynb #3522e658

@@ -39,7 +39,7 @@ def project_with(*cells):
     return find_project(root)
 
 
-def plan(project, is_search=False, searched=None, metric=None, **given):
+def plan(project, is_search=False, searched=None, metric="score", **given):
     return plan_sweep(project, project.root / "work.ipynb", given, is_search, searched, metric)
 
 
