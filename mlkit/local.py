@@ -104,7 +104,7 @@ def deploy_local(
     "Serve the model on this machine. Raises `GateFailed`, `NotReady`, `PortInUse`; the model before stays live."
     store, local = Store(project.store), Local(project)
     require_admission(store, project.model, model)
-    folder = _fetch(store, local, model)
+    folder = _fetch(project, local, model)
     bundle = open_folder(folder, model)
     bundle.refuse_wrong_answers()
     running = local.pid("gunicorn")
@@ -125,9 +125,9 @@ def deploy_local(
     return local
 
 
-def _fetch(store: Store, local: Local, model: str) -> Path:
+def _fetch(project: Project, local: Local, model: str) -> Path:
     "The bundle's files in a folder of this machine, whole or not there."
-    bundle = load_model(store, model, project.model)
+    bundle = load_model(Store(project.store), model, project.model)
     folder = local.folder / model_key(model)
     if not folder.exists():
         unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.unfinished")

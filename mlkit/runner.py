@@ -16,34 +16,19 @@ __all__ = [
 # %% ../notebooks/14_runner.ipynb #aae2ae53
 import json
 import logging
-import os
 import shutil
-import time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Timer
 from typing import Any
-
-import psutil
-
-from mlkit.errors import (
-    BadSettings,
-    MissingData,
-    MlkitError,
-    NotebookFailed,
-    SecretFound,
-    ToolMissing,
-    UnknownName,
-)
 
 from . import errors
 from .bundle import model_key
 from .dataset import fingerprint_dataset
 from .digest import digest, utc_now
-from .evidence import CHANNEL, NOUNS, injected_parameters, read_evidence, read_figures, unfinished_cells
+from .errors import BadSettings, MissingData, MlkitError, NotebookFailed, SecretFound, UnknownName
+from .evidence import NOUNS, injected_parameters, read_evidence, read_figures, unfinished_cells
 from .kernel import CHANNELED, Limits, end_processes, execute, kernel_environment, read_limits
 from .parameters import check_parameters, parse_cell, read_parameters
 from .provenance import cell_digests, changes_of, new_run_id, read_notebook

@@ -3,6 +3,7 @@
 # %% ../notebooks/00_errors.ipynb #imports
 from mlkit.errors import GateFailed, StoreUnreachable, WrongType, unknown_name
 
+
 # %% ../notebooks/00_errors.ipynb #2bd74927
 def test_a_hint_is_indented_below_the_message():
     error = StoreUnreachable("cannot write to s3://models", "check the credentials\nor the bucket's name")
@@ -12,9 +13,11 @@ def test_a_hint_is_indented_below_the_message():
         "  or the bucket's name",
     ]
 
+
 # %% ../notebooks/00_errors.ipynb #6d402284
 def test_the_class_says_the_exit_code():
     assert (WrongType("").exit_code, StoreUnreachable("").exit_code, GateFailed("").exit_code) == (2, 3, 1)
+
 
 # %% ../notebooks/00_errors.ipynb #3f2c0df1
 def test_a_mistyped_name_says_what_was_meant():

@@ -3,6 +3,7 @@
 # %% ../notebooks/01b_secrecy.ipynb #imports
 from mlkit.secrecy import known_secrets, looks_secret
 
+
 # %% ../notebooks/01b_secrecy.ipynb #993c12d7
 def tokens():
     "What each kind of secret looks like, made here so that none stands in the repository."
@@ -14,6 +15,7 @@ def tokens():
         "postgresql://me:p@ss/w:rd#9!x@db.example.org/flights",
     ]
     return made + [f"{5 * '-'}BEGIN {kind}PRIVATE KEY{5 * '-'}" for kind in ("", "RSA ", "OPENSSH ")]
+
 
 # %% ../notebooks/01b_secrecy.ipynb #bdf9dfd3
 def test_a_secret_is_known_by_its_name_or_by_its_look():
@@ -40,6 +42,7 @@ def test_a_secret_is_known_by_its_name_or_by_its_look():
     for value in tokens():
         assert looks_secret("source", value), value
     assert looks_secret("source", f"https://host/predict?key=mlkit_{64 * 'a'}")
+
 
 # %% ../notebooks/01b_secrecy.ipynb #416c4f0b
 def test_what_is_about_tokens_paths_and_counts_is_no_secret():
@@ -77,9 +80,15 @@ def test_what_is_about_tokens_paths_and_counts_is_no_secret():
         assert not looks_secret("source", value), value
     assert not looks_secret("token_count", 3)
 
+
 # %% ../notebooks/01b_secrecy.ipynb #b1b0a6b3
 def test_the_secrets_of_the_environment_are_known_by_name_and_by_look():
-    given = {"DB_PASS": "hunter2hunter2", "HOME": "/root/of/all", "PWD": "/root", "SSH_AUTH_SOCK": "/tmp/agent"}
+    given = {
+        "DB_PASS": "hunter2hunter2",
+        "HOME": "/root/of/all",
+        "PWD": "/root",
+        "SSH_AUTH_SOCK": "/tmp/agent",
+    }
     given |= {"DATABASE_URL": "postgresql://me:hun%40ter2@db/flights", "ODBC": "Server=db;Pwd=hunter-3;"}
     assert known_secrets(given) == {
         "DB_PASS": "hunter2hunter2",

@@ -5,11 +5,13 @@ import json
 import subprocess
 import sys
 import timeit
+
 from mlkit.serve.access_log import access_line, request_id_of, trace_of
 
 # %% ../notebooks/serve/07_access_log.ipynb #ece240f4
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
+
 
 # %% ../notebooks/serve/07_access_log.ipynb #61a66b12
 def test_an_id_that_is_no_name_is_replaced():
@@ -17,12 +19,14 @@ def test_an_id_that_is_no_name_is_replaced():
     for given in (None, "", "a b", 'a"b', "a\n", "ä", "x" * 129):
         assert len(request_id_of(given)) == 16
 
+
 # %% ../notebooks/serve/07_access_log.ipynb #f7f21d10
 def test_a_trace_goes_on_with_our_span():
     ours = trace_of(f"00-{TRACE}-{PARENT}-01")
     assert (ours.trace, ours.parent, ours.flags) == (TRACE, PARENT, "01")
     assert ours.traceparent == f"00-{TRACE}-{ours.span}-01" and trace_of(ours.traceparent).parent == ours.span
     assert trace_of(f"01-{TRACE}-{PARENT}-01-of-the-future").trace == TRACE
+
 
 # %% ../notebooks/serve/07_access_log.ipynb #5a6e975d
 def test_what_is_no_traceparent_begins_no_trace():
@@ -38,6 +42,7 @@ def test_what_is_no_traceparent_begins_no_trace():
         f"00-{TRACE}-{PARENT}-01\n",
     ):
         assert trace_of(wrong) is None, wrong
+
 
 # %% ../notebooks/serve/07_access_log.ipynb #38f61d58
 def test_a_line_says_what_happened_and_nothing_that_is_not_known():
@@ -60,15 +65,16 @@ def test_a_line_says_what_happened_and_nothing_that_is_not_known():
         *("time", "method", "route", "status", "seconds", "received", "sent", "request_id")
     }
 
+
 # %% ../notebooks/serve/07_access_log.ipynb #e395f046
 def test_a_closed_stdout_fails_no_request():
     code = "import os; os.close(1); from mlkit.serve.access_log import write_access_line; write_access_line(b'x'); os.write(2, b'alive')"
     assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE).stderr == b"alive"
 
+
 # %% ../notebooks/serve/07_access_log.ipynb #0b92d5ba
 def test_a_line_costs_little():
     def line():
         access_line("POST", "/predict", 200, 1e-4, 900, 80, request_id_of(None), rows=1)
-
 
     assert min(timeit.repeat(line, number=500, repeat=10)) / 500 < 50e-6  # 5 on a quiet machine

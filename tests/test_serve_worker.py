@@ -3,6 +3,7 @@
 # %% ../notebooks/serve/02c_worker.ipynb #imports
 from mlkit.serve.worker import cut
 
+
 # %% ../notebooks/serve/02c_worker.ipynb #ec2b0b71
 def test_only_a_whole_request_is_cut_and_its_head_is_all_of_its_bytes_but_the_length():
     head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nAccept: */*\r\n\r\n"
