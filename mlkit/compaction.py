@@ -8,6 +8,8 @@ __all__ = ["BATCH", "PLAN", "LOCK", "Compacted", "compact"]
 # %% ../notebooks/38_compaction.ipynb #b8ad1e51
 import fcntl
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -24,7 +26,7 @@ from mlkit.log_tables import (
 )
 
 from .digest import canonical, digest, read_record, write_record
-from .errors import AlreadyThere, MissingData, SourceFailed, StoreUnreachable
+from .errors import AlreadyThere, CorruptRecord, MissingData, SourceFailed, StoreUnreachable
 from .serve.append_log import MEGABYTE, OPEN, finish_abandoned, finished_files
 from .store import Store
 
@@ -77,7 +79,7 @@ def compact(
         )
     done = Compacted()
     try:
-        with _alone(folder):
+        with _as_owner(folder), _alone(folder):
             _compact(store, folder, name, done)
             done.live = len(list(folder.glob(f"*{OPEN}")))
     except OSError as error:  # the store's are its own class
@@ -91,7 +93,7 @@ def compact(
 def _compact(store: Store, folder: Path, name: str, done: Compacted) -> None:
     models = Models(store)
     finish_abandoned(folder)
-    if (folder / PLAN).exists():
+    if os.path.lexists(folder / PLAN):
         _carry_out(store, folder, models, name, done)
     for noun in KINDS:
         while batch := _next_batch(folder, noun, models, done):
@@ -101,7 +103,7 @@ def _compact(store: Store, folder: Path, name: str, done: Compacted) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    with open(folder / LOCK, "w") as lock:
+    with open(folder / LOCK, "w", opener=_plainly) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -113,7 +115,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _write_plan(folder: Path, plan: dict) -> None:
     unfinished = folder / f"{PLAN}.unfinished"
-    with open(unfinished, "wb") as file:
+    unfinished.unlink(missing_ok=True)
+    with open(unfinished, "xb", opener=_plainly) as file:
         file.write(write_record("compaction", plan))
         file.flush()
         os.fsync(file.fileno())
@@ -125,7 +128,7 @@ def _next_batch(folder: Path, noun: str, models: Models, done: Compacted) -> lis
     batch, size = [], 0
     kept = {line.partition(":")[0] for line in done.kept}
     for path in finished_files(folder, noun):
-        if path.name in kept:
+        if path.name in kept or not _is_plain_file(path):
             continue
         if size >= BATCH:
             break
@@ -147,7 +150,8 @@ def _unreadable(path: Path, noun: str, models: Models) -> str | None:
         seen.add(getattr(record, "model", None))
     for model in seen - {None}:
         try:
-            models.of(model)
+            with _as_ourselves():
+                models.of(model)
         except MissingData as error:
             return error.args[0]
     return None
@@ -155,7 +159,13 @@ def _unreadable(path: Path, noun: str, models: Models) -> str | None:
 
 # %% ../notebooks/38_compaction.ipynb #9c59ef35
 def _carry_out(store: Store, folder: Path, models: Models, name: str, done: Compacted) -> None:
-    plan = read_record("compaction", (folder / PLAN).read_bytes(), str(folder / PLAN))
+    with open(folder / PLAN, "rb", opener=_plainly) as file:
+        plan = read_record("compaction", file.read(), str(folder / PLAN))
+    if plan.get("noun") not in KINDS or not all(_is_ours(name, plan["noun"]) for name in plan["files"]):
+        raise CorruptRecord(
+            f"{folder / PLAN} names other files than those of the log",
+            "remove it: the finished files are taken again",
+        )
     files = [folder / file for file in plan["files"]]
     if not plan["stored"]:
         _store_batch(store, folder, plan, models, name, done)
@@ -170,22 +180,80 @@ def _store_batch(store: Store, folder: Path, plan: dict, models: Models, name: s
     batch = digest(canonical(plan["files"]))[7:19]
     records, bad = [], []
     for file in plan["files"]:
-        if (folder / file).exists():  # else the server needed the room
+        if _is_plain_file(folder / file):  # else the server needed the room
             found, wrong, torn = read_records(folder / file, plan["noun"])
             records, bad, done.torn = records + found, bad + wrong, done.torn + bool(torn)
-    if plan["noun"] == PREDICTIONS:
-        tables, refused = prediction_tables(records, models)
-        bad += refused
-        done.predictions += sum(table.num_rows for table in tables.values())
-    else:
-        tables = label_tables(records, models, name)
-        done.labels += sum(table.num_rows for table in tables.values())
-    keys = {f"{place}/{batch}.parquet": table for place, table in tables.items()}
-    for key, table in keys.items():
-        store.put(key, to_parquet(table))
-    if missing := [key for key in keys if not store.has(key)]:
+    with _as_ourselves():
+        if plan["noun"] == PREDICTIONS:
+            tables, refused = prediction_tables(records, models)
+            bad += refused
+            done.predictions += sum(table.num_rows for table in tables.values())
+        else:
+            tables = label_tables(records, models, name)
+            done.labels += sum(table.num_rows for table in tables.values())
+        keys = {f"{place}/{batch}.parquet": table for place, table in tables.items()}
+        for key, table in keys.items():
+            store.put(key, to_parquet(table))
+        missing = [key for key in keys if not store.has(key)]
+    if missing:
         raise StoreUnreachable(f"the store {store.url} does not show {missing[0]}, which was just put")
     if bad:
-        (folder / f"refused-{batch}.jsonl").write_bytes(b"".join(line + b"\n" for line in bad))
+        refused = folder / f"refused-{batch}.jsonl"
+        refused.unlink(missing_ok=True)
+        with open(refused, "xb", opener=_plainly) as file:
+            file.write(b"".join(line + b"\n" for line in bad))
     done.refused += len(bad)
     done.keys += keys
+
+
+# %% ../notebooks/38_compaction.ipynb #037354ff
+@contextmanager
+def _as_owner(folder: Path) -> Iterator[None]:
+    "Where root works in the folder of another user: with that user's rights."
+    owner = os.stat(folder)
+    if os.geteuid() or not owner.st_uid:
+        yield
+        return
+    group, groups = os.getegid(), os.getgroups()
+    os.setgroups([])
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
+
+
+@contextmanager
+def _as_ourselves() -> Iterator[None]:
+    "Within `_as_owner`: for the store, with the rights that the command was started with."
+    user, group = os.geteuid(), os.getegid()
+    if user == os.getuid():
+        yield
+        return
+    os.seteuid(os.getuid())
+    os.setegid(os.getgid())
+    try:
+        yield
+    finally:
+        os.setegid(group)
+        os.seteuid(user)
+
+
+def _plainly(path: str, flags: int) -> int:
+    "An opener that follows no link and waits for no pipe. Raises `OSError` for what is no plain file."
+    file = os.open(path, flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o640)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(22, "Not a plain file", path)
+    return file
+
+
+def _is_plain_file(path: Path) -> bool:
+    return os.path.lexists(path) and stat.S_ISREG(os.lstat(path).st_mode)
+
+
+def _is_ours(name: object, noun: str) -> bool:
+    return isinstance(name, str) and re.fullmatch(rf"[\w.-]+\.{noun}\.jsonl", name) is not None

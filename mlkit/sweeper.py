@@ -19,6 +19,7 @@ import psutil
 
 from .digest import utc_now
 from .errors import AlreadyThere, MissingData, MlkitError
+from .registry import mark_latest
 from .runner import settle_killed_runs, still_holds
 from .runs import read_run
 from .search import Search, combinations
@@ -51,6 +52,8 @@ def run_sweep(
             with Workers(project, jobs, work / "workers.log", lock) as workers:
                 _run_all(project, sweep, record, store, source, workers, on_change)
             record.outcome = "failed" if record.with_outcome("failed") else "done"
+            if record.best and record.best.model:
+                mark_latest(store, project.model, record.best.model)
         finally:
             for trial in record.with_outcome("running"):
                 trial.outcome = "killed"

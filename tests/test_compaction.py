@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,3 +202,56 @@ def test_a_log_that_cannot_be_worked_in_says_so():
         compact(store, folder, "flights")
     with pytest.raises(MissingData, match="no log in"):
         compact(store, folder / "nowhere", "flights")
+
+
+# %% ../notebooks/38_compaction.ipynb #9ab9367e
+def test_a_log_folder_that_an_attacker_owns_gives_him_nothing_when_root_compacts_it():
+    if os.getuid():
+        pytest.skip("needs root: who else could do more than the owner?")
+    ATTACKER = 54321
+    base = Path(tempfile.mkdtemp())
+    base.chmod(0o755)
+    secret = base / "secret"
+
+    def attack(name, plant):
+        "What compaction leaves of a secret of root's, with something planted in the attacker's folder."
+        secret.write_text("root's own")
+        secret.chmod(0o600)
+        store, folder = store_with_model(), base / "log"
+        folder.mkdir()
+        log = PredictionLog(folder)
+        ask(log, [1])
+        log.write(b"nonsense\n")
+        log.finish()
+        plant(folder / name)
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, ATTACKER, ATTACKER, follow_symlinks=False)
+        worker = subprocess.run(
+            [sys.executable, "-c", COMPACT, store.url, str(folder)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert secret.read_text() == "root's own" and secret.stat().st_uid == 0, name
+        assert not any(b"root's own" in store.get(key) for key in store.keys("predictions")), name
+        assert all(p.lstat().st_uid == ATTACKER for p in folder.iterdir()), name
+        shutil.rmtree(folder)
+        return worker
+
+    (worker := attack("honest.txt", lambda path: path.write_text("")))
+    assert worker.returncode == 0, worker.stderr
+    names = [
+        LOCK,
+        PLAN,
+        f"{PLAN}.unfinished",
+        "x.predictions.jsonl",
+        "y.predictions.jsonl.open",
+        "refused-a.jsonl",
+    ]
+    for name in names:
+        attack(name, lambda path: path.symlink_to(secret))
+        attack(name, os.mkfifo)
+        attack(name, lambda path: path.mkdir())
+    evil = {"noun": "predictions", "files": ["../secret", str(secret)], "stored": True}
+    worker = attack(PLAN, lambda path: path.write_bytes(write_record("compaction", evil)))
+    assert "names other files than those of the log" in worker.stderr

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mlkit.deploy import Step, read_event, run_playbook
-from mlkit.errors import MissingData
+from mlkit.deploy import Step, read_event, refuse_templates, run_playbook
+from mlkit.errors import MissingData, WrongType
 from mlkit.settings import Environment
 
 
@@ -37,3 +37,11 @@ def test_an_environment_without_an_inventory_says_how_one_is_made():
     nowhere = Environment("lab", Path("/nowhere/inventory.ini"), {})
     with pytest.raises(MissingData, match="environment lab has no inventory"):
         run_playbook("deploy", nowhere, {}, print)
+
+
+# %% ../notebooks/18_deploy.ipynb #afd5c59b
+def test_words_with_braces_reach_no_template():
+    for words in "{{ lookup('pipe', 'id') }}", "{% set a = 1 %}", "{# a #}":
+        with pytest.raises(WrongType, match="has braces that Ansible would evaluate"):
+            refuse_templates({"service": "flights", "hooks": [{"why": words}]})
+    refuse_templates({"why": "a brace { is } fine", "number": 3, "none": None})

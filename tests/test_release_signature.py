@@ -95,3 +95,12 @@ def test_a_signature_for_something_else_does_not_count(check, signer):
     subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-f", ann, "-n", "file", record], check=True)
     with pytest.raises(module.Refused, match="signed for something else|signed by nobody"):
         check(line)
+
+
+def test_a_line_that_does_not_count_shadows_no_other(check, signer):
+    key, line = signer("ann")
+    for_git = line.replace("ann", "ann-commits", 1).replace("mlkit-release", "git")
+    assert check(for_git + line, by=key) == "ann"
+    assert check(line + for_git, by=key) == "ann"
+    with pytest.raises(module.Refused, match="signed for something else"):
+        check(for_git, by=key)

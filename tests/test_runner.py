@@ -18,8 +18,9 @@ import pytest
 
 from mlkit.dataset import write_dataset
 from mlkit.errors import BadSettings, NotebookFailed, SecretFound
-from mlkit.kernel import read_limits
-from mlkit.runner import adopt_notebook, run_notebook
+from mlkit.kernel import Limits, read_limits
+from mlkit.registry import find_model
+from mlkit.runner import _in_a_line, adopt_notebook, run_notebook
 from mlkit.runs import read_run
 from mlkit.settings import find_project
 from mlkit.store import Store
@@ -65,6 +66,66 @@ def test_a_run_keeps_what_the_notebook_said_of_itself():
     assert kept.datasets[0]["fingerprint"] == kept.written[0]["fingerprint"]
     assert b"hello from the notebook" in Store(project.store).get(f"runs/{kept.id}/stdout.log")
     assert not (project.root / ".mlkit/running" / kept.id).exists()
+
+
+# %% ../notebooks/14_runner.ipynb #2d37a9ee
+def test_no_cell_can_hide_what_a_run_read_measured_and_made():
+    project = project_with(
+        "rows: int = 3",
+        f"%%capture\n{API}\nimport pandas as pd\nrun.write('a', pd.DataFrame({{'n': [1]}}))\nrun.log(auc=0.5)",
+        "from IPython.display import clear_output\nrun.log(brier=0.25)\nclear_output()",
+    )
+    record = work(project)
+    assert record.metrics == {"auc": 0.5, "brier": 0.25} and [made["name"] for made in record.written] == [
+        "a"
+    ]
+
+
+# %% ../notebooks/14_runner.ipynb #e67abcbf
+def test_an_output_that_is_late_or_a_notebook_that_ends_itself_is_told_as_what_it_is():
+    project = project_with("rows: int = 3", "import sys\nsys.exit(0)", "print('not run')")
+    with pytest.raises(NotebookFailed, match="it ended before cell 2"):
+        work(project)
+    assert only_record(project).outcome == "failed"
+    late = type("CellTimeoutError", (TimeoutError,), {})("Timeout waiting for IOPub output")
+    assert "outputs too late" in _in_a_line(late, Limits())
+
+
+# %% ../notebooks/14_runner.ipynb #c1ee6c73
+def test_a_record_that_cannot_be_completed_stops_no_other_run():
+    project = project_with("rows: int = 3", f"{API}\nrun.log(auc=0.5)")
+    first = work(project)
+    record = read_run(Store(project.store), first.id)
+    record.id, record.outcome, record.process = (
+        "20200101T000000-broken",
+        "running",
+        {"host": "nowhere", "pid": 1, "start": 0},
+    )
+    record.save(Store(project.store))
+    folder = project.root / ".mlkit/running" / record.id
+    folder.mkdir(parents=True)
+    (folder / "executed.ipynb").write_text('{"cells": 3}')
+    assert work(project, rows=4).outcome == "done"
+
+
+# %% ../notebooks/14_runner.ipynb #714b46f8
+def test_the_latest_model_is_that_of_the_last_command_also_where_it_had_been_trained_before():
+    train = """
+import lightgbm, numpy as np, pandas as pd
+from mlkit.signature import Output, frame_columns, infer_signature
+frame = pd.DataFrame({"a": np.arange(60.0)})
+signature = infer_signature(frame, Output("b", "value"))
+data = lightgbm.Dataset(frame, np.arange(60.0), params={"verbose": -1})
+booster = lightgbm.train({"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}, data, rows)
+run.save_model(booster, signature, frame_columns(signature, frame))
+"""
+    project = project_with("rows: int = 3", f"{API}\n{train}")
+    store = Store(project.store)
+    one, two = work(project).model, work(project, rows=5).model
+    assert one != two and find_model(store, "latest", "demo") == two
+    assert work(project).model == one and find_model(store, "latest", "demo") == one
+    run_notebook(project, project.root / "work.ipynb", {"rows": 5}, latest=False)
+    assert find_model(store, "latest", "demo") == one
 
 
 # %% ../notebooks/14_runner.ipynb #bec496b0
