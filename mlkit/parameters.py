@@ -170,7 +170,7 @@ def _parameter(name: str, annotation: ast.expr | None, default: Any, comment: st
     allowed, log, help_text = choices, False, comment
     if not choices and kind in ("int", "float") and (match := INTERVAL.match(comment)):
         allowed, log, help_text = match[1], bool(match[2]), comment[match.end() :].strip()
-    elif not choices and kind == "str" and (match := CHOICES.match(comment)):
+    elif not choices and kind in CHOICES and (match := CHOICES[kind].match(comment)):
         allowed, help_text = match[1], comment[match.end() :].strip()
     parameter = Parameter(name, kind, default, allowed, help_text, log, optional)
     parameter.check(default)
@@ -181,7 +181,8 @@ _END = r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf)"
 INTERVAL = re.compile(
     rf"([\[(]\s*{_END}\s*,\s*{_END}\s*[\])])\s*(log\b)?"
 )  # anything else in brackets is a remark
-CHOICES = re.compile(r"(\{[^}]*\})")
+_NUMBERS = re.compile(rf"(\{{\s*{_END}(?:\s*,\s*{_END})*\s*\}})")
+CHOICES = {"str": re.compile(r"(\{[^}]*\})"), "int": _NUMBERS, "float": _NUMBERS}
 
 
 def _kind(name: str, annotation: ast.expr | None, default: Any) -> tuple[str, bool, str]:
