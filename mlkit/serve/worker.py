@@ -11,12 +11,15 @@ __all__ = [
     "FEW",
     "MOST_ACCEPTED",
     "PER_CONNECTION",
+    "HANDOVER",
     "REASONS",
     "PREDICTED",
+    "WORKERS",
     "cut",
     "Connection",
     "wire",
     "Turns",
+    "Succession",
     "Worker",
 ]
 
@@ -24,6 +27,7 @@ __all__ = [
 import asyncio
 import ctypes
 import gc
+import mmap
 import os
 import selectors
 from random import shuffle
@@ -43,6 +47,7 @@ SWEEP_EVERY = 1  # seconds
 LONGEST_HEAD = 4096  # bytes of a head that is kept
 FEW = 64  # connections that are ready at once
 MOST_ACCEPTED, PER_CONNECTION = 32, 0.001  # in one turn; seconds of a turn for each one more
+HANDOVER = 20  # seconds that a worker goes on while it waits for its successor
 
 
 # %% ../../notebooks/serve/02c_worker.ipynb #9d3b97dc
@@ -271,8 +276,33 @@ class Turns(selectors.DefaultSelector):
         return ready
 
 
+class Succession:
+    "What a master and the workers that it forks know of each other. A worker's age counts the workers before it."
+
+    def __init__(self):
+        self._ages = memoryview(mmap.mmap(-1, 16)).cast("q")  # started, serving; shared after the fork
+
+    def started(self, age: int) -> None:
+        self._ages[0] = max(self._ages[0], age)
+
+    def serves(self, age: int) -> None:
+        self._ages[1] = max(self._ages[1], age)
+
+    def awaited(self, age: int) -> bool:
+        "Whether a younger worker was started, and the youngest does not serve yet."
+        return age < self._ages[0] and self._ages[1] < self._ages[0]
+
+
+WORKERS = Succession()  # of this module's master
+
+
 class Worker(ASGIWorker):
     "One process of the server."
+
+    def __init__(self, age, *others):
+        "Called by the master, before the fork."
+        super().__init__(age, *others)
+        WORKERS.started(age)
 
     def _setup_event_loop(self):
         self.turns = Turns()
@@ -281,6 +311,7 @@ class Worker(ASGIWorker):
         self.connections: set[Connection] = set()
         self.heads: dict[bytes, Head] = {}
         self._stopped, self.draining, self._accepting = asyncio.Event(), False, set()
+        self._leaves_at = 0.0  # when it ends at the latest, once it was told to
 
     def keep(self, key: bytes, head: Head) -> None:
         if len(self.heads) >= HEADS_KEPT:
@@ -292,7 +323,15 @@ class Worker(ASGIWorker):
         self.draining = True
         self._stopped.set()
 
-    handle_exit_signal = stop
+    def handle_exit_signal(self):
+        "Told to end. Told once, because the workers are renewed, it goes on until a new one serves."
+        if self._leaves_at or not WORKERS.awaited(self.age):
+            return self.stop()
+        self._leaves_at = self.loop.time() + HANDOVER
+
+    def _is_replaced(self) -> bool:
+        late = self.loop.time() > self._leaves_at
+        return bool(self._leaves_at) and (late or not WORKERS.awaited(self.age))
 
     async def _serve(self):
         gc.collect()
@@ -303,10 +342,11 @@ class Worker(ASGIWorker):
         for listener in self.sockets:
             listener.sock.setblocking(False)
             self.loop.add_reader(listener.sock, self._accept, listener.sock)
+        WORKERS.serves(self.age)
         sweeping = self.loop.create_task(self._sweep())
-        while self.alive and not self.draining and self.ppid == os.getppid():
+        while self.alive and not self.draining and self.ppid == os.getppid() and not self._is_replaced():
             try:
-                await asyncio.wait_for(self._stopped.wait(), 1)
+                await asyncio.wait_for(self._stopped.wait(), 0.1 if self._leaves_at else 1)
             except TimeoutError:
                 pass
         self.draining = True
