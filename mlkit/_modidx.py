@@ -638,6 +638,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mlkit.remote.Host.command': ('remote.html#host.command', 'mlkit/remote.py'),
                               'mlkit.remote.ended_by_signals': ('remote.html#ended_by_signals', 'mlkit/remote.py'),
                               'mlkit.remote.find_hosts': ('remote.html#find_hosts', 'mlkit/remote.py'),
+                              'mlkit.remote.harmless': ('remote.html#harmless', 'mlkit/remote.py'),
                               'mlkit.remote.in_container': ('remote.html#in_container', 'mlkit/remote.py'),
                               'mlkit.remote.run_on': ('remote.html#run_on', 'mlkit/remote.py')},
             'mlkit.report': { 'mlkit.report._champion': ('report.html#_champion', 'mlkit/report.py'),

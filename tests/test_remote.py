@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlkit.errors import DeployFailed, MissingData
-from mlkit.remote import Host, find_hosts, in_container, run_on
+from mlkit.remote import Host, find_hosts, harmless, in_container, run_on
 from mlkit.settings import Environment
 
 # %% ../notebooks/18e_remote.ipynb #7a27db78
@@ -107,3 +107,9 @@ def test_the_engine_that_the_inventory_names_is_the_one_that_is_asked():
     )
     assert told.getvalue() == "h1  podman\n"
     assert "engine=${engine_name:-$(command -v docker" in in_container("flights", "$engine logs $container")
+
+
+# %% ../notebooks/18e_remote.ipynb #d3c951b4
+def test_a_log_line_cannot_command_a_terminal():
+    assert harmless("a\tb é 💥") == "a\tb é 💥"
+    assert harmless("\x1b[2J\x07\x9b31m") == "\\x1b[2J\\x07\\x9b31m"

@@ -133,7 +133,7 @@ def _read(path):
 def _write(path, **lock):
     lock["format"] = FORMAT
     beside = path + ".new"
-    with open(beside, "w", encoding="utf-8") as file:
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # its token is a key
         json.dump(lock, file, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())

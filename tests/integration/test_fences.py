@@ -104,3 +104,16 @@ def test_values_that_are_not_those_of_the_signed_record_are_refused(hosts, both_
         played.output
     )
     assert hosts.live(1) == model_of(1)
+
+
+def test_a_service_that_the_proxy_has_no_container_for_is_healed_by_the_next_deployment(
+    hosts, both_serving, release
+):
+    piece = "/etc/haproxy/mlkit.d/flights.cfg"
+    hosts.fleet.ssh(
+        1,
+        f"sed -i '/ server /d' {piece} /etc/haproxy/haproxy.cfg; service haproxy reload; docker rm -f $(docker ps -q)",
+    )
+    played = hosts.deploy(release(2))
+    assert played.code == 0, played.output
+    assert hosts.live(1) == model_of(2)

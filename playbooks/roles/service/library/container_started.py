@@ -10,7 +10,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.container_engine import removal, steady_network
 from ansible.module_utils.deploy_lock import Lost, fence
 from ansible.module_utils.proxy_config import write_whole
-from ansible.module_utils.proxy_state import wait_for_end
+from ansible.module_utils.proxy_state import listens, wait_for_end
 
 DOCUMENTATION = r"""
 module: container_started
@@ -98,8 +98,9 @@ def main():
     code, _, err = module.run_command(removal(want["engine"], want["container"]))
     if code and "No such container" not in err:
         fail("the last container of this name could not be removed: " + err.strip())
+    ours = listens(want["service"])  # a service without a live container still has its port in the proxy
     for port in want["ports"]:
-        if is_taken(port):
+        if port not in ours and is_taken(port):
             fail(
                 "port taken: another program listens on port {0}, which {1} needs; see which with"
                 " ss -ltnp 'sport = :{0}', or move the service with service_ports".format(

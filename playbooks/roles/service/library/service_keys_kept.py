@@ -4,6 +4,7 @@
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.deploy_lock import Lost, fence
 
 DOCUMENTATION = r"""
 module: service_keys_kept
@@ -13,6 +14,7 @@ description:
 options:
   folder: {description: The folder that is mounted into the containers., type: path, required: true}
   text: {description: Lines as `mlkit key new` makes them., type: str, required: true}
+  fence: {description: The lock under which it is done; see deploy_lock., type: dict, default: {}}
 author: [The mlkit developers]
 """
 
@@ -55,6 +57,7 @@ def main():
         argument_spec={
             "folder": {"type": "path", "required": True},
             "text": {"type": "str", "required": True, "no_log": True},
+            "fence": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -63,7 +66,10 @@ def main():
     try:
         changed = not is_current(path, text)
         if changed and not module.check_mode:
+            fence(module.params["fence"])
             write(folder, path, text)
+    except Lost as lost:
+        module.fail_json(msg=str(lost), cause=str(lost))
     except OSError as error:
         cause = ("disk full: " if error.errno == 28 else "the API keys could not be written: ") + str(error)
         module.fail_json(msg=cause, cause=cause)

@@ -77,6 +77,21 @@ def routes_configured(path=CONFIG):
     return routes
 
 
+def listens(service, path=CONFIG):
+    "The ports at which the proxy takes requests for a service, by its configuration."
+    ports, mine = set(), False
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("listen "):
+                    mine = line.split()[1] == "mlkit-" + service
+                elif mine and (bound := re.match(r"\s+bind \S*:(\d+)", line)):
+                    ports.add(int(bound[1]))
+    except FileNotFoundError:
+        pass
+    return ports
+
+
 def servers(service):
     "The containers of a service that the proxy knows."
     try:
