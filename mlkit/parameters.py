@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import BadSettings, SecretParameter, WrongType, unknown_name
+from .errors import BadSettings, SecretParameter, UnknownName, WrongType, unknown_name
 from .provenance import read_notebook
 from .secrecy import looks_secret
 
@@ -259,6 +259,12 @@ def check_parameters(
     "The values to inject: the given ones, typed. Raises `UnknownName` with the nearest name, `WrongType`."
     values = {}
     for name, value in given.items():
+        if not contract:
+            raise UnknownName(
+                f"{notebook.name} has no parameter {name!r}: no cell has the tag `parameters`",
+                "tag the cell in JupyterLab's property inspector; nbdev-clean takes tags away unless pyproject.toml\n"
+                'says [tool.nbdev] allowed_cell_metadata_keys = ["tags"]',
+            )
         if name not in contract:
             raise unknown_name(
                 f"{notebook.name} has no parameter",
