@@ -199,15 +199,21 @@ def column_name(
     name: str,  # of an input
 ) -> str:
     "What the input is called in a table."
-    return f"input_{name}" if name in OURS else name
+    return f"input_{name}" if _bare(name) in OURS else name
 
 
 def input_name(
     column: str,  # of a table
 ) -> str:
     "What the column is called in a request."
-    name = column.removeprefix("input_")
-    return name if name in OURS else column
+    return column.removeprefix("input_") if _bare(column) in OURS else column
+
+
+def _bare(name: str) -> str:
+    "Without any number of prefixes: an input may be called `input_id` beside one called `id`."
+    while name.startswith("input_"):
+        name = name.removeprefix("input_")
+    return name
 
 
 def _arrow(column: Column, values: np.ndarray) -> Any:

@@ -14,12 +14,14 @@ __all__ = [
     "Project",
     "find_project",
     "read_project",
+    "read_names",
     "shipped",
 ]
 
 # %% ../notebooks/01_settings.ipynb #090eac12
 import os
 import re
+import shlex
 from configparser import ConfigParser, Error, SectionProxy
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +170,7 @@ def read_project(
 ) -> Project:
     "Read and check `root`/settings.ini. Raises `BadSettings`."
     path = root / SETTINGS
-    ini = ConfigParser(interpolation=None)
+    ini = ConfigParser(interpolation=None, delimiters=("=",))  # a column may have a colon in its name
     ini.optionxform = str  # column names keep their case
     try:
         ini.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
@@ -187,12 +189,28 @@ def read_project(
         model=_name(project, "model", project.get("model", project["name"])),
         dataset=project.get("dataset", project["name"]),
         notebooks=root / project.get("pipelines", "notebooks/pipelines"),
-        leaks=tuple(project.get("leaks", "").split()),
+        leaks=read_names(project.get("leaks", ""), "[project] leaks"),
         port=_port(project),
         gates=tuple(Gate.parse(k, v) for k, v in ini["gates"].items()) if "gates" in ini else (),
         environments={e.name: e for e in _environments(ini, root)},
         sections={name: dict(ini[name]) for name in ini.sections()},
     )
+
+
+def read_names(
+    text: str,  # dep_time, "arrival time"
+    where: str,  # for the error
+) -> tuple[str, ...]:
+    "Names of columns, with blanks or commas between them; one with either in it stands in quotes. Raises `BadSettings`."
+    reader = shlex.shlex(text, posix=True)
+    reader.whitespace += ","
+    reader.whitespace_split, reader.commenters, reader.escape = True, "", ""
+    try:
+        return tuple(reader)
+    except ValueError as error:
+        raise BadSettings(
+            f"{SETTINGS}: {where} = {text!r}: {error}", 'such as: dep_time, "arrival time"'
+        ) from None
 
 
 def _check_section(section: SectionProxy) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from mlkit.errors import BadSettings
-from mlkit.settings import Gate, _store_url, find_project, read_project
+from mlkit.settings import Gate, _store_url, find_project, read_names, read_project
 
 
 # %% ../notebooks/01_settings.ipynb #1080cd83
@@ -70,6 +70,32 @@ def test_a_name_that_would_mean_something_else_elsewhere_is_refused():
             raise AssertionError(f"accepted: {line}")
         except BadSettings as error:
             assert "is not a name" in str(error)
+
+
+# %% ../notebooks/01_settings.ipynb #35d47041
+def test_names_of_columns_are_read_the_same_way_with_blanks_commas_and_quotes():
+    for text in (
+        "dep_time arr_time",
+        "dep_time, arr_time",
+        "dep_time,arr_time",
+        "dep_time\n  arr_time",
+        '"dep_time" arr_time',
+    ):
+        assert read_names(text, "leaks") == ("dep_time", "arr_time")
+    assert (
+        read_names('price, "arrival time", "a,b"', "leaks") == ("price", "arrival time", "a,b")
+        and read_names("", "leaks") == ()
+    )
+    try:
+        read_names('"open', "[project] leaks")
+        raise AssertionError("accepted")
+    except BadSettings as error:
+        assert "[project] leaks" in str(error)
+    root = project_of(
+        '[project]\nname = churn\nleaks = late, "arrival time"\n[dataset churn]\ncolumn.a:b = integer\n'
+    )
+    assert read_project(root).leaks == ("late", "arrival time")
+    assert read_project(root).section("dataset churn") == {"column.a:b": "integer"}
 
 
 # %% ../notebooks/01_settings.ipynb #9ed0dad7
