@@ -64,7 +64,7 @@ class Registry:
         if selector.isdigit() and 0 < int(selector) <= len(self.versions):
             return int(selector)
         known = [*self.aliases, *(str(v["version"]) for v in self.versions)]
-        raise unknown_name(f"the registry has no {self.name}@", selector, known)
+        raise unknown_name(f"{self.name} has no version or alias", selector, known)
 
 
 def read_registry(

@@ -20,6 +20,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,8 @@ def list_runs(
             on_broken(error)
     changed = sum(cached.get(id) is not entry for id, entry in found.items()) + len(cached.keys() - found)
     if changed > len(found) // 200:  # a few are read again sooner than a large index is written
-        _write_index(path, found)
+        with suppress(OSError):  # it is only a cache: who may read the store may list the runs
+            _write_index(path, found)
     return [found[id] for id in sorted(found)]
 
 
