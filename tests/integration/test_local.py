@@ -30,6 +30,19 @@ def test_the_live_server_answers_the_golden_rows_to_the_bit(laptop):
     )
 
 
+def test_golden_rows_that_we_ask_are_nobodys_predictions(laptop):
+    def counted():
+        [line] = [s for s in laptop.get("/metrics").splitlines() if s.startswith("mlkit_rows_total ")]
+        logged = [*laptop.folder.glob(".mlkit/local/predictions/*.predictions.jsonl*")]
+        return float(line.split()[1]), sum(len(file.read_bytes().splitlines()) for file in logged)
+
+    before = counted()
+    laptop.mlkit("deploy", "local", laptop.first)
+    laptop.mlkit("status", "local")
+    assert counted() == before
+    assert (laptop.folder / ".mlkit/local/probe.key").stat().st_mode & 0o777 == 0o600
+
+
 def test_the_curl_line_works_when_pasted(laptop):
     [line] = [s for s in laptop.mlkit("status", "local").stdout.splitlines() if s.startswith("ask it:")]
     done = subprocess.run(["bash", "-c", line.removeprefix("ask it:")], capture_output=True, text=True)
