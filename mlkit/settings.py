@@ -14,12 +14,14 @@ __all__ = [
     "Project",
     "find_project",
     "read_project",
+    "read_names",
     "shipped",
 ]
 
 # %% ../notebooks/01_settings.ipynb #090eac12
 import os
 import re
+import shlex
 from configparser import ConfigParser, Error, SectionProxy
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,12 +189,28 @@ def read_project(
         model=_name(project, "model", project.get("model", project["name"])),
         dataset=project.get("dataset", project["name"]),
         notebooks=root / project.get("pipelines", "notebooks/pipelines"),
-        leaks=tuple(project.get("leaks", "").split()),
+        leaks=read_names(project.get("leaks", ""), "[project] leaks"),
         port=_port(project),
         gates=tuple(Gate.parse(k, v) for k, v in ini["gates"].items()) if "gates" in ini else (),
         environments={e.name: e for e in _environments(ini, root)},
         sections={name: dict(ini[name]) for name in ini.sections()},
     )
+
+
+def read_names(
+    text: str,  # carrier origin; carrier, origin; "arr time", 'dep time'
+    where: str,  # "[project] leaks", for the errors
+) -> tuple[str, ...]:
+    "A list of names: blanks or commas between them, quotes around a name with blanks or commas. Raises `BadSettings`."
+    words = shlex.shlex(text, posix=True)
+    words.whitespace += ","
+    words.whitespace_split, words.commenters, words.escape = True, "", ""
+    try:
+        return tuple(dict.fromkeys(word for word in words if word))
+    except ValueError:
+        raise BadSettings(
+            f"{SETTINGS}: {where} = {text!r}: a quote is not closed", "write it as: carrier, 'arr time'"
+        ) from None
 
 
 def _check_section(section: SectionProxy) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import BadSettings, unknown_name
 from .measures import BY_ROW, LESS_IS_BETTER, contributions
-from .settings import SETTINGS, Project
+from .settings import SETTINGS, Project, read_names
 
 
 # %% ../notebooks/31_slices.ipynb #5d7995bc
@@ -36,9 +36,10 @@ def read_slicing(
         raise BadSettings(
             f"{SETTINGS}: [slices] smallest = {smallest!r} is no number of rows", "smallest = 500"
         )
-    if said and not said.get("columns", "").split():
+    columns = read_names(said.get("columns", ""), "[slices] columns")
+    if said and not columns:
         raise BadSettings(f"{SETTINGS}: [slices] names no columns", "columns = carrier origin")
-    return Slicing(tuple(said.get("columns", "").split()), int(smallest))
+    return Slicing(columns, int(smallest))
 
 
 # %% ../notebooks/31_slices.ipynb #542f6df0

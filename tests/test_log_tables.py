@@ -13,7 +13,17 @@ import pyarrow.parquet as parquet
 from mlkit.bundle import BUNDLE, model_key
 from mlkit.column import Column
 from mlkit.digest import write_record
-from mlkit.log_tables import PREDICTIONS, Models, Record, prediction_tables, read_records, to_parquet
+from mlkit.log_tables import (
+    OURS,
+    PREDICTIONS,
+    Models,
+    Record,
+    column_name,
+    input_name,
+    prediction_tables,
+    read_records,
+    to_parquet,
+)
 from mlkit.serve.prediction_log import PredictionLog, Recorder
 from mlkit.signature import Output, Signature
 from mlkit.store import Store
@@ -99,3 +109,10 @@ def test_the_classes_of_a_model_stay_together():
     tables, _ = prediction_tables([msgspec.json.decode(line, type=Record)], Models(store_with_model()))
     ((_, table),) = tables.items()
     assert table["prediction"].to_pylist() == [[0.25, 0.75], [0.5, 0.5]]
+
+
+# %% ../notebooks/37_log_tables.ipynb #307c25df
+def test_no_two_inputs_get_one_column_and_each_finds_its_way_back():
+    names = ["id", "input_id", "input_input_id", "carrier", "input_carrier", "row"]
+    assert len({column_name(name) for name in names} | set(OURS)) == len(names) + len(OURS)
+    assert [input_name(column_name(name)) for name in names] == names

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import BadSettings, ExpectationFailed, UnknownName, unknown_name
-from ..settings import SETTINGS
+from ..settings import SETTINGS, read_names
 
 # %% ../../notebooks/data/04_expectation.ipynb #d295a094
 TYPES = ("integer", "number", "boolean", "category", "text", "time")
@@ -208,7 +208,9 @@ def read_expectations(
     if not bound:
         raise BadSettings(f"{where} rows = {rows} is not understood", "write it as: rows = >= 1000")
     return Expectations(
-        tuple(columns), tuple(section.get("unique", "").split()), (bound[1], int(bound[2])) if rows else None
+        tuple(columns),
+        read_names(section.get("unique", ""), f"[dataset {dataset}] unique"),
+        (bound[1], int(bound[2])) if rows else None,
     )
 
 

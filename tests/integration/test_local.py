@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -32,7 +33,9 @@ def test_the_live_server_answers_the_golden_rows_to_the_bit(laptop):
 
 def test_golden_rows_that_we_ask_are_nobodys_predictions(laptop):
     def counted():
-        [line] = [s for s in laptop.get("/metrics").splitlines() if s.startswith("mlkit_rows_total ")]
+        with urllib.request.urlopen(f"http://127.0.0.1:{laptop.port}/metrics") as answer:
+            text = answer.read().decode()
+        [line] = [s for s in text.splitlines() if s.startswith("mlkit_rows_total ")]
         logged = [*laptop.folder.glob(".mlkit/local/predictions/*.predictions.jsonl*")]
         return float(line.split()[1]), sum(len(file.read_bytes().splitlines()) for file in logged)
 
