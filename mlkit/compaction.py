@@ -17,12 +17,14 @@ from pathlib import Path
 
 from mlkit.log_tables import (
     KINDS,
+    LABELS,
     PREDICTIONS,
     Models,
     label_tables,
     prediction_tables,
     read_records,
     to_parquet,
+    without_prediction,
 )
 
 from .digest import canonical, digest, read_record, write_record
@@ -42,6 +44,7 @@ class Compacted:
     labels: int = 0
     files: int = 0  # of the log, that are now in the store
     torn: int = 0  # lines that a killed worker had begun and never acknowledged
+    unmatched: int = 0  # labels of rows that the store has no prediction of
     refused: int = 0  # lines that are no record of their model; they are in a file beside the log
     live: int = 0  # files that servers still write; they end after a quarter of an hour, or with the server
     kept: list[str] = field(default_factory=list)  # files that cannot be read now, and why
@@ -55,6 +58,10 @@ class Compacted:
         lines = [words, *(f"  {key}" for key in self.keys)]
         if self.torn:
             lines.append(f"{self.torn} records were torn by a kill; their requests were never answered")
+        if self.unmatched:
+            lines.append(
+                f"{self.unmatched:,} labels match no prediction in the store: a wrong id or row, or one that was not logged or not compacted yet"
+            )
         if self.live:
             lines.append(
                 f"{self.live} files are still written: servers end them after 15 minutes, or when they stop"
@@ -194,6 +201,8 @@ def _store_batch(store: Store, folder: Path, plan: dict, models: Models, name: s
         keys = {f"{place}/{batch}.parquet": table for place, table in tables.items()}
         for key, table in keys.items():
             store.put(key, to_parquet(table))
+            if plan["noun"] == LABELS:
+                done.unmatched += without_prediction(store, table, key.split("/")[1])
         missing = [key for key in keys if not store.has(key)]
     if missing:
         raise StoreUnreachable(f"the store {store.url} does not show {missing[0]}, which was just put")

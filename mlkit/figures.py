@@ -58,6 +58,7 @@ STYLE = {
     "legend.frameon": False,
     "lines.solid_capstyle": "round",
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # a `$` in a name is a dollar
 }
 
 

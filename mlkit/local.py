@@ -26,7 +26,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 
 import psutil
 
@@ -62,6 +64,18 @@ class Local:
     def log(self) -> Path:
         return self.folder / "server.log"
 
+    @property
+    def probe(self) -> str:
+        "The key by which the server knows our questions from those of clients; only this user may read it."
+        file = self.folder / "probe.key"
+        if not file.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            new = file.with_name(f"{file.name}.{os.getpid()}")
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as written:
+                written.write(f"mlkit_{token_hex(32)}")
+            new.rename(file)
+        return file.read_text()
+
     def pid(self, name: str) -> int | None:
         "The process id in `<name>.pid` if that process is alive and ours."
         try:
@@ -76,15 +90,15 @@ def ask(
     url: str,  # http://host:port
     path: str,
     body: dict | None = None,  # given: a POST
+    key: str = "",  # of the API
 ) -> dict:
     "One request. Raises `NotReady` for anything but a 200."
     host = url.removeprefix("http://")
     connection = http.client.HTTPConnection(host, timeout=5)
     try:
         data = json.dumps(body) if body is not None else None
-        connection.request(
-            "POST" if body is not None else "GET", path, data, {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"} | ({"X-Api-Key": key} if key else {})
+        connection.request("POST" if body is not None else "GET", path, data, headers)
         answer = connection.getresponse()
         text = answer.read()
     except (OSError, http.client.HTTPException) as error:
@@ -114,7 +128,7 @@ def deploy_local(
     _point(local, folder)
     try:
         os.kill(running, signal.SIGHUP) if running else _start(local)
-        wait_until_serving(local.url, bundle, lambda: local.log.read_text(errors="replace"))
+        wait_until_serving(local.url, bundle, lambda: local.log.read_text(errors="replace"), local.probe)
     except NotReady:
         if running:
             _point(local, before)
@@ -162,6 +176,7 @@ def _start(local: Local) -> None:
         "MLKIT_HOST": "127.0.0.1",
         "MLKIT_MODEL": str(local.folder / "current"),
         "MLKIT_RELEASE": "local",
+        "MLKIT_PROBE": f"sha256:{sha256(local.probe.encode()).hexdigest()}",
         "MLKIT_PREDICTIONS": str(local.project.root / LOCAL_LOG),
         "PROMETHEUS_MULTIPROC_DIR": str(local.folder / "metrics"),
     }
@@ -183,12 +198,13 @@ def wait_until_serving(
     url: str,
     bundle: Bundle,
     read_log: Callable[[], str],  # what the server printed, for the error
+    key: str = "",  # with which it is asked
 ) -> None:
     "Until every answer comes from this very model, and its golden rows to the bit. Raises `NotReady`."
     deadline, in_a_row, problem = time.monotonic() + READY_WITHIN, 0, ""
     while in_a_row < ALL_WORKERS:
         try:
-            answer = ask(url, "/predict", {"rows": bundle.golden["rows"]})
+            answer = ask(url, "/predict", {"rows": bundle.golden["rows"]}, key)
         except NotReady as error:
             in_a_row, problem = 0, error.args[0]
         else:
@@ -214,7 +230,7 @@ def status_local(
     except NotReady as error:
         raise NotReady(error.args[0], "nothing deployed on this machine yet? mlkit deploy local") from None
     bundle = load_model(Store(project.store), serving, project.model)
-    answer = ask(local.url, "/predict", {"rows": bundle.golden["rows"]})
+    answer = ask(local.url, "/predict", {"rows": bundle.golden["rows"]}, local.probe)
     pairs = zip(answer["predictions"], bundle.golden["predictions"], strict=True)
     right = sum(live == wanted for live, wanted in pairs)
     row = json.dumps({"rows": bundle.golden["rows"][:1]}, ensure_ascii=False)

@@ -17,6 +17,7 @@ __all__ = [
     "column_name",
     "input_name",
     "label_tables",
+    "without_prediction",
     "to_parquet",
 ]
 
@@ -256,6 +257,28 @@ def label_tables(
         )
         for place, group in groups.items()
     }
+
+
+def without_prediction(
+    store: Store,
+    table: Any,  # of labels
+    name: str,  # of the model
+) -> int:
+    "How many labels are of a row that the store has no prediction of."
+    import pyarrow.parquet as parquet
+
+    wanted = defaultdict(set)  # folder of predictions → (id, row)
+    rows = set(zip(table["id"].to_pylist(), table["row"].to_pylist(), strict=True))
+    for id, row in rows:
+        moment, model, _ = id.split("-")
+        day = np.datetime64(int(moment, 16), "ms").astype("datetime64[D]")
+        for near in (day, day + 1):  # the record's time is a moment after that of the id
+            wanted[f"{PREDICTIONS}/{name}/date={near}/{model}"].add((id, row))
+    for folder in wanted:
+        for key in store.keys(folder):
+            found = parquet.read_table(io.BytesIO(store.get(key)), columns=["id", "row"], partitioning=None)
+            rows -= set(zip(found["id"].to_pylist(), found["row"].to_pylist(), strict=True))
+    return len(rows)
 
 
 def to_parquet(

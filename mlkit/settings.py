@@ -198,18 +198,18 @@ def read_project(
 
 
 def read_names(
-    text: str,  # dep_time, "arrival time"
-    where: str,  # for the error
+    text: str,  # carrier origin; carrier, origin; "arr time", 'dep time'
+    where: str,  # "[project] leaks", for the errors
 ) -> tuple[str, ...]:
-    "Names of columns, with blanks or commas between them; one with either in it stands in quotes. Raises `BadSettings`."
-    reader = shlex.shlex(text, posix=True)
-    reader.whitespace += ","
-    reader.whitespace_split, reader.commenters, reader.escape = True, "", ""
+    "A list of names: blanks or commas between them, quotes around a name with blanks or commas. Raises `BadSettings`."
+    words = shlex.shlex(text, posix=True)
+    words.whitespace += ","
+    words.whitespace_split, words.commenters, words.escape = True, "", ""
     try:
-        return tuple(reader)
-    except ValueError as error:
+        return tuple(dict.fromkeys(word for word in words if word))
+    except ValueError:
         raise BadSettings(
-            f"{SETTINGS}: {where} = {text!r}: {error}", 'such as: dep_time, "arrival time"'
+            f"{SETTINGS}: {where} = {text!r}: a quote is not closed", "write it as: carrier, 'arr time'"
         ) from None
 
 

@@ -185,6 +185,20 @@ def test_killed_anywhere_and_run_again_every_row_is_there_once():
     assert not list(folder.glob("*.jsonl*")) and not (folder / PLAN).exists()
 
 
+# %% ../notebooks/38_compaction.ipynb #25403a38
+def test_labels_that_match_no_prediction_are_counted():
+    store, folder = store_with_model(), Path(tempfile.mkdtemp())
+    log, labels = PredictionLog(folder), open_label_log(folder)
+    ids = ask(log, range(3))
+    wrong = [(f"{ids[0][:26]}{'e' * 12}", 0), (ids[1], 7), (f"{'f' * 12}{ids[0][12:]}", 0)]
+    body = {"labels": [{"id": id, "row": row, "label": 1} for id, row in [*((id, 0) for id in ids), *wrong]]}
+    take_labels(json.dumps(body).encode(), "application/json", labels)
+    labels.finish()
+    log.finish()
+    done = compact(store, folder, "flights")
+    assert (done.labels, done.unmatched) == (6, 3) and "3 labels match no prediction" in str(done)
+
+
 # %% ../notebooks/38_compaction.ipynb #a5dee1a7
 def test_two_at_once_do_not_mix():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())

@@ -51,3 +51,10 @@ def test_each_figure_says_what_it_shows():
         (lambda a: errors(a, TRUTH, GUESS)): "predicted minus truth",
     }.items():
         assert words in svg(draw, "figure"), words
+
+
+# %% ../notebooks/34_figures.ipynb #85ef7143
+def test_a_dollar_in_a_name_is_a_dollar():
+    for name in ("$price", "$a$", r"$\nonsense{$", "100 $ to 200 $"):
+        drawn = svg(lambda axis, name=name: axis.set(title=name, xlabel=name), "dollars")
+        assert name in drawn

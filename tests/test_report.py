@@ -77,4 +77,5 @@ def test_the_report_of_a_probability_holds_its_plots_and_refers_to_nothing_outsi
 def test_the_report_of_a_value_has_plots_of_its_own():
     page = report_of("value")
     assert page.count("<svg") == 4 and "predictions and truth" in page and "mae by slice" in page
+    assert "not seen" not in page and "Nothing records whether" in page  # a sentence that no code earned
     assert "What it is worth" not in page and "champion is sha256:" in page

@@ -6,11 +6,12 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mlkit.errors import BodyRefused, LabelsRefused, NotReady, UnsupportedType
 from mlkit.serve.append_log import finished_files
-from mlkit.serve.labels import open_label_log, read_labels, take_labels
+from mlkit.serve.labels import Asked, open_label_log, read_labels, take_labels
 
 # %% ../notebooks/serve/06_labels.ipynb #ed390ede
 ID = "018f00000000-abababababab-0123456789ab"
@@ -70,12 +71,12 @@ def test_each_wrong_label_is_named_by_its_position():
 def test_what_is_no_list_of_labels_is_refused():
     for body, words in (
         (b"{", "not JSON"),
-        (b"\xff", "not JSON"),
+        (b"\xff", "not UTF-8"),
         (b"[]", 'no list "labels"'),
         (b'{"labels":[],"more":1}', "unknown member 'more'"),
         (b'{"labels":[]}', "0 labels"),
         (sent([{"id": ID, "label": 1}] * 10_001), "10,001 labels"),
-        (b"[" * 100_000, "not JSON"),
+        (b"[" * 100_000, "nested too deeply"),
         (b'{"labels":[{"id":"%b","label":1e999}]}' % ID.encode(), "not JSON|label 0"),
     ):
         with pytest.raises((BodyRefused, LabelsRefused), match=words):
@@ -84,15 +85,54 @@ def test_what_is_no_list_of_labels_is_refused():
         read_labels(b"", "text/csv")
 
 
+# %% ../notebooks/serve/06_labels.ipynb #3f2749bb
+def test_mistakes_are_told_in_our_words():
+    for body, words in (
+        ([{"id": ID, "label": None}], "label 0, 'label': null is not what is expected"),
+        ([{"id": ID}], "label 0, 'label': missing"),
+        ([{"id": ID, "label": 1, "lable": 1}], "label 0: unknown member 'lable'"),
+        ([1], "label 0: 1 is not what is expected"),
+    ):
+        with pytest.raises(LabelsRefused, match=words):
+            read_labels(sent(body), "application/json")
+    with pytest.raises(LabelsRefused, match="label 0, 'label'"):
+        read_labels(b'{"labels":[{"id":"%b","label":1e999}]}' % ID.encode(), "application/json")
+    with pytest.raises(UnsupportedType, match="cannot read text in latin-1"):
+        read_labels(sent([{"id": ID, "label": 1}]), "application/json; charset=latin-1")
+
+
+# %% ../notebooks/serve/06_labels.ipynb #6ccd76df
+def test_a_time_is_one_that_a_table_can_hold():
+    for year, fits in (("1677", False), ("1678", True), ("2261", True), ("2262", False), ("9999", False)):
+        body = sent([{"id": ID, "label": 1, "time": f"{year}-12-30T00:00:00Z"}])
+        if fits:
+            pd.Timestamp(read_labels(body, "application/json")[0].time).as_unit("ns")
+        else:
+            with pytest.raises(LabelsRefused, match="years 1678 to 2261|not what is expected"):
+                read_labels(body, "application/json")
+
+
+# %% ../notebooks/serve/06_labels.ipynb #c6dedd5c
+def test_a_label_is_of_the_kind_that_the_model_answers():
+    probability, value = Asked(ID[13:25], "probability"), Asked(ID[13:25], "value")
+    for asked, right, wrong in [
+        (probability, (0, 1, True, 0.0), ("late", 2, 0.5, -1, "1")),
+        (value, (3.5, -1e300, True), ("late", "3.5")),
+    ]:
+        read_labels(sent([{"id": ID, "label": label} for label in right]), "application/json", asked)
+        with pytest.raises(LabelsRefused) as refused:
+            read_labels(sent([{"id": ID, "label": label} for label in wrong]), "application/json", asked)
+        assert [p["row"] for p in refused.value.problems] == list(range(len(wrong)))
+        assert {p["column"] for p in refused.value.problems} == {"label"}
+    other = ID.replace("abababababab", "cdcdcdcdcdcd")  # of a model that was here before
+    assert read_labels(sent([{"id": other, "label": "late"}]), "application/json", probability)
+
+
 # %% ../notebooks/serve/06_labels.ipynb #3582c70e
 def test_labels_that_were_taken_are_on_the_disk_in_one_line():
     log = open_label_log(tempfile.mkdtemp())
-    assert (
-        take_labels(
-            sent([{"id": ID, "label": 1}, {"id": ID, "row": 1, "label": "no"}]), "application/json", log
-        )
-        == 2
-    )
+    two = [{"id": ID, "label": 1}, {"id": ID, "row": 1, "label": "no"}]
+    assert len(take_labels(sent(two), "application/json", log)) == 2
     (record,) = kept_by(log)
     assert record["format"] == "mlkit.label/1" and record["taken"].endswith("Z")
     assert [(label["row"], label["label"]) for label in record["labels"]] == [(0, 1.0), (1, "no")]
@@ -111,6 +151,8 @@ def test_labels_of_many_requests_at_once_do_not_mix():
     log = open_label_log(tempfile.mkdtemp())
     bodies = [sent([{"id": ID, "row": n, "label": n}] * 50) for n in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda body: take_labels(body, "application/json", log), bodies)) == [50] * 40
+        assert [len(p) for p in pool.map(lambda b: take_labels(b, "application/json", log), bodies)] == [
+            50
+        ] * 40
     rows = sorted({label["row"] for record in kept_by(log) for label in record["labels"]})
     assert rows == list(range(40))

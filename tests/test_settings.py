@@ -102,3 +102,21 @@ def test_names_of_columns_are_read_the_same_way_with_blanks_commas_and_quotes():
 def test_the_store_is_where_a_shell_would_look_and_an_editor_s_mark_is_no_fault():
     root = project_of("\ufeff[project]\nname = churn\nstore = ~/artefacts\n")
     assert read_project(root).store == str(Path.home() / "artefacts")
+
+
+# %% ../notebooks/01_settings.ipynb #4e093729
+def test_a_list_of_names_is_written_with_blanks_with_commas_and_with_quotes_around_what_has_blanks():
+    for text, names in [
+        ("dep_time arr_time", ("dep_time", "arr_time")),
+        ("dep_time, arr_time", ("dep_time", "arr_time")),
+        ("dep_time,arr_time,\n  'arr delay'", ("dep_time", "arr_time", "arr delay")),
+        ('"a, b" #c back\\slash', ("a, b", "#c", "back\\slash")),
+        (" , ", ()),
+    ]:
+        assert read_names(text, "[project] leaks") == names
+    try:
+        read_names("'arr delay", "[project] leaks")
+    except BadSettings as error:
+        assert "a quote is not closed" in error.args[0]
+    else:
+        raise AssertionError("read")

@@ -209,7 +209,7 @@ def read_expectations(
         raise BadSettings(f"{where} rows = {rows} is not understood", "write it as: rows = >= 1000")
     return Expectations(
         tuple(columns),
-        read_names(section.get("unique", ""), f"{where}: unique"),
+        read_names(section.get("unique", ""), f"[dataset {dataset}] unique"),
         (bound[1], int(bound[2])) if rows else None,
     )
 

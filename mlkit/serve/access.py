@@ -239,6 +239,15 @@ class Keys:
             )
         return key.name
 
+    def is_probe(
+        self,
+        given: str | None,  # the key that came with the request
+    ) -> bool:
+        "Whether a deployment asks, which is no client: with its own key, also where no keys are needed."
+        if not (given and self._probe):
+            return False
+        return compare_digest(sha256(given.encode(errors="replace")).digest(), self._probe[0].digest)
+
     def refuse_without_keys(self) -> None:
         "Raises `NotReady` while keys are needed and there are none. The log says why, a client need not know."
         if self._path is not None and (now := self._clock()) >= self._look_at:

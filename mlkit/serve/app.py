@@ -64,9 +64,8 @@ def _add_routes(app: Flask, service: Service) -> None:
 
     @app.post("/labels")
     def labels():
-        return _json(
-            {"taken": service.take_labels(request.get_data(cache=False), request.content_type or "")}
-        )
+        encoding = request.headers.get("Content-Encoding", "")
+        return _json(service.take_labels(request.get_data(cache=False), request.content_type or "", encoding))
 
     @app.get("/livez")
     def livez():

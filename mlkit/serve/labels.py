@@ -9,13 +9,17 @@ __all__ = [
     "PREDICTION_ID",
     "SHAPE",
     "Label",
+    "Asked",
     "read_labels",
     "open_label_log",
     "take_labels",
 ]
 
 # %% ../../notebooks/serve/06_labels.ipynb #d8bde834
+import json
+import math
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -25,8 +29,10 @@ import msgspec
 from ..column import PROBLEMS_SHOWN
 from ..digest import utc_now
 from ..errors import BodyRefused, LabelsRefused, NotReady, UnsupportedType
+from ..json_mistakes import plain_json, plain_lines
 from . import telemetry
 from .append_log import AppendLog
+from .codecs import JSON, NDJSON, request_type
 
 NOUN = "labels"
 MOST_LABELS = 10_000  # in one request
@@ -45,8 +51,10 @@ class Label(msgspec.Struct, forbid_unknown_fields=True):
 
     def __post_init__(self):
         if self.row != int(self.row):
-            raise ValueError("Expected a whole number - at `$.row`")
+            raise ValueError("no whole number - at `$.row`")
         self.row = int(self.row)  # 3.0 is a whole number in JSON
+        if self.time and not 1678 <= self.time.year <= 2261:
+            raise ValueError("no time that a table can hold - at `$.time`")
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,33 +65,72 @@ _EXPECTED = {
     "id": "the id of a prediction",
     "label": "a number, true or false, or a text of up to 200 characters",
     "row": "the number of the row in its request, from 0",
-    "time": "ISO 8601 with a time zone",
+    "time": "ISO 8601 with a time zone, of the years 1678 to 2261",
 }
 _decode = msgspec.json.Decoder(_Body).decode
 _decode_lines = msgspec.json.Decoder(Label).decode_lines
 
 # %% ../../notebooks/serve/06_labels.ipynb #89518846
-_JSON = ("application/json",)
-_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+_LINES = (NDJSON, "application/ndjson", "application/jsonl")
+
+
+@dataclass(frozen=True)
+class Asked:
+    "The model whose predictions are judged, as far as a label's value depends on it."
+
+    part: str = ""  # of its predictions' ids; nothing: any model
+    kind: str = ""  # of its output, probability or value; nothing: any label
+
+    def problem(self, label: Label) -> str:
+        "What is wrong with a label's value; a model that was here before may have had another output."
+        value = label.label
+        if isinstance(value, float) and not math.isfinite(value):
+            return "a finite number"
+        if not self.kind or label.id.split("-")[1] != self.part:
+            return ""
+        if isinstance(value, str):
+            return _EXPECTED_OF[self.kind]
+        return "" if self.kind == "value" or value in (0, 1) else _EXPECTED_OF[self.kind]
+
+
+_EXPECTED_OF = {"probability": "0, 1, true or false: whether it happened", "value": "a number"}
 
 
 def read_labels(
     body: bytes,
     content_type: str,
+    asked: Asked = Asked(),  # noqa: B008  frozen
 ) -> list[Label]:
     "The labels of a request. Raises `UnsupportedType`, `BodyRefused`, and `LabelsRefused` with up to 20 problems."
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in _JSON + _LINES:
+    kind, *parameters = content_type.split(";")
+    kind = kind.strip().lower()
+    if kind not in (JSON, *_LINES):
         raise UnsupportedType(
-            f"cannot read labels of type {kind or 'unknown'!r}", f"send one of {', '.join(_JSON + _LINES)}"
+            f"cannot read labels of type {content_type[:80] or 'unknown'!r}",
+            f"send Content-Type: {JSON}, {', '.join(_LINES)}",
         )
+    request_type(";".join([JSON, *parameters]))
     try:
-        labels = _decode(body).labels if kind in _JSON else _decode_lines(body)
-        if 1 <= len(labels) <= MOST_LABELS:
-            return labels
+        labels = _decode(body).labels if kind == JSON else _decode_lines(body)
     except (msgspec.DecodeError, RecursionError):
-        pass
-    raise _refusal(body, kind in _LINES)
+        labels = []
+    if not 1 <= len(labels) <= MOST_LABELS:
+        raise _refusal(body, kind in _LINES)
+    found = ((n, label, asked.problem(label)) for n, label in enumerate(labels))
+    wrong = [
+        {"row": n, "column": "label", "problem": _not(label.label), "expected": expected}
+        for n, label, expected in found
+        if expected
+    ]
+    if wrong:
+        raise _labels_refused(wrong[:PROBLEMS_SHOWN])
+    return labels
+
+
+def _not(value: object) -> str:
+    "A value in words, as far as it can be shown."
+    shown = json.dumps(value, ensure_ascii=False)
+    return f"{shown if len(shown) <= 40 else shown[:40] + '…'} is not what is expected"
 
 
 def _refusal(body: bytes, lines: bool) -> Exception:
@@ -92,9 +139,9 @@ def _refusal(body: bytes, lines: bool) -> Exception:
             f"more than {MOST_LABELS:,} labels in one request", f"send 1 to {MOST_LABELS:,} at a time"
         )
     try:
-        entries = msgspec.json.Decoder().decode_lines(body) if lines else msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        return BodyRefused(f"the body is not JSON: {error}", SHAPE)
+        entries = plain_lines(body.splitlines()) if lines else plain_json(body)
+    except BodyRefused as error:
+        return BodyRefused(error.args[0], SHAPE)
     if not lines:
         if not isinstance(entries, dict) or not isinstance(entries.get("labels"), list):
             return BodyRefused('the body has no list "labels"', SHAPE)
@@ -108,22 +155,35 @@ def _refusal(body: bytes, lines: bool) -> Exception:
         problems += _problems(position, entry)
         if len(problems) >= PROBLEMS_SHOWN:
             break
+    return _labels_refused(problems) if problems else BodyRefused("the labels cannot be read", SHAPE)
+
+
+def _labels_refused(problems: list[dict]) -> LabelsRefused:
     first, more = problems[0], len(problems) - 1
     where = f"label {first['row']}" + (f", {first['column']!r}" if first["column"] else "")
     return LabelsRefused(f"{where}: {first['problem']}" + (f" (and {more} more)" if more else ""), problems)
 
 
 def _problems(position: int, entry: object) -> list[dict]:
-    "What is wrong with one label: the first thing, as the decoder says it."
+    "What is wrong with one label: the first thing."
+    if not isinstance(entry, dict):
+        return [{"row": position, "column": None, "problem": _not(entry), "expected": "an object"}]
     try:
-        msgspec.convert(entry, Label)
-        return []
-    except msgspec.ValidationError as error:
+        label = msgspec.convert(entry, Label)
+        if isinstance(label.label, str) or math.isfinite(label.label):
+            return []
+        raise ValueError("not finite - at `$.label`")  # 1e999
+    except (ValueError, OverflowError) as error:
         said, _, path = str(error).partition(" - at `$.")
         member = path.rstrip("`") or (re.findall(r"`(\w+)`$", said) or [None])[0]
         member = member if member in _EXPECTED else None
         expected = _EXPECTED.get(member, ", ".join(_EXPECTED))
-        return [{"row": position, "column": member, "problem": said[:200], "expected": expected}]
+        unknown = sorted(entry.keys() - _EXPECTED.keys())
+        if member:
+            problem = _not(entry[member]) if member in entry else "missing"
+        else:
+            problem = f"unknown member {unknown[0][:80]!r}" if unknown else "not understood"
+        return [{"row": position, "column": member, "problem": problem, "expected": expected}]
 
 
 # %% ../../notebooks/serve/06_labels.ipynb #0a67667b
@@ -138,9 +198,10 @@ def take_labels(
     body: bytes,
     content_type: str,
     log: AppendLog,
-) -> int:
-    "Check the labels of a request and keep them; how many they were. Raises as `read_labels`, and `NotReady` when they cannot be kept."
-    labels = read_labels(body, content_type)
+    asked: Asked = Asked(),  # noqa: B008  frozen
+) -> list[Label]:
+    "Check the labels of a request and keep them. Raises as `read_labels`, and `NotReady` when they cannot be kept."
+    labels = read_labels(body, content_type, asked)
     record = {"format": "mlkit.label/1", "taken": utc_now(), "labels": labels}
     try:
         log.append(msgspec.json.encode(record) + b"\n")
@@ -150,4 +211,4 @@ def take_labels(
             "nothing of this request was taken: send it again later",
         ) from None
     telemetry.LABELS.inc(len(labels))
-    return len(labels)
+    return labels

@@ -12,6 +12,7 @@ __all__ = [
     "MODEL",
     "READY",
     "ALIVE",
+    "COUNT",
     "row_schema",
     "cell_schema",
     "openapi_document",
@@ -283,6 +284,9 @@ def _predict(bundle: Bundle) -> dict:
     }
 
 
+COUNT = {"type": "integer", "minimum": 0}
+
+
 def _labels() -> dict:
     label = {
         "type": "object",
@@ -297,7 +301,11 @@ def _labels() -> dict:
     }
     labels = {"labels": {"type": "array", "items": label, "minItems": 1, "maxItems": MOST_LABELS}}
     schema = {"type": "object", "properties": labels, "required": ["labels"], "additionalProperties": False}
-    taken = {"type": "object", "properties": {"taken": {"type": "integer"}}, "required": ["taken"]}
+    taken = {
+        "type": "object",
+        "properties": {"taken": COUNT, "of_other_models": COUNT},
+        "required": ["taken"],
+    }
     refusals = _refusals("400", "401", "403", "413", "415", "429", "503")
     return {
         "summary": "Tell outcomes of earlier predictions",

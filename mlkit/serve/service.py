@@ -48,7 +48,8 @@ from . import telemetry
 from .access import Keys, given_key
 from .access_log import TraceContext, access_line, request_id_of, trace_of, write_access_line
 from .codecs import JSON
-from .labels import open_label_log, take_labels
+from .inflate import inflate
+from .labels import Asked, open_label_log, take_labels
 from .options import Options
 from .prediction_log import PredictionLog, Recorder
 from .predictor import Answered, Manner, Predictor, finished
@@ -147,6 +148,8 @@ class Service:
             self._recorder = Recorder(bundle.signature, bundle.digest, options.release)
             self._log = PredictionLog(options.predictions, options.prediction_share)
             self._labels = open_label_log(options.predictions)
+            one_output = not isinstance(bundle.golden["predictions"][0], list)
+            self._asked = Asked(bundle.digest[7:19], bundle.signature.output.kind if one_output else "")
 
     def ready(self) -> Predictor:
         "The predictor. Raises `NotReady`."
@@ -189,7 +192,8 @@ class Service:
                 name, refused = "", name
                 raise refused
             answered = yield from self.ready().steps(body, head.manner)
-            if self._log and self._log.takes(answered.id):
+            probing = self.keys.is_probe(head.key)  # golden rows are no predictions for anybody
+            if self._log and not probing and self._log.takes(answered.id):
                 self._record(answered, body, trace)
             reply = Reply(200, _headers(answered), answered.body)
         except GeneratorExit:  # the client has left
@@ -198,7 +202,7 @@ class Service:
         except Exception as error:
             reply = problem(error)
         seconds = time.perf_counter() - began
-        if reply.status == 200:
+        if reply.status == 200 and not probing:
             self._meter.observe_prediction(seconds, len(answered.predictions), answered.predictions)
         else:
             telemetry.observe_request("/predict", reply.status, seconds)
@@ -212,13 +216,17 @@ class Service:
         self,
         body: bytes,
         content_type: str,
-    ) -> int:
-        "Keep the labels of a request; how many they were. Raises `NotReady`, and as `mlkit.serve.labels.take_labels`."
+        content_encoding: str = "",
+    ) -> dict[str, int]:
+        "Keep the labels of a request; how many they were, and of other models. Raises `NotReady`, and as `inflate` and `mlkit.serve.labels.take_labels`."
         if self._labels is None:
             raise NotReady(
                 "this server keeps no predictions", "its operator sets MLKIT_PREDICTIONS to a folder"
             )
-        return take_labels(body, content_type, self._labels)
+        body = inflate(body, content_encoding, min(self.options.max_inflated, self.options.max_body))
+        labels = take_labels(body, content_type, self._labels, self._asked)
+        others = sum(label.id.split("-")[1] != self._asked.part for label in labels)
+        return {"taken": len(labels)} | ({"of_other_models": others} if others else {})
 
     def close(self) -> None:
         "Give the logs their final names: what a worker does when it ends in order."

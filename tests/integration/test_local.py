@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,21 @@ def test_the_live_server_answers_the_golden_rows_to_the_bit(laptop):
     assert (
         "20 of 20 golden rows answered exactly as in the notebook" in laptop.mlkit("status", "local").stdout
     )
+
+
+def test_golden_rows_that_we_ask_are_nobodys_predictions(laptop):
+    def counted():
+        with urllib.request.urlopen(f"http://127.0.0.1:{laptop.port}/metrics") as answer:
+            text = answer.read().decode()
+        [line] = [s for s in text.splitlines() if s.startswith("mlkit_rows_total ")]
+        logged = [*laptop.folder.glob(".mlkit/local/predictions/*.predictions.jsonl*")]
+        return float(line.split()[1]), sum(len(file.read_bytes().splitlines()) for file in logged)
+
+    before = counted()
+    laptop.mlkit("deploy", "local", laptop.first)
+    laptop.mlkit("status", "local")
+    assert counted() == before
+    assert (laptop.folder / ".mlkit/local/probe.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_curl_line_works_when_pasted(laptop):
