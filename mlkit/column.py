@@ -75,7 +75,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         "What a person should send, in words."
         words = {"number": "a finite number", "integer": "a whole number", "boolean": "true or false"}
         if self.type == "category":
-            shown = ", ".join(self.levels[:8]) + (", …" if len(self.levels) > 8 else "")
+            shown = ", ".join(map(_cut, self.levels[:8])) + (", …" if len(self.levels) > 8 else "")
             text = "a text" if self.unseen == "missing" else f"one of {shown}"
         else:
             text = words[self.type]
@@ -114,6 +114,10 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.type == "integer" and abs(value) > LARGEST_WHOLE:
             return f"{_short(value)} is beyond 2^53 - 1: it would lose digits"
         return None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def in_words(

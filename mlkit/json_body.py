@@ -201,7 +201,9 @@ def _refuse_more(body: bytes, sign: bytes, most: int, max_rows: int) -> None:
     for number, match in enumerate(texts_too):
         found += match[0] == sign
         if found > most or number > 4 * most + 1000 * 1000:
-            raise BodyTooLarge(f"more than {max_rows:,} rows", "send fewer rows at a time")
+            raise BodyTooLarge(
+                f"more objects or cells than {max_rows:,} rows have", "send fewer rows at a time"
+            )
 
 
 def refuse_unread(
