@@ -99,6 +99,14 @@ def test_a_body_of_another_format_is_named():
         with pytest.raises(BodyRefused) as refused:
             read_columns(one, body, ARROW)
         assert "unpack" not in refused.value.args[0]
+    for body in (b'{"rows": [{"x": 1}]}', b'{\n "rows": [{"x": 1}]\n}'):
+        with pytest.raises(BodyRefused) as refused:
+            read_columns(one, body, NDJSON)
+        assert JSON in refused.value.hint
+    whole = Signature((Column("x", "integer"),), SIGNATURE.output)
+    for body, kind in ((b'{"rows": [{"x": 9007199254740993}]}', JSON), (b"x\n9007199254740993", CSV)):
+        with pytest.raises(SignatureMismatch, match="9007199254740993 is beyond"):
+            read_columns(whole, body, kind)
 
 
 # %% ../notebooks/serve/03_codecs.ipynb #3817518b

@@ -50,7 +50,9 @@ def read_csv(
     for column in inputs:
         array, unread = _array(column, cells.get(column.name, ("",) * len(rows)))
         arrays[column.name] = array
-        problems += unread or array_problems(column, array)
+        given = cells.get(column.name)
+        sent = (lambda row, given=given: _exact(given[row])) if given and column.type == "integer" else None
+        problems += unread or array_problems(column, array, sent)
     if problems:
         raise mismatch(problems)
     return arrays
@@ -121,6 +123,13 @@ def _number(cell: str) -> float | None:
         return None if "_" in cell or not cell.isascii() else float(cell or "nan")
     except ValueError:
         return None
+
+
+def _exact(cell: str) -> int | float:
+    try:
+        return int(cell)
+    except ValueError:
+        return float(cell)
 
 
 def _boolean(cell: str) -> float | None:
