@@ -22,7 +22,8 @@ __all__ = [
 
 # %% ../notebooks/04b_column.ipynb #23e2ec08
 import math
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -75,7 +76,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         "What a person should send, in words."
         words = {"number": "a finite number", "integer": "a whole number", "boolean": "true or false"}
         if self.type == "category":
-            shown = ", ".join(self.levels[:8]) + (", …" if len(self.levels) > 8 else "")
+            shown = ", ".join(map(_cut, self.levels[:8])) + (", …" if len(self.levels) > 8 else "")
             text = "a text" if self.unseen == "missing" else f"one of {shown}"
         else:
             text = words[self.type]
@@ -93,12 +94,19 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
             if kind is not str:
                 return f"{in_words(value)} where a text is expected"
             known = value in self.levels or self.unseen == "missing"
-            return None if known else f"unseen level {value[:40]!r}"
+            return None if known else f"unseen level {value[:40]!r}{self._looks_like(value)}"
         if self.type == "boolean":
             return None if kind is bool else f"{in_words(value)} where true or false is expected"
         if kind not in (int, float):
             return f"{in_words(value)} where a number is expected"
         return self._number_problem(value)
+
+    def _looks_like(self, value: str) -> str:
+        "The level that differs from `value` only in case, accents' encoding or spaces around it."
+        near = (
+            [level for level in self.levels if _folded(level) == _folded(value)] if len(value) < 200 else []
+        )
+        return f" (did you mean {near[0][:40]!r}?)" if near else ""
 
     def _number_problem(self, value: int | float) -> str | None:
         try:
@@ -114,6 +122,14 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.type == "integer" and abs(value) > LARGEST_WHOLE:
             return f"{_short(value)} is beyond 2^53 - 1: it would lose digits"
         return None
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def in_words(
@@ -185,6 +201,7 @@ def _nearest(name: str, known: list[str]) -> str:
 def array_problems(
     column: Column,
     array: np.ndarray,  # float64, or text and None for a category
+    sent: Callable[[int], Any] | None = None,  # the number of a row as it came, with all of its digits
 ) -> list[dict]:
     "The first problems of one column, found without a loop over its rows where there are none."
     if column.type == "category":
@@ -192,18 +209,20 @@ def array_problems(
     else:
         bad, missing = _bad_numbers(column, array), np.isnan(array)
     rows = np.flatnonzero(bad if column.missing else bad | missing)[:PROBLEMS_SHOWN]
-    return [
-        problem_entry(int(row), column.name, _array_problem(column, array.item(row)), column.expected)
-        for row in rows
-    ]
+    cells = [(row, array.item(row)) for row in rows.tolist()]
+    if sent:
+        cells = [(row, sent(row) if cell == cell else cell) for row, cell in cells]
+    return [problem_entry(row, column.name, _array_problem(column, c), column.expected) for row, c in cells]
 
 
 def check_arrays(
     inputs: tuple[Column, ...],
     arrays: Mapping[str, np.ndarray],  # one for each column
+    sent: Mapping[str, Sequence] = {},  # the numbers as they came
 ) -> None:
     "Raises `SignatureMismatch` with up to twenty problems."
-    if problems := [problem for c in inputs for problem in array_problems(c, arrays[c.name])]:
+    cells = [(c, sent[c.name].__getitem__ if c.name in sent else None) for c in inputs]
+    if problems := [p for c, number in cells for p in array_problems(c, arrays[c.name], number)]:
         raise mismatch(problems)
 
 

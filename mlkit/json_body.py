@@ -23,6 +23,7 @@ from .json_mistakes import body_refusal, plain_json, plain_lines, rows_refusal
 KINDS = {"number": float, "integer": int | float, "boolean": bool, "category": str}
 _LEFT_OUT = float("nan")
 MOST_READ_SLOWLY = 8 * 1024 * 1024
+_WHOLE = re.compile(rb'\s*\{\s*"(?:rows|columns)"\s*:')
 _REFUSED = (msgspec.DecodeError, ValueError, OverflowError, RecursionError)
 
 
@@ -103,6 +104,11 @@ class JsonBody:
             arrays, colons = self._from_rows([self._decode_row(line) for line in lines], max_rows)
         except _REFUSED as error:
             refuse_unread(body, error)
+            if _WHOLE.match(body) and not {"rows", "columns"}.intersection(self._names):
+                hint = "send Content-Type: application/json"
+                raise BodyRefused(
+                    "the body is one object for all rows, where a line is a row", hint
+                ) from None
             raise rows_refusal(self.inputs, plain_lines(lines), error) from None
         if self._may_have_dropped(body, colons, arrays):
             refuse_unread(body, "a key may be in it twice")
@@ -148,7 +154,7 @@ class JsonBody:
             left_out += gone * self._colons[i]
             refused = refused or unseen
         if refused:
-            check_arrays(self.inputs, arrays)
+            check_arrays(self.inputs, arrays, {self._names[i]: cells[i] for i in self._numbers})
         return arrays, left_out
 
     def _levels(self, i: int, cells: Sequence) -> tuple[np.ndarray, int, bool]:
@@ -201,7 +207,9 @@ def _refuse_more(body: bytes, sign: bytes, most: int, max_rows: int) -> None:
     for number, match in enumerate(texts_too):
         found += match[0] == sign
         if found > most or number > 4 * most + 1000 * 1000:
-            raise BodyTooLarge(f"more than {max_rows:,} rows", "send fewer rows at a time")
+            raise BodyTooLarge(
+                f"more objects or cells than {max_rows:,} rows have", "send fewer rows at a time"
+            )
 
 
 def refuse_unread(

@@ -41,7 +41,9 @@ def plain_json(
     except RecursionError:
         raise BodyRefused(f"{what} is nested too deeply", SHAPE) from None
     except json.JSONDecodeError as error:
-        raise BodyRefused(f"{what} is not JSON: {error}", SHAPE) from None
+        many = error.msg == "Extra data" and text[: error.pos].rstrip(" \r").endswith("\n")
+        hint = "for an object a line send Content-Type: application/x-ndjson" if many else SHAPE
+        raise BodyRefused(f"{what} is not JSON: {error}", hint) from None
     except ValueError:
         raise BodyRefused(f"{what} has a number of thousands of digits", SHAPE) from None
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 FLOORS = [
-    {"errors", "settings", "secrecy", "redaction", "supervisor", "notebook_tests"},
+    {"errors", "missing", "settings", "secrecy", "redaction", "supervisor", "notebook_tests"},
     {"store", "digest"},
     {"data.template", "data.source", "data.query", "data.fingerprint", "data.expectation"}
     | {

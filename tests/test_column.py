@@ -8,6 +8,16 @@ from mlkit.column import Column, array_problems, check_arrays, frame_array, name
 from mlkit.errors import SignatureMismatch, WrongType
 
 
+# %% ../notebooks/04b_column.ipynb #a8000021
+def test_the_words_of_a_problem_are_bounded():
+    long = Column("x", "category", levels=("a" * 200_000,) * 9)
+    assert len(long.expected) < 400 and "…" in long.expected
+    airports = Column("x", "category", levels=("AA", "Málaga"))
+    for sent, level in (("AA ", "AA"), ("aa", "AA"), ("Ma\u0301laga", "Málaga")):
+        assert airports.problem(sent).endswith(f"(did you mean {level!r}?)")
+    assert airports.problem("ZZ") == "unseen level 'ZZ'" and len(airports.problem("Z" * 200_000)) < 100
+
+
 # %% ../notebooks/04b_column.ipynb #2d722e23
 def test_every_wrong_cell_has_its_own_words():
     cases = [

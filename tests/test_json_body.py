@@ -153,8 +153,8 @@ def test_more_rows_than_allowed_are_refused_before_they_take_memory():
             + "]}}",
             "11 rows, where 10 are allowed",
         ),
-        ('{"rows":[' + "{}," * 1_000_000 + "{}]}", "more than 10 rows"),
-        ('{"columns":{"distance":[' + "1," * 1_000_000 + "1]}}", "more than 10 rows"),
+        ('{"rows":[' + "{}," * 1_000_000 + "{}]}", "more objects or cells than 10 rows have"),
+        ('{"columns":{"distance":[' + "1," * 1_000_000 + "1]}}", "more objects or cells than 10 rows have"),
     ]
     for body, words in many:
         assert refusal(body, BodyTooLarge, max_rows=10).args[0] == words

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import timeit
 
-from mlkit.serve.access_log import access_line, request_id_of, trace_of
+from mlkit.serve.access_log import access_line, reason_of, request_id_of, trace_of
 
 # %% ../notebooks/serve/07_access_log.ipynb #ece240f4
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -78,3 +78,12 @@ def test_a_line_costs_little():
         access_line("POST", "/predict", 200, 1e-4, 900, 80, request_id_of(None), rows=1)
 
     assert min(timeit.repeat(line, number=500, repeat=10)) / 500 < 50e-6  # 5 on a quiet machine
+
+
+# %% ../notebooks/serve/07_access_log.ipynb #a8000041
+def test_a_refusal_is_logged_with_its_reason():
+    body = b'{"title": "BodyRefused", "detail": "row 0\\nmore", "status": 400}'
+    assert reason_of(400, body) == "BodyRefused: row 0" and reason_of(200, body) is None
+    assert reason_of(404, b"<html>") is None and reason_of(400, b'{"a": 1}') is None
+    assert len(reason_of(400, b'{"title": "T", "detail": "' + b"x" * 9999 + b'"}')) == 200
+    assert json.loads(access_line("POST", "/predict", 400, 0.1, 1, 1, "r", reason="why"))["reason"] == "why"

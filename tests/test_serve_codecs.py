@@ -3,11 +3,13 @@
 # %% ../notebooks/serve/03_codecs.ipynb #imports
 import csv
 import gzip
+import io
 import json
 import struct
 from io import StringIO
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pytest
 from hypothesis import given, settings
@@ -74,6 +76,37 @@ ARROW_TYPES = {
     "number": pyarrow.float64(),
     "boolean": pyarrow.bool_(),
 }
+
+
+# %% ../notebooks/serve/03_codecs.ipynb #a8000031
+def test_a_body_of_another_format_is_named():
+    one, parquet = Signature((Column("x", "number"),), SIGNATURE.output), io.BytesIO()
+    pd.DataFrame({"x": [1.0]}).to_parquet(parquet)
+    others = {
+        gzip.compress(b"x"): "gzip",
+        "x".encode("utf-16"): "UTF-16",
+        b"\xfe\xff\0x": "UTF-16",
+        parquet.getvalue(): "Parquet",
+    }
+    for body, words in others.items():
+        for kind in (JSON, NDJSON, CSV, ARROW):
+            with pytest.raises(BodyRefused, match=words):
+                read_columns(one, body, kind)
+    with pytest.raises(BodyRefused) as refused:
+        read_columns(one, b'{"x": 1}\n{"x": 2}\n', JSON)
+    assert NDJSON in refused.value.hint
+    for body in (b"\xff\xff\xff\xff\x10", b"\xff\xff\xff\xff" + b"\x10\0\0\0" + b"\x05" * 16):
+        with pytest.raises(BodyRefused) as refused:
+            read_columns(one, body, ARROW)
+        assert "unpack" not in refused.value.args[0]
+    for body in (b'{"rows": [{"x": 1}]}', b'{\n "rows": [{"x": 1}]\n}'):
+        with pytest.raises(BodyRefused) as refused:
+            read_columns(one, body, NDJSON)
+        assert JSON in refused.value.hint
+    whole = Signature((Column("x", "integer"),), SIGNATURE.output)
+    for body, kind in ((b'{"rows": [{"x": 9007199254740993}]}', JSON), (b"x\n9007199254740993", CSV)):
+        with pytest.raises(SignatureMismatch, match="9007199254740993 is beyond"):
+            read_columns(whole, body, kind)
 
 
 # %% ../notebooks/serve/03_codecs.ipynb #3817518b

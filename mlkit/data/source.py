@@ -36,6 +36,7 @@ import pyarrow.parquet
 from fsspec.implementations.local import LocalFileSystem
 
 from ..errors import BadSettings, MissingData
+from ..missing import MISSING
 from ..settings import SETTINGS, Project
 from ..store import Store
 from .template import Template, readable
@@ -193,7 +194,11 @@ def read_rows(
         if kind == "parquet":  # from an open file: a folder called day=1 must not become a column
             return pd.read_parquet(opened)
         with _unpacked(opened, packing) as text:
-            return pd.read_csv(text, low_memory=False) if kind == "csv" else _json_rows(text)
+            return _csv_rows(text) if kind == "csv" else _json_rows(text)
+
+
+def _csv_rows(text: BinaryIO) -> pd.DataFrame:
+    return pd.read_csv(text, low_memory=False, na_values=list(MISSING), keep_default_na=False)
 
 
 def _json_rows(text: BinaryIO) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from ..errors import BodyTooLarge, MlkitError
 from . import telemetry
 from .access import given_key, needed_scope
-from .access_log import access_line, request_id_of, trace_of, write_access_line
+from .access_log import access_line, reason_of, request_id_of, trace_of, write_access_line
 from .options import Options
 from .pages import add_pages
 from .service import SAFE, Reply, Service, problem, read_head
@@ -182,6 +182,7 @@ def _add_guard(app: Flask, service: Service) -> None:
                     ),
                     trace=trace,
                     key=g.get("key") or None,
+                    reason=reason_of(answer.status_code, answer.get_data() if answer.is_json else b""),
                 )
             )
         return answer

@@ -118,7 +118,10 @@ class Table:
 def _number(data: bytes, kind: str, at: int) -> int:
     if at < 0:
         raise struct.error("an offset outside of it")
-    return struct.unpack_from(kind, data, at)[0]
+    try:
+        return struct.unpack_from(kind, data, at)[0]
+    except struct.error:  # its own words are of Python
+        raise struct.error("it ends too early") from None
 
 
 # %% ../../notebooks/serve/04a_arrow_stream.ipynb #10c62228

@@ -52,7 +52,22 @@ def read_columns(
     reader = _READERS[request_type(content_type)]
     if content_encoding:
         body = inflate(body, content_encoding, max_inflated)
+    if reader is not read_float64:
+        _refuse_other(body)
     return reader(signature, body, max_rows)
+
+
+def _refuse_other(body: bytes) -> None:
+    "Refuse what is plainly of another format than all that are read."
+    what = hint = None
+    if body.startswith(b"\x1f\x8b"):
+        what, hint = "compressed by gzip", "send the header Content-Encoding: gzip"
+    elif body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        what, hint = "UTF-16", "send text as UTF-8"
+    elif body.startswith(b"PAR1") and body.endswith(b"PAR1"):
+        what, hint = "a Parquet file", f"send {ARROW}, {CSV} or {JSON}"
+    if what:
+        raise BodyRefused(f"the body is {what}", hint)
 
 
 @lru_cache(maxsize=64)

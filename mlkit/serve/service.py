@@ -42,11 +42,18 @@ from mlkit.errors import (
     WrongType,
     unknown_name,
 )
+from mlkit.serve.access_log import (
+    TraceContext,
+    access_line,
+    reason_of,
+    request_id_of,
+    trace_of,
+    write_access_line,
+)
 
 from ..bundle import open_folder
 from . import telemetry
 from .access import Keys, given_key
-from .access_log import TraceContext, access_line, request_id_of, trace_of, write_access_line
 from .codecs import JSON
 from .inflate import inflate
 from .labels import Asked, open_label_log, take_labels
@@ -265,6 +272,7 @@ class Service:
                     prediction=answered.id if answered else None,
                     trace=trace,
                     key=name or None,
+                    reason=reason_of(reply.status, reply.body),
                 )
             )
 

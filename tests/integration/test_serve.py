@@ -223,7 +223,7 @@ def test_who_would_wait_too_long_is_told_to_come_back(start):
             b'{"rows":[' + b'{"distance":1,"carrier":"AA"},' * 500_000 + b"]}",
             {},
             413,
-            "more than 100,000 rows",
+            "more objects or cells than 100,000 rows have",
         ),
         (b"x" * 17_000_000, {}, 413, "the body has more than 16,777,216 bytes"),
     ],
