@@ -77,9 +77,10 @@ def test_the_bodies_have_names_and_any_object_is_not_an_empty_one():
     schemas, predict = document["components"]["schemas"], document["paths"]["/predict"]["post"]
     shapes = predict["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
     assert [shape["$ref"] for shape in shapes] == [
-        "#/components/schemas/Rows",
-        "#/components/schemas/Columns",
+        "#/components/schemas/ByRows",
+        "#/components/schemas/ByColumns",
     ]
     labels = document["paths"]["/labels"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert labels == {"$ref": "#/components/schemas/Labels"}
+    assert labels == {"$ref": "#/components/schemas/Outcomes"}
     assert schemas["Model"]["properties"]["signature"]["additionalProperties"] is True
+    assert not [name for name in schemas if name.lower() in schemas[name]["properties"]]

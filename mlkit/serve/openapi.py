@@ -203,11 +203,11 @@ def openapi_document(
             "schemas": {
                 "Row": row_schema(bundle.signature) | {"examples": bundle.golden["rows"][:3]},
                 "Table": _table_schema(bundle.signature),
-                "Rows": _only(rows=_several("Row")),
-                "Columns": _only(columns={"$ref": "#/components/schemas/Table"}),
+                "ByRows": _only(rows=_several("Row")),
+                "ByColumns": _only(columns={"$ref": "#/components/schemas/Table"}),
                 "Answer": _answer_schema(bundle) | {"examples": [_example(bundle)]},
-                "Label": _label_schema(),
-                "Labels": _only(labels=_several("Label") | {"maxItems": MOST_LABELS}),
+                "Outcome": _outcome_schema(),
+                "Outcomes": _only(labels=_several("Outcome") | {"maxItems": MOST_LABELS}),
                 "Model": _model_schema(),
                 "Problem": _problem_schema(),
             }
@@ -231,7 +231,7 @@ def _only(**properties: dict) -> dict:
     return _record(**properties) | {"additionalProperties": False}
 
 
-def _label_schema() -> dict:
+def _outcome_schema() -> dict:
     return {
         "type": "object",
         "properties": {
@@ -287,7 +287,7 @@ def _page(summary: str) -> dict:
 
 
 def _predict(bundle: Bundle) -> dict:
-    shapes = [{"$ref": f"#/components/schemas/{name}"} for name in ("Rows", "Columns")]
+    shapes = [{"$ref": f"#/components/schemas/{name}"} for name in ("ByRows", "ByColumns")]
     body = {"schema": {"oneOf": shapes}, "example": {"rows": bundle.golden["rows"][:1]}}
     answer = {"schema": {"$ref": "#/components/schemas/Answer"}, "example": _example(bundle)}
     explain = {
@@ -308,7 +308,7 @@ def _predict(bundle: Bundle) -> dict:
 
 
 def _labels() -> dict:
-    schema = {"$ref": "#/components/schemas/Labels"}
+    schema = {"$ref": "#/components/schemas/Outcomes"}
     taken = {"type": "object", "properties": {"taken": {"type": "integer"}}, "required": ["taken"]}
     refusals = _refusals("400", "401", "403", "413", "415", "429", "503")
     return {
