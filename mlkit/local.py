@@ -19,6 +19,7 @@ __all__ = [
 import http.client
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -235,10 +236,10 @@ def status_local(
     right = sum(live == wanted for live, wanted in pairs)
     row = json.dumps({"rows": bundle.golden["rows"][:1]}, ensure_ascii=False)
     return f"""{bundle.name} {answer["model"][:19]} serves at {local.url}
-{right} of {len(bundle.golden["rows"])} golden rows answered exactly as in the notebook; the first: {answer["predictions"][0]}
+{right} of {len(bundle.golden["rows"])} golden rows answered to the bit as the model did when it was saved; the first: {answer["predictions"][0]}
 
 try it:   {local.url}/ in a browser; its routes: {local.url}/docs
-ask it:   curl {local.url}/predict -H 'Content-Type: application/json' -d '{row}'
+ask it:   curl {local.url}/predict -H 'Content-Type: application/json' -d {shlex.quote(row)}
 contract: curl {local.url}/model
 stop it:  mlkit stop local"""
 

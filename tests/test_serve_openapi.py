@@ -69,3 +69,18 @@ def test_a_generated_client_finds_one_type_for_each_body_and_a_name_for_each_ope
     assert len(operations) == len(set(operations)) == 10
     answer = openapi_document(BUNDLE, "")["components"]["schemas"]["Answer"]["properties"]
     assert answer["predictions"]["items"] == {"type": "number"}
+
+
+# %% ../notebooks/serve/08_openapi.ipynb #5c1e0b7d
+def test_the_bodies_have_names_and_any_object_is_not_an_empty_one():
+    document = openapi_document(BUNDLE, "")
+    schemas, predict = document["components"]["schemas"], document["paths"]["/predict"]["post"]
+    shapes = predict["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
+    assert [shape["$ref"] for shape in shapes] == [
+        "#/components/schemas/ByRows",
+        "#/components/schemas/ByColumns",
+    ]
+    labels = document["paths"]["/labels"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert labels == {"$ref": "#/components/schemas/Outcomes"}
+    assert schemas["Model"]["properties"]["signature"]["additionalProperties"] is True
+    assert not [name for name in schemas if name.lower() in schemas[name]["properties"]]

@@ -12,6 +12,7 @@ __all__ = [
     "MODEL",
     "READY",
     "ALIVE",
+    "ANYTHING",
     "COUNT",
     "row_schema",
     "cell_schema",
@@ -166,6 +167,10 @@ def _record(**properties: dict) -> dict:
 MODEL = _record(name=TEXT, digest=TEXT)
 READY = _record(status=TEXT, release=TEXT, model=MODEL)
 ALIVE = _record(status=TEXT)
+ANYTHING = {
+    "type": "object",
+    "additionalProperties": True,
+}  # without the second word some clients read "empty"
 
 
 def _refusals(*codes: str) -> dict:
@@ -199,8 +204,12 @@ def openapi_document(
             "schemas": {
                 "Row": row_schema(bundle.signature) | {"examples": bundle.golden["rows"][:3]},
                 "Table": _table_schema(bundle.signature),
+                "ByRows": _only(rows=_several("Row")),
+                "ByColumns": _only(columns={"$ref": "#/components/schemas/Table"}),
                 "Answer": _answer_schema(bundle) | {"examples": [_example(bundle)]},
-                "Model": _model_schema(bundle),
+                "Outcome": _outcome_schema(),
+                "Outcomes": _only(labels=_several("Outcome") | {"maxItems": MOST_LABELS}),
+                "Model": _model_schema(),
                 "Problem": _problem_schema(),
             }
         },
@@ -215,21 +224,42 @@ def _example(bundle: Bundle) -> dict:
     return {"id": id, "model": bundle.digest, "predictions": bundle.golden["predictions"][:1]}
 
 
-def _model_schema(bundle: Bundle) -> dict:
-    row = {"$ref": "#/components/schemas/Row"}
+def _several(schema: str) -> dict:
+    return {"type": "array", "items": {"$ref": f"#/components/schemas/{schema}"}, "minItems": 1}
+
+
+def _only(**properties: dict) -> dict:
+    return _record(**properties) | {"additionalProperties": False}
+
+
+def _outcome_schema() -> dict:
+    return {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "description": "of the prediction", "pattern": PREDICTION_ID},
+            "row": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0},
+            "label": {"type": ["number", "boolean", "string"], "maxLength": 200},
+            "time": {"type": ["string", "null"], "format": "date-time"},
+        },
+        "required": ["id", "label"],
+        "additionalProperties": False,
+    }
+
+
+def _model_schema() -> dict:
     return _record(
         name=TEXT,
         digest=TEXT,
         flavour=TEXT,
         run=TEXT,
         release=TEXT,
-        signature={"type": "object"},
-        example=_record(rows={"type": "array", "items": row}),
+        signature=ANYTHING,
+        example=_record(rows=_several("Row")),
     )
 
 
 def _paths(bundle: Bundle, secured: bool) -> dict:
-    record, model = {"type": "object"}, {"$ref": "#/components/schemas/Model"}
+    model = {"$ref": "#/components/schemas/Model"}
     guard = {"security": [{"key": []}]} if secured else {}
     return {
         "/predict": {"post": _predict(bundle) | guard},
@@ -240,7 +270,7 @@ def _paths(bundle: Bundle, secured: bool) -> dict:
             "ready", "The model is loaded and its golden rows agree", "application/json", READY, "503"
         ),
         "/metrics": _get("metrics", "Prometheus metrics", "text/plain"),
-        "/openapi.json": _get("document", "This document", "application/json", record, "503"),
+        "/openapi.json": _get("document", "This document", "application/json", ANYTHING, "503"),
         "/docs": _get("docs", "Swagger UI", "text/html"),
         "/": {"get": _page("Try it out: a form"), "post": _form(bundle.signature)},
     }
@@ -258,13 +288,7 @@ def _page(summary: str) -> dict:
 
 
 def _predict(bundle: Bundle) -> dict:
-    rows = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}, "minItems": 1}
-    by_rows = {"rows": rows}
-    by_columns = {"columns": {"$ref": "#/components/schemas/Table"}}
-    shapes = [
-        {"type": "object", "properties": shape, "required": list(shape), "additionalProperties": False}
-        for shape in (by_rows, by_columns)
-    ]
+    shapes = [{"$ref": f"#/components/schemas/{name}"} for name in ("ByRows", "ByColumns")]
     body = {"schema": {"oneOf": shapes}, "example": {"rows": bundle.golden["rows"][:1]}}
     answer = {"schema": {"$ref": "#/components/schemas/Answer"}, "example": _example(bundle)}
     explain = {
@@ -288,19 +312,7 @@ COUNT = {"type": "integer", "minimum": 0}
 
 
 def _labels() -> dict:
-    label = {
-        "type": "object",
-        "properties": {
-            "id": {"type": "string", "description": "of the prediction", "pattern": PREDICTION_ID},
-            "row": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0},
-            "label": {"type": ["number", "boolean", "string"], "maxLength": 200},
-            "time": {"type": ["string", "null"], "format": "date-time"},
-        },
-        "required": ["id", "label"],
-        "additionalProperties": False,
-    }
-    labels = {"labels": {"type": "array", "items": label, "minItems": 1, "maxItems": MOST_LABELS}}
-    schema = {"type": "object", "properties": labels, "required": ["labels"], "additionalProperties": False}
+    schema = {"$ref": "#/components/schemas/Outcomes"}
     taken = {
         "type": "object",
         "properties": {"taken": COUNT, "of_other_models": COUNT},
