@@ -13,6 +13,8 @@ __all__ = [
     "READY",
     "ALIVE",
     "ANYTHING",
+    "YEAR",
+    "TIME",
     "COUNT",
     "row_schema",
     "cell_schema",
@@ -239,7 +241,7 @@ def _outcome_schema() -> dict:
             "id": {"type": "string", "description": "of the prediction", "pattern": PREDICTION_ID},
             "row": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0},
             "label": {"type": ["number", "boolean", "string"], "maxLength": 200},
-            "time": {"type": ["string", "null"], "format": "date-time"},
+            "time": TIME,
         },
         "required": ["id", "label"],
         "additionalProperties": False,
@@ -308,6 +310,8 @@ def _predict(bundle: Bundle) -> dict:
     }
 
 
+YEAR = "(16(7[89]|[89][0-9])|1[7-9][0-9]{2}|2[01][0-9]{2}|22[0-5][0-9]|226[01])"  # what a table can hold
+TIME = {"type": ["string", "null"], "format": "date-time", "pattern": f"^{YEAR}-"}
 COUNT = {"type": "integer", "minimum": 0}
 
 
