@@ -1150,6 +1150,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'mlkit/serve/worker.py'),
                                     'mlkit.serve.worker.Connection._receives': ( 'serve/worker.html#connection._receives',
                                                                                  'mlkit/serve/worker.py'),
+                                    'mlkit.serve.worker.Connection._send_response_start': ( 'serve/worker.html#connection._send_response_start',
+                                                                                            'mlkit/serve/worker.py'),
                                     'mlkit.serve.worker.Connection._will_close': ( 'serve/worker.html#connection._will_close',
                                                                                    'mlkit/serve/worker.py'),
                                     'mlkit.serve.worker.Connection.connection_lost': ( 'serve/worker.html#connection.connection_lost',

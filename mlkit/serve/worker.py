@@ -172,11 +172,13 @@ class Connection(ASGIProtocol):
 
     def _will_close(self, request, response_requires_close):
         "What is announced with the answer. A drain that begins after that waits for the next one."
-        old = request.version < (
-            1,
-            1,
-        )  # who asks in HTTP/1.0 takes the end of the connection for the end of the answer
-        return old or self.worker.draining or super()._will_close(request, response_requires_close)
+        return self.worker.draining or super()._will_close(request, response_requires_close)
+
+    def _send_response_start(self, status, headers, request, close=False):
+        "Who asks in HTTP/1.0 waits for the end of the connection, unless it is told that there will be none."
+        if not close and request.version < (1, 1):
+            headers = [*headers, (b"Connection", b"keep-alive")]
+        super()._send_response_start(status, headers, request, close=close)
 
     def _arm_keepalive_timer(self):
         "No request is left. The sweep looks at the time: a timer for each request would cost more."

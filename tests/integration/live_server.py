@@ -98,6 +98,10 @@ class LiveServer:
     def workers(self):
         return psutil.Process(self.process.pid).children()
 
+    def both_workers(self):
+        "The process ids of two workers, once there are two."
+        return eventually(lambda: len(found := {worker.pid for worker in self.workers()}) == 2 and found)
+
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()

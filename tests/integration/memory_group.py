@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from secrets import token_hex
 
 from eventually import eventually
 
@@ -12,7 +13,7 @@ class Group:
     "Processes that have so much memory together, and no more."
 
     def __init__(self, size):
-        self.folder = f"/sys/fs/cgroup/memory/mlkit-test-{os.getpid()}"
+        self.folder = f"/sys/fs/cgroup/memory/mlkit-test-{token_hex(4)}"
         os.makedirs(self.folder, exist_ok=True)
         for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):
             if os.path.exists(f"{self.folder}/{name}"):

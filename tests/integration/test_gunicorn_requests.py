@@ -30,7 +30,11 @@ def files(tmp_path_factory):
 def _real(text):
     "As gunicorn's tests read them: line breaks are layout, escapes are the bytes."
     data = text.replace(b"\n", b"").replace(b"\\r\\n", b"\r\n")
-    return data.replace(b"\\0", b"\0").replace(b"\\n", b"\n").replace(b"\\t", b"\t")
+    data = data.replace(b"\\0", b"\0").replace(b"\\n", b"\n").replace(b"\\t", b"\t")
+    # HTTP/1.1 wants a Host, and so do we; gunicorn does without.
+    return (
+        data if b"host:" in data.lower() else data.replace(b" HTTP/1.1\r\n", b" HTTP/1.1\r\nHost: test\r\n")
+    )
 
 
 @pytest.fixture(scope="module")

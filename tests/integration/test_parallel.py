@@ -11,7 +11,8 @@ RUNS, JOBS = 100, 4
 def test_a_hundred_runs_on_four_jobs(tmp_path):
     project = quick_project(tmp_path)
     values = ",".join(map(str, range(RUNS)))
-    record = json.loads(mlkit(project, "sweep", "work", "-p", "n", values, "--jobs", str(JOBS), "--json"))
+    words = ["-p", "n", values, "--metric", "twice", "--maximize", "--jobs", str(JOBS), "--json"]
+    record = json.loads(mlkit(project, "sweep", "work", *words))
     assert [t["outcome"] for t in record["trials"]] == ["done"] * RUNS
     assert [t["value"] for t in record["trials"]] == [2.0 * n for n in range(RUNS)]
 

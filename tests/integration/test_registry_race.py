@@ -134,7 +134,7 @@ def test_a_bundle_of_another_name_or_a_newer_format_is_refused(laptop, trained):
     store, (first, second) = laptop.store, trained.models
     for key in store.keys(model_key(second)):
         store.put(key.replace(model_key(second), model_key(first)), store.get(key))
-    with pytest.raises(CorruptRecord, match=f"{model_key(first)} holds the model {second}"):
+    with pytest.raises(CorruptRecord, match=f"{model_key(first)} is not the model {first}"):
         load_model(store, first)
     head = json.loads(store.get(f"{model_key(second)}/bundle.json"))
     fields = {key: value for key, value in head.items() if key not in ("checksum", "format")}

@@ -108,7 +108,7 @@ def server(tmp_path_factory, group):
 
 
 def ask_in_turn(server, group, path, body, kind, **headers):
-    workers = {worker.pid for worker in server.workers()}
+    workers = server.both_workers()
     for _ in range(4):  # whichever worker takes it
         answer = server.send(request(body, path, content_type=kind, **headers))
         assert answer.startswith(b"HTTP/1.1 "), (answer[:200], server.log.read_text()[-1000:])
