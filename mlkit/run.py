@@ -16,7 +16,7 @@ import pandas as pd
 
 from . import dataset, gate, report
 from .bundle import Bundle, codes_are_known, make_bundle, model_key
-from .errors import AlreadyThere, BadSettings, MissingData, WrongType, unknown_name
+from .errors import AlreadyThere, MissingData, WrongType
 from .evidence import show
 from .features import Columns, Step
 from .flavors.flavour import flavour
@@ -51,19 +51,8 @@ class Run:
         "The rows of a dataset; its fingerprint goes into the record. Raises `MissingData`, `ExpectationFailed`."
         frame, source = dataset.read_dataset(self.project, name)
         self.sources[name] = source
-        if name == self.project.dataset:
-            self._refuse_unknown_leaks(frame)
         self._show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
         return frame
-
-    def _refuse_unknown_leaks(self, frame: pd.DataFrame) -> None:
-        "A guard whose name means nothing guards nothing. Raises `BadSettings`."
-        for leak in self.project.leaks:
-            if leak not in frame:
-                hint = unknown_name("", leak, [str(column) for column in frame]).hint
-                raise BadSettings(
-                    f"settings.ini: [project] leaks has {leak!r}, which is not a column of the dataset", hint
-                )
 
     def write(
         self,
