@@ -23,6 +23,7 @@ import numpy as np
 with atheris.instrument_imports(include=["mlkit"]):
     from mlkit.column import Column
     from mlkit.errors import MlkitError
+    from mlkit.missing import MISSING
     from mlkit.serve import codecs
     from mlkit.signature import Output, Signature
 
@@ -114,7 +115,7 @@ def plain_ndjson(body):
 
 def plain_csv(body):
     "A quoted cell is one match of a regular expression's worth of hand-written states."
-    text, rows, row, cell, at = body.decode("utf-8-sig"), [], [], "", 0
+    text, rows, row, cell, at, begin = body.decode("utf-8-sig"), [], [], "", 0, 0
     while at < len(text):
         if text[at] == '"':
             at += 1
@@ -131,19 +132,27 @@ def plain_csv(body):
             if at == len(text):
                 row.append("")
             continue
-        rows, row = [*rows, row], []
+        rows, row = [*rows, None if at == begin else row], []  # a line without anything, not even quotes
         at += 2 if text[at : at + 2] == "\r\n" else 1
+        begin = at
     if row:
         rows.append(row)
+    if rows[-1] is None:  # a blank line at the end is no row
+        rows.pop()
     header, *lines = rows
     assert len(set(header)) == len(header)
     return [{n: csv_cell(n, c) for n, c in zip(header, line, strict=True)} for line in lines]
 
 
 def csv_cell(name, cell):
-    kind = {column.name: column.type for column in TABLE.inputs}[name]
-    if not cell or kind == "category":
-        return cell or None
+    column = {column.name: column for column in TABLE.inputs}[name]
+    kind = column.type
+    if kind == "category":
+        return (
+            None if not cell or (column.missing and cell in MISSING and cell not in column.levels) else cell
+        )
+    if cell in MISSING:
+        return None
     if kind == "boolean":
         return {"true": True, "1": True, "false": False, "0": False}[cell.lower()]
     return None if math.isnan(number := float(cell)) else number
