@@ -157,7 +157,8 @@ def test_a_dead_worker_is_replaced(start):
 
 
 def test_as_many_workers_as_asked_for(start):
-    assert len(start("-e", "WEB_CONCURRENCY=3").workers()) == 3
+    release = start("-e", "WEB_CONCURRENCY=3")  # ready as soon as one of them is
+    eventually(lambda: len(release.workers()) == 3)
 
 
 @pytest.mark.parametrize(
