@@ -28,9 +28,12 @@ RUN set -eu; \
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
 COPY deploy/image/requirements.lock /src/
 # The lock is complete by itself: see requirements.txt for why dependencies are not followed.
+# Out goes what only tests, type checkers and compilers read.
 RUN set -eu; \
     /opt/pip/bin/pip --python /opt/venv/bin/python install -q --no-compile --no-deps --require-hashes -r /src/requirements.lock; \
-    find /opt/venv -depth \( -name tests -o -name __pycache__ \) -type d -exec rm -rf {} +; \
+    find /opt/venv -depth -type d \( -name tests -o -name __pycache__ -o -path '*/numpy/f2py' -o -path '*/numpy/_core/include' \) \
+      -exec rm -rf {} +; \
+    find /opt/venv -type f \( -name '*.pyi' -o -name '_simd.*.so' \) -delete; \
     mkdir -p /out/opt; cp -a /opt/venv /out/opt/; \
     find /out -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
