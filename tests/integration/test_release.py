@@ -57,7 +57,7 @@ def test_another_builder_in_another_folder_gives_the_same_bytes(laptop, release,
 def test_the_image_is_small_and_the_model_its_last_layer(release):
     image = json.loads((release / "release.json").read_text())["image"]
     sizes = [layer["bytes"] for layer in image["layers"]]
-    assert sum(sizes) <= 170e6 and sizes[-1] < 100e3
+    assert sum(sizes) <= 185e6 and sizes[-1] < 100e3
 
 
 def key(folder, name):
