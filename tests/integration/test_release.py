@@ -3,7 +3,9 @@
 import json
 import shutil
 import subprocess
+import tarfile
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import run
@@ -52,6 +54,23 @@ def test_another_builder_in_another_folder_gives_the_same_bytes(laptop, release,
     names = sorted(path.name for path in release.iterdir())
     assert sorted(path.name for path in made.iterdir()) == names
     assert [name for name in names if (made / name).read_bytes() != (release / name).read_bytes()] == []
+
+
+def test_two_who_build_releases_of_one_name_at_a_time_get_their_own_models(laptop, base_images, tmp_path):
+    def made_by(number):
+        other = Laptop(tmp_path / str(number))
+        other.environment, other.model_1 = laptop.environment, other.train(3 + number)
+        other.mlkit("register", other.model_1, **other.environment)
+        return other.model_1, make(other)
+
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+    with ThreadPoolExecutor() as pool:
+        for model, folder in pool.map(made_by, range(4)):
+            with tarfile.open(folder / "image.tar") as image:
+                last = json.load(image.extractfile("manifest.json"))[0]["Layers"][-1]
+                with tarfile.open(fileobj=image.extractfile(last)) as layer:
+                    assert f'"{model}"' in layer.extractfile("model/bundle.json").read().decode()
 
 
 def test_the_image_is_small_and_the_model_its_last_layer(release):
