@@ -936,6 +936,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlkit.serve.codecs.write_answer': ('serve/codecs.html#write_answer', 'mlkit/serve/codecs.py')},
             'mlkit.serve.csv_text': { 'mlkit.serve.csv_text._array': ('serve/csv_text.html#_array', 'mlkit/serve/csv_text.py'),
                                       'mlkit.serve.csv_text._boolean': ('serve/csv_text.html#_boolean', 'mlkit/serve/csv_text.py'),
+                                      'mlkit.serve.csv_text._comma': ('serve/csv_text.html#_comma', 'mlkit/serve/csv_text.py'),
                                       'mlkit.serve.csv_text._delimiter_hint': ( 'serve/csv_text.html#_delimiter_hint',
                                                                                 'mlkit/serve/csv_text.py'),
                                       'mlkit.serve.csv_text._exact': ('serve/csv_text.html#_exact', 'mlkit/serve/csv_text.py'),

@@ -68,5 +68,10 @@ def root():
 def pytest_sessionfinish(session, exitstatus):
     "In CI every tier is owed."
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")  # none in one of several processes
-    if os.environ.get("CI") and reporter and reporter.stats.get("skipped") and exitstatus == pytest.ExitCode.OK:
+    if (
+        os.environ.get("CI")
+        and reporter
+        and reporter.stats.get("skipped")
+        and exitstatus == pytest.ExitCode.OK
+    ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
