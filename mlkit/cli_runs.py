@@ -71,7 +71,7 @@ def _run_line(run):
 @click.argument("run")
 @json_option
 def show_run(run, as_json):
-    """Show the record of RUN: an id, its beginning, or latest.
+    """Show the record of RUN: an id, its beginning, or latest, the run that began last.
 
     \b
     Example:
@@ -123,7 +123,7 @@ def adopt(notebook, as_json):
 @click.argument("two")
 @json_option
 def diff(one, two, as_json):
-    """Say what differs between the runs ONE and TWO, side by side.
+    """Say what differs between the runs ONE and TWO, side by side: ids, their beginnings, or latest.
 
     \b
     Example:
