@@ -690,6 +690,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'mlkit.run': { 'mlkit.run.Run': ('run.html#run', 'mlkit/run.py'),
                            'mlkit.run.Run.__init__': ('run.html#run.__init__', 'mlkit/run.py'),
                            'mlkit.run.Run._champion': ('run.html#run._champion', 'mlkit/run.py'),
+                           'mlkit.run.Run._note_unknown_leaks': ('run.html#run._note_unknown_leaks', 'mlkit/run.py'),
                            'mlkit.run.Run._show': ('run.html#run._show', 'mlkit/run.py'),
                            'mlkit.run.Run.judge': ('run.html#run.judge', 'mlkit/run.py'),
                            'mlkit.run.Run.load_model': ('run.html#run.load_model', 'mlkit/run.py'),

@@ -115,6 +115,8 @@ def _run_and_show(notebook, given, force, as_json):
         lines += [f"  {name} = {value:.4f}" for name, value in record.metrics.items()]
     lines += [f"  model {record.model}"] if record.model else []
     show(asdict(record), as_json, "\n".join(lines))
+    for note in record.notes:
+        click.echo(f"note: {note}", err=True)
     if why := why_not_again(record.source):
         click.echo(why, err=True)
     return record
