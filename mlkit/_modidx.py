@@ -568,6 +568,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'mlkit.predictions': { 'mlkit.predictions._decode': ('predictions.html#_decode', 'mlkit/predictions.py'),
                                    'mlkit.predictions._find_in_store': ('predictions.html#_find_in_store', 'mlkit/predictions.py'),
                                    'mlkit.predictions._read': ('predictions.html#_read', 'mlkit/predictions.py'),
+                                   'mlkit.predictions._with_names_of_today': ( 'predictions.html#_with_names_of_today',
+                                                                               'mlkit/predictions.py'),
                                    'mlkit.predictions.find_prediction': ('predictions.html#find_prediction', 'mlkit/predictions.py'),
                                    'mlkit.predictions.labelled_predictions': ( 'predictions.html#labelled_predictions',
                                                                                'mlkit/predictions.py'),
