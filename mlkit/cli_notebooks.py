@@ -155,6 +155,8 @@ def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
     """
     from dataclasses import asdict
 
+    from mlkit.provenance import why_not_again
+    from mlkit.runs import read_run
     from mlkit.settings import find_project
     from mlkit.store import Store
     from mlkit.sweep import plan_sweep
@@ -181,6 +183,8 @@ def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
     show(asdict(record), as_json, "\n".join(words))
     for line in failures(record):
         click.secho(line, fg="red", err=True)
+    if record.best and (why := why_not_again(read_run(Store(project.store), record.best.run).source)):
+        click.echo(why, err=True)
     if record.outcome == "failed":
         sys.exit(1)
 

@@ -111,11 +111,14 @@ def adopt(notebook, as_json):
     from dataclasses import asdict
     from pathlib import Path
 
+    from mlkit.provenance import why_not_again
     from mlkit.runner import adopt_notebook
     from mlkit.settings import find_project
 
     record = adopt_notebook(find_project(), Path(notebook))
     show(asdict(record), as_json, f"run {record.id}, adopted: {record.notebook['path']}")
+    if why := why_not_again(record.source):
+        click.echo(why, err=True)
 
 
 @click.command(short_help="Say what differs between two runs.")
