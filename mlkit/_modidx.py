@@ -480,6 +480,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'mlkit.local': { 'mlkit.local.Local': ('local.html#local', 'mlkit/local.py'),
                              'mlkit.local.Local.folder': ('local.html#local.folder', 'mlkit/local.py'),
                              'mlkit.local.Local.log': ('local.html#local.log', 'mlkit/local.py'),
+                             'mlkit.local.Local.make_folder': ('local.html#local.make_folder', 'mlkit/local.py'),
                              'mlkit.local.Local.pid': ('local.html#local.pid', 'mlkit/local.py'),
                              'mlkit.local.Local.probe': ('local.html#local.probe', 'mlkit/local.py'),
                              'mlkit.local.Local.url': ('local.html#local.url', 'mlkit/local.py'),

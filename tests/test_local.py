@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlkit.errors import NotReady, PortInUse
-from mlkit.local import _refuse_taken_port, ask, stop_local
+from mlkit.local import Local, _refuse_taken_port, ask, stop_local
 from mlkit.settings import read_project
 
 
@@ -17,6 +17,13 @@ def project_at(port):
     root = Path(tempfile.mkdtemp())
     (root / "settings.ini").write_text(f"[project]\nname = flights\nport = {port}\n")
     return read_project(root)
+
+
+# %% ../notebooks/17_local.ipynb #26885cf7
+def test_the_folder_of_a_local_deployment_is_its_user_s_alone():
+    local = Local(project_at(1))
+    local.folder.mkdir(mode=0o777, parents=True)  # as an earlier mlkit made it
+    assert local.probe.startswith("mlkit_") and local.folder.stat().st_mode & 0o777 == 0o700
 
 
 # %% ../notebooks/17_local.ipynb #d2c62c62
