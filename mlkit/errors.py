@@ -26,6 +26,7 @@ __all__ = [
     "ClientTooSlow",
     "Unauthorized",
     "Forbidden",
+    "WrongHost",
     "TooManyRequests",
     "StoreUnreachable",
     "SourceFailed",
@@ -164,6 +165,10 @@ class Unauthorized(UserError):
 
 class Forbidden(UserError):
     http_status = 403
+
+
+class WrongHost(UserError):
+    http_status = 421
 
 
 class TooManyRequests(UserError):

@@ -6,6 +6,7 @@
 __all__ = [
     "SUPERVISE",
     "READY_WITHIN",
+    "OWN_NAMES",
     "ALL_WORKERS",
     "Local",
     "ask",
@@ -43,6 +44,7 @@ from .store import Store
 
 SUPERVISE = "from mlkit.supervisor import main; main()"
 READY_WITHIN = 20  # seconds: an idle laptop needs one
+OWN_NAMES = "localhost,127.0.0.1,[::1]"  # another site's page may have its name lead here (DNS rebinding)
 ALL_WORKERS = 16  # answers in a row from the new model: no old worker listens any more
 
 
@@ -181,6 +183,7 @@ def _start(local: Local) -> None:
     environment = os.environ | {
         "PORT": str(local.project.port),
         "MLKIT_HOST": "127.0.0.1",
+        "MLKIT_HOSTS": os.environ.get("MLKIT_HOSTS") or OWN_NAMES,
         "MLKIT_MODEL": str(local.folder / "current"),
         "MLKIT_RELEASE": "local",
         "MLKIT_PROBE": f"sha256:{sha256(local.probe.encode()).hexdigest()}",
