@@ -35,6 +35,7 @@ __all__ = [
     "NewerFormat",
     "NotebookFailed",
     "SecretFound",
+    "LogFull",
     "NotReady",
     "Overloaded",
     "PortInUse",
@@ -206,6 +207,10 @@ class NotebookFailed(StateError): ...
 
 
 class SecretFound(StateError): ...
+
+
+class LogFull(StateError):
+    http_status = 507
 
 
 class NotReady(StateError): ...

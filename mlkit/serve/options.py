@@ -32,6 +32,7 @@ class Options:
     probe: str = ""  # "sha256:…" of the key with which a deployment asks, beside those in the file
     predictions: Path | None = None  # the folder of the prediction log; none: nothing is kept
     prediction_share: float = 1.0  # of the requests that are kept: 0.1 keeps every tenth, by chance
+    max_labels: int = 1024 * MEGABYTE  # bytes of labels in that folder that were not compacted yet
     access_log: bool = False  # one JSON line a request on standard output
     max_body: int = 16 * MEGABYTE  # bytes of one request
     max_inflated: int = 64 * MEGABYTE  # bytes that a compressed one may become

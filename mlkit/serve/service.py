@@ -158,7 +158,7 @@ class Service:
         if options.predictions:
             self._recorder = Recorder(bundle.signature, bundle.digest, options.release)
             self._log = PredictionLog(options.predictions, options.prediction_share)
-            self._labels = open_label_log(options.predictions)
+            self._labels = open_label_log(options.predictions, options.max_labels)
             one_output = not isinstance(bundle.golden["predictions"][0], list)
             self._asked = Asked(bundle.digest[7:19], bundle.signature.output.kind if one_output else "")
 
