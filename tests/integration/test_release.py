@@ -130,6 +130,8 @@ def test_a_host_takes_only_what_its_signers_signed(laptop, release, signing, fle
         MLKIT_SIGNING_KEY=str(laptop.folder / "bob"), **laptop.environment,
     )  # fmt: skip
     assert f"{signed.name} is live on lab" in done.stdout
+    accepted = fleet.ssh(1, f"cat /var/lib/mlkit/flights/releases/{signed.name}/accepted.json")
+    assert json.loads(accepted)["signer"] in ("ann", "bob")
 
 
 @pytest.fixture
