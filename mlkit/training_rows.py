@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import Bundle, model_key
+from .bundle import Bundle
 from .column import Column, frame_array
-from .digest import canonical, digest, read_record, write_record
+from .digest import canonical, digest, plain_name, read_record, write_record
 from .errors import CorruptRecord, MlkitError, WrongType
 from .flavors.flavour import flavour
 from .gate import Unmeasured
@@ -152,11 +152,13 @@ def read_training_rows(
         raise CorruptRecord(f"{key} has no {error}", "train the model again") from None
     if why:
         return _unknown(str(why))
-    if not store.has(_rows_key(named)):
+    file = _rows_key(str(named))
+    plain_name(file.removeprefix("training/"), key)
+    if not store.has(file):
         return _unknown("the file of their digests is gone")
-    data = store.get(_rows_key(named))
+    data = store.get(file)
     if digest(data) != named or len(data) != 8 * rows:
-        raise CorruptRecord(f"{_rows_key(named)} is not what {key} says", "train the model again")
+        raise CorruptRecord(f"{file} is not what {key} says", "train the model again")
     return TrainingRows(np.frombuffer(data, "<u8"), bool(target))
 
 
@@ -170,7 +172,7 @@ def training_digest(
 
 
 def _record_key(model: str) -> str:
-    return f"{model_key(model)}/training.json"
+    return f"training/{model.replace(':', '-')}.json"
 
 
 def _rows_key(digests: str) -> str:

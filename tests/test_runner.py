@@ -16,7 +16,6 @@ import papermill
 import psutil
 import pytest
 
-from mlkit.bundle import model_key
 from mlkit.dataset import write_dataset
 from mlkit.errors import BadSettings, NotebookFailed, SecretFound
 from mlkit.kernel import Limits, read_limits
@@ -160,7 +159,7 @@ def test_a_changed_split_and_other_training_rows_on_record_repeat_a_run():
     nbformat.write(notebook, project.root / "work.ipynb")
     first = work(project)
     assert work(project).id == first.id and first.models[0]["digest"] == model
-    Store(project.store).put(f"{model_key(model)}/training.json", b"another")
+    Store(project.store).put(f"training/{model.replace(':', '-')}.json", b"another")
     second = work(project)
     assert second.id != first.id and second.key != first.key and work(project).id == second.id
     settings = project.root / "settings.ini"

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from mlkit.bundle import make_bundle
+from mlkit.digest import read_record, write_record
 from mlkit.errors import CorruptRecord, WrongType
 from mlkit.features import encode, fit_features
 from mlkit.gate import Unmeasured
@@ -17,6 +18,7 @@ from mlkit.signature import Output, frame_columns, infer_signature
 from mlkit.store import Store
 from mlkit.training_rows import (
     NOT_RECORDED,
+    _record_key,
     count_overlap,
     keep_training_rows,
     read_training_rows,
@@ -107,20 +109,24 @@ def test_a_change_of_one_cell_or_of_the_target_is_another_row():
 
 # %% ../notebooks/11b_training_rows.ipynb #ce2fa232
 def test_the_rows_are_kept_beside_the_model_and_are_no_part_of_it():
-    store, bundle = kept = trained_on(rows())
+    store, bundle = trained_on(rows())
     trained = read_training_rows(store, bundle.digest)
     assert len(trained.digests) == 600 and trained.target and not trained.why
     assert (np.diff(trained.digests.astype(object)) > 0).all()  # sorted: nothing tells the order of the rows
-    assert sum(len(store.get(key)) for key in store.keys("training")) == 4800
-    assert "training.json" not in bundle.files
+    assert sum(len(store.get(key)) for key in store.keys("training") if key.endswith(".rows")) == 4800
+    assert store.folders("models") == []
     keep_training_rows(
         store, bundle, frame_columns(bundle.signature, rows())
     )  # the same model, without its target
     assert not read_training_rows(store, bundle.digest).target
-    [first, second] = store.keys("training")
+    [first, second] = [key for key in store.keys("training") if key.endswith(".rows")]
     store.put(second, store.get(first)[:-8])
     store.put(first, store.get(second))
-    with pytest.raises(CorruptRecord, match="is not what models/sha256-"):
+    with pytest.raises(CorruptRecord, match="is not what training/sha256-"):
+        read_training_rows(store, bundle.digest)
+    record = read_record("training", store.get(_record_key(bundle.digest)), "")
+    store.put(_record_key(bundle.digest), write_record("training", record | {"digests": "../x"}))
+    with pytest.raises(CorruptRecord, match="names '../x.rows'"):
         read_training_rows(store, bundle.digest)
 
 
