@@ -92,6 +92,10 @@ def _data(bundle: Bundle, run: dict | None, verdict: dict | None) -> str:
         lines += [
             f"- **Judged on:** {data['judged']:,} rows of {data['name']}{days}, `{data['fingerprint']}`"
         ]
+        told = verdict.get("training", {}).get(
+            "sentence", "Nothing records whether rows of them were in training."
+        )
+        lines += [f"- **Seen in training:** {told}"]
     return "\n".join(lines)
 
 
@@ -107,8 +111,7 @@ def _quality(bundle: Bundle, verdict: dict | None) -> str:
     ]
     lines += ["| gate | demanded | found | |", "|---|---|---|---|"]
     for gate in verdict["gates"]:
-        found = gate["note"] if gate["value"] is None else shown(gate["value"])
-        found = f"surely {found}" if is_low_end(gate["metric"]) and gate["value"] is not None else found
+        found = gate["note"] or ("surely " if is_low_end(gate["metric"]) else "") + shown(gate["value"])
         mark = "pass" if gate["passed"] else "**FAIL**"
         lines += [f"| {gate['metric']} | {gate['comparison']} {gate['threshold']:g} | {found} | {mark} |"]
     lines += ["", "| metric | value | 95 % interval |", "|---|---|---|"]

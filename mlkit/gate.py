@@ -59,11 +59,11 @@ class GateResult:
     threshold: float
     value: float | None  # None: see the note
     passed: bool
-    note: str = ""
+    note: str = ""  # why there is no value, or what the value means
 
     @property
     def found(self) -> str:
-        return self.note if self.value is None else f"is {shown(self.value)}"
+        return self.note or f"is {shown(self.value)}"
 
     def __str__(self) -> str:
         word = "pass" if self.passed else "FAIL"
@@ -135,6 +135,7 @@ def judge(
     dataset: str,  # fingerprint
     run: str = "",  # the validation run's id
     details: dict | None = None,  # what else the record says
+    notes: Mapping[str, str] = {},  # noqa: B006  metric → what a gate on it says when it fails
 ) -> Verdict:
     "Hold each gate against its metric. Raises `UnknownName` for a gate on a metric that nobody computed."
     if not gates:
@@ -145,14 +146,16 @@ def judge(
         if gate.metric not in metrics:
             raise unknown_name("[gates] has a gate on a metric that was not logged:", gate.metric, metrics)
     values = {name: float(value) for name, value in metrics.items() if not isinstance(value, Unmeasured)}
-    results = tuple(_hold(gate, metrics[gate.metric]) for gate in gates)
+    results = tuple(_hold(gate, metrics[gate.metric], notes.get(gate.metric, "")) for gate in gates)
     return Verdict(model, dataset, run, results, values, details or {})
 
 
-def _hold(gate: Gate, value: float | Unmeasured) -> GateResult:
+def _hold(gate: Gate, value: float | Unmeasured, note: str) -> GateResult:
+    limit = (gate.metric, gate.comparison, gate.threshold)
     if isinstance(value, Unmeasured):
-        return GateResult(gate.metric, gate.comparison, gate.threshold, None, value.passes, value.why)
-    return GateResult(gate.metric, gate.comparison, gate.threshold, float(value), gate.passes(value))
+        return GateResult(*limit, None, value.passes, (not value.passes and note) or value.why)
+    passed = gate.passes(value)
+    return GateResult(*limit, float(value), passed, "" if passed else note)
 
 
 # %% ../notebooks/11_gate.ipynb #682b46fd

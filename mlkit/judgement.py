@@ -16,7 +16,7 @@ __all__ = [
 
 # %% ../notebooks/33_judgement.ipynb #ed872cd8
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ from .gate import Unmeasured
 from .settings import Project
 from .signature import frame_columns
 from .slices import Slice, Slicing, read_slicing, slice_rows, worst
+from .training_rows import METRIC, NOT_RECORDED, Overlap, TrainingRows, count_overlap
 from .worth import Worth, best_threshold, expected_rows, read_worth, trivial_policies
 
 
@@ -128,6 +129,7 @@ class Judgement:
     worth: Worth | None
     expected: dict | None  # what [outcome] makes of it
     importance: dict[str, float]
+    overlap: Overlap  # with the training rows
 
     @property
     def primary(self) -> str:
@@ -148,24 +150,35 @@ class Judgement:
             "slices": {**asdict(self.slicing), "table": self.slices},
             "outcome": self.expected,
             "importance": self.importance,
+            "training": {**asdict(self.overlap), "sentence": self.overlap.sentence},
         }
+
+    @property
+    def notes(self) -> dict[str, str]:
+        "What a failing gate says beside its number."
+        return {METRIC: self.overlap.advice}
 
 
 def judge_rows(
     project: Project,
     bundle: Bundle,
-    frame: Mapping[str, Any],  # rows that the model has never seen, a DataFrame
+    frame: Mapping[str, Any],  # the held-out rows, a DataFrame
     truth: Any,  # what came, one a row
     guess: Any,  # what the bundle answered, one a row
     champion: Bundle | None = None,
     more: Mapping[str, float] | None = None,  # metrics that the notebook computed itself
+    trained: TrainingRows = NOT_RECORDED,  # what the model was trained on
+    dataset: Callable[[], Mapping[str, Any] | None] = lambda: (
+        None
+    ),  # all rows of the dataset, if they are asked for
 ) -> Judgement:
     "Measure a model. Raises `BadSettings`, `WrongType`."
     kind = bundle.signature.output.kind
     primary = PRIMARY[kind]
     slicing, worth = read_slicing(project), read_worth(project, kind)
     truth, guess = checked(kind, truth, guess)
-    rival = ask_champion(bundle, champion, frame)
+    rival, columns = ask_champion(bundle, champion, frame), frame_columns(bundle.signature, frame)
+    overlap = count_overlap(trained, bundle.signature, columns, truth, dataset)
 
     ours = _by_row(kind, worth, truth, guess)
     theirs = {} if rival.guess is None else _by_row(kind, worth, truth, rival.guess)
@@ -175,7 +188,7 @@ def judge_rows(
         {"gain_over_trivial": ours["gain_per_thousand"] - max(trivial.values(), key=np.mean)} if worth else {}
     )
     sliced = slice_rows(slicing, frame, kind, truth, guess)
-    by_slice = {(n, "slice"): columns[primary] for n, (_, columns) in enumerate(sliced)}
+    by_slice = {(n, "slice"): by_row[primary] for n, (_, by_row) in enumerate(sliced)}
     ends = intervals(ours | extra | better | by_slice)  # all on the same draws
 
     parts = [part for part, _ in sliced]
@@ -188,7 +201,8 @@ def judge_rows(
     metrics |= {
         "golden_rows_wrong": golden_rows_wrong(bundle),
         "leak_columns": sum(c.name in project.leaks for c in bundle.signature.inputs),
-        "seconds_per_row": seconds_per_row(bundle, frame_columns(bundle.signature, frame)),
+        METRIC: overlap.metric,
+        "seconds_per_row": seconds_per_row(bundle, columns),
         **(more or {}),
     }
     return Judgement(
@@ -206,6 +220,7 @@ def judge_rows(
         worth=worth,
         expected=_expected(worth, truth, guess, ours, extra, trivial, ends) if worth else None,
         importance=importance_of(bundle),
+        overlap=overlap,
     )
 
 

@@ -154,7 +154,7 @@ def _head(verdict: Verdict, found: Judgement) -> str:
     data = verdict.details.get("data", {})
     name, period = data.get("name", "the data"), data.get("period")
     when = f" from {period['from']} to {period['to']}" if period else ""
-    return f"{passed} of {len(verdict.gates)} gates hold on {len(found.truth):,} rows of {name}{when}. Nothing records whether rows of them were in training."
+    return f"{passed} of {len(verdict.gates)} gates hold on {len(found.truth):,} rows of {name}{when}. {found.overlap.sentence}"
 
 
 def _tiles(found: Judgement) -> list[dict]:

@@ -11,13 +11,14 @@ import os
 from contextlib import suppress
 from dataclasses import asdict, replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from . import dataset, gate, report
 from .bundle import Bundle, codes_are_known, make_bundle, model_key
-from .errors import AlreadyThere, MissingData, WrongType
+from .errors import AlreadyThere, MissingData, MlkitError, WrongType
 from .evidence import show
 from .features import Columns, Step
 from .flavors.flavour import flavour
@@ -27,7 +28,9 @@ from .registry import find_model, load_model, mark_latest, read_registry
 from .runs import RunRecord, begin_record
 from .settings import SETTINGS, Project, find_project
 from .signature import Signature, refuse_leaks
+from .split import read_split
 from .store import Store
+from .training_rows import keep_training_rows, read_training_rows, training_digest
 
 
 # %% ../notebooks/13_run.ipynb #90cb06f7
@@ -55,6 +58,13 @@ class Run:
         self.sources[name], self.columns[name] = source, list(frame.columns)
         self._show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
         return frame
+
+    def split(
+        self,
+        frame: pd.DataFrame,
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        "The training rows and the held-out rows, as `[split]` in settings.ini says. Raises as `read_split` and `Split.parts`."
+        return read_split(self.project).parts(frame)
 
     def write(
         self,
@@ -84,13 +94,15 @@ class Run:
         self,
         model: Any,  # what the library trained
         signature: Signature,
-        columns: Columns,  # training rows, as `frame_columns` gives them
+        columns: Columns,  # all training rows, as `frame_columns` gives them
         step: Step | None = None,  # the function `features`, if there is one
         kind: str = "lightgbm",  # the flavour
         predictions: Any = None,  # what the model answers these rows, where they were coded by hand
+        target: Any = None,  # what it learned to answer them: with it, a judged row is told from one that only looks alike
     ) -> Bundle:
         """Save the model as a bundle in the store: one that answers as the model does, to the bit.
 
+        Digests of the rows are kept beside it, so that a verdict can say how many of its rows the model had seen.
         Raises `LeakColumn`, `WrongType`, `StoreUnreachable`.
         """
         refuse_leaks(signature, self.project.leaks)
@@ -104,13 +116,11 @@ class Run:
                 "the model answers: run.save_model(…, predictions=booster.predict(matrix))",
             )
         _put_bundle(self.output, bundle)
+        trained = keep_training_rows(self.output, bundle, columns, target)
         if self.scratch:  # a runner decides it when the run has ended well
             mark_latest(self.output, bundle.name, bundle.digest)
-        self._show(
-            "model",
-            {"name": bundle.name, "digest": bundle.digest},
-            f"saved {bundle.name} {bundle.digest[:19]}",
-        )
+        words = f"saved {bundle.name} {bundle.digest[:19]}, {trained}"
+        self._show("model", {"name": bundle.name, "digest": bundle.digest}, words)
         return bundle
 
     def load_model(
@@ -120,13 +130,14 @@ class Run:
         "A model of the store. Raises `UnknownName`, `MissingData`, `CorruptRecord`."
         bundle = load_model(self.store, find_model(self.store, reference, self.project.model))
         fields = {"reference": reference, "digest": bundle.digest}
+        fields["training"] = training_digest(self.store, bundle.digest)
         self._show("loaded", fields, f"loaded {bundle.name} {bundle.digest[:19]}")
         return bundle
 
     def judge(
         self,
         bundle: Bundle,
-        frame: pd.DataFrame,  # rows that the model has not seen, from the dataset that was read last
+        frame: pd.DataFrame,  # the held-out rows of the dataset that was read last
         truth: Any,  # what came, one a row
         guess: Any,  # what the bundle answered, one a row
         more: dict[str, float] | None = None,  # metrics of the notebook's own
@@ -134,12 +145,17 @@ class Run:
         "Measure the model, hold the project's gates against it, keep the verdict and its report. Raises as `judge_rows`."
         if not self.sources:
             raise MissingData("no dataset was read in this run", 'run.read("flights") says what is judged')
-        found = judge_rows(self.project, bundle, frame, truth, guess, self._champion(), more)
         source = list(self.sources.values())[-1]
+        # a model of this very run lies where the run puts things, and a reproduction puts them elsewhere
+        here = self.output if training_digest(self.output, bundle.digest) else self.store
+        trained, everything = read_training_rows(here, bundle.digest), partial(self._again, source)
+        found = judge_rows(
+            self.project, bundle, frame, truth, guess, self._champion(), more, trained, everything
+        )
         data = {"name": source.name, "fingerprint": source.fingerprint, "rows": source.rows}
         details = {"data": data | {"judged": len(frame), "period": _period(frame)}} | found.details
         gates, model = self.project.gates, bundle.digest
-        verdict = gate.judge(gates, found.metrics, model, source.fingerprint, self.id, details)
+        verdict = gate.judge(gates, found.metrics, model, source.fingerprint, self.id, details, found.notes)
         gate.save_verdict(self.output, verdict)
         drawn = report.draw_figures(found)
         page = report.render_report(
@@ -151,6 +167,13 @@ class Run:
         fields = {"id": verdict.id, "passed": verdict.passed, "model": model, "report": verdict.report}
         self._show("verdict", fields | {"words": str(verdict)}, str(verdict), report.summary(verdict, drawn))
         return verdict
+
+    def _again(self, source: dataset.Dataset) -> pd.DataFrame | None:
+        "The rows of a dataset that was read before, if it can be read and is still the same."
+        with suppress(MlkitError):
+            frame, now = dataset.read_dataset(self.project, source.name)
+            return frame if now.fingerprint == source.fingerprint else None
+        return None
 
     def _champion(self) -> Bundle | None:
         name = self.project.model

@@ -38,6 +38,7 @@ from .runs import RunRecord, begin_record, list_runs, lives, read_run
 from .secrecy import known_secrets
 from .settings import Project
 from .store import Store
+from .training_rows import training_digest
 
 log = logging.getLogger("mlkit.runner")
 
@@ -127,7 +128,11 @@ def still_holds(
             fingerprint_dataset(project, d["name"]).fingerprint == d["fingerprint"]
             for d in earlier.datasets + earlier.written
         )
-        models = all(_meant(project, store, m["reference"]) == m["digest"] for m in earlier.models)
+        models = all(
+            _meant(project, store, m["reference"]) == m["digest"]
+            and ("training" not in m or training_digest(store, m["digest"]) == m["training"])
+            for m in earlier.models
+        )
     except MlkitError:
         return False
     return data and models and (not earlier.model or store.has(f"{model_key(earlier.model)}/bundle.json"))

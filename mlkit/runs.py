@@ -60,7 +60,8 @@ class RunRecord:
     end: str | None = None
     error: str | None = None
     datasets: list[dict] = field(default_factory=list)  # read
-    models: list[dict] = field(default_factory=list)  # loaded: {"reference", "digest"}; None: no champion yet
+    # loaded: {"reference", "digest", "training"}; digest None: no champion yet; training: what is on record of its rows
+    models: list[dict] = field(default_factory=list)
     written: list[dict] = field(default_factory=list)  # datasets made
     metrics: dict[str, float] = field(default_factory=dict)
     figures: list[dict] = field(default_factory=list)  # {"cell", "mime", "digest"}
@@ -89,7 +90,8 @@ class RunRecord:
             )
         )
         read = sorted((d["name"], d["fingerprint"]) for d in self.datasets)
-        self.key = digest(canonical([self.inputs, read, sorted(m["digest"] or "" for m in self.models)]))
+        models = sorted((m["digest"] or "") + m.get("training", "") for m in self.models)
+        self.key = digest(canonical([self.inputs, read, models]))
 
     def take(
         self,
@@ -165,7 +167,12 @@ def begin_record(
             "diff": None,
             "library": code_digest(sorted(folders)),
             "settings": digest(
-                canonical({name: project.section(name) for name in ("project", "gates", "outcome", "slices")})
+                canonical(
+                    {
+                        name: project.section(name)
+                        for name in ("project", "gates", "outcome", "slices", "split")
+                    }
+                )
             ),
         },
         lock=lock_digest(project.root),

@@ -7,6 +7,7 @@ __all__ = [
     "SETTINGS",
     "NAME",
     "SECTIONS",
+    "DEFAULT_GATES",
     "NAMED",
     "ENVIRONMENT",
     "Gate",
@@ -150,6 +151,7 @@ SECTIONS = {
     "project": {"name", "store", "model", "dataset", "pipelines", "leaks", "port"},
     "package": None,  # setup.py's; not ours to check
     "gates": None,  # one key a metric
+    "split": None,  # mlkit.split
     # read and checked by the module that they are for, with `Project.section`:
     "limits": None,  # mlkit.runner
     "slices": None,  # mlkit.slices
@@ -157,6 +159,7 @@ SECTIONS = {
     "card": None,  # mlkit.card
     "release": None,  # mlkit.release
 }
+DEFAULT_GATES = {"training_rows_judged": "<= 0"}  # `off` takes one away
 NAMED = ("dataset ", "environment ")  # sections of which there are many
 ENVIRONMENT = {
     "inventory",
@@ -191,7 +194,7 @@ def read_project(
         notebooks=root / project.get("pipelines", "notebooks/pipelines"),
         leaks=read_names(project.get("leaks", ""), "[project] leaks"),
         port=_port(project),
-        gates=tuple(Gate.parse(k, v) for k, v in ini["gates"].items()) if "gates" in ini else (),
+        gates=_gates(dict(ini["gates"]) if "gates" in ini else {}),
         environments={e.name: e for e in _environments(ini, root)},
         sections={name: dict(ini[name]) for name in ini.sections()},
     )
@@ -211,6 +214,14 @@ def read_names(
         raise BadSettings(
             f"{SETTINGS}: {where} = {text!r}: a quote is not closed", "write it as: carrier, 'arr time'"
         ) from None
+
+
+def _gates(said: dict[str, str]) -> tuple[Gate, ...]:
+    "Those of settings.ini, and those that are on until it says otherwise; none where it has none: nothing passes."
+    off = {name for name, text in said.items() if name in DEFAULT_GATES and text.strip() == "off"}
+    unsaid = {name: text for name, text in DEFAULT_GATES.items() if name not in said}
+    meant = {name: text for name, text in (said | unsaid).items() if name not in off}
+    return tuple(Gate.parse(name, text) for name, text in meant.items()) if said.keys() - off else ()
 
 
 def _check_section(section: SectionProxy) -> None:

@@ -13,6 +13,7 @@ FLOORS = [
     {"data.template", "data.source", "data.query", "data.fingerprint", "data.expectation"}
     | {
         "dataset",
+        "split",
         "column",
         "json_mistakes",
         "json_body",
@@ -30,6 +31,7 @@ FLOORS = [
         "figures",
         "report",
         "gate",
+        "training_rows",
         "registry",
         "run",
         "runs",

@@ -13,6 +13,7 @@ import pytest
 
 from mlkit.card import _not_its_low_end, model_card
 from mlkit.dataset import Dataset
+from mlkit.digest import read_record, write_record
 from mlkit.errors import BadSettings
 from mlkit.features import encode, fit_features
 from mlkit.registry import promote, register
@@ -50,7 +51,8 @@ def judged_model(settings=DEMO, judged=True):
     run = Run(read_project(root), RUN)
     frame = pd.DataFrame({"distance": random.normal(size=600).round(2), "carrier": ["AA", "UA", "ZZ"] * 200})
     late = frame.distance + random.normal(size=600) > 0
-    run.write("flights", frame)
+    fresh = frame.assign(distance=frame.distance + 0.005)  # none of them is a training row
+    run.write("flights", fresh)
     run.read("flights")
     frame.loc[0, "distance"] = np.nan
     signature = infer_signature(frame, Output("late", "probability"), {"carrier": "missing"})
@@ -58,10 +60,10 @@ def judged_model(settings=DEMO, judged=True):
     matrix = encode(fit_features(columns), columns)
     parameters = {"objective": "binary", "num_threads": 1, "verbose": -1}
     booster = lightgbm.train(parameters, lightgbm.Dataset(matrix, late, params={"verbose": -1}), 5)
-    bundle = run.save_model(booster, signature, columns)
+    bundle = run.save_model(booster, signature, columns, target=late)
     if not judged:
         return run.project, run.store, bundle
-    run.judge(bundle, frame, late, bundle.predict(columns))
+    run.judge(bundle, fresh, late, bundle.predict(frame_columns(signature, fresh)))
     promote(run.store, "demo", str(register(run.store, "demo", bundle.digest)), "champion")
     return run.project, run.store, bundle
 
@@ -78,6 +80,8 @@ def test_a_card_names_what_it_must():
         "600 rows of flights, `sha256:",
         "**passed**",
         "| auc | >= 0.6 |",
+        "| training_rows_judged | <= 0 | 0 | pass |",
+        "- **Seen in training:** None of the 600 rows was in training: none equals one of the 600 training rows",
         "| carrier | ZZ | 200 |",
         "| distance | number | -",
         "| carrier | category | AA, UA, ZZ | no | counts as missing |",
@@ -85,6 +89,19 @@ def test_a_card_names_what_it_must():
         "USD",
     ]:
         assert words in card, words
+
+
+# %% ../notebooks/36_card.ipynb #fcd30eb5
+def test_a_verdict_that_counted_no_training_rows_is_still_readable():
+    project, store, bundle = judged_model()
+    [key] = [key for key in store.keys("verdicts") if key.endswith("verdict.json")]
+    older = read_record("verdict", store.get(key), key)
+    del older["training"], older["metrics"]["training_rows_judged"]
+    older["gates"] = [gate for gate in older["gates"] if gate["metric"] != "training_rows_judged"]
+    store.put(key, write_record("verdict", older))
+    card = model_card(project, store, bundle.digest)
+    assert "- **Seen in training:** Nothing records whether rows of them were in training." in card
+    assert "**passed**" in card and "training_rows_judged" not in card
 
 
 # %% ../notebooks/36_card.ipynb #8736b720

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlkit.errors import CorruptRecord, WrongType
-from mlkit.flavors.lightgbm import essence, importance, load, save
+from mlkit.flavors.lightgbm import MODEL, essence, importance, load, rows_learned, save
 
 
 # %% ../notebooks/flavors/01_lightgbm.ipynb #71d72a16
@@ -69,6 +69,15 @@ def test_the_importance_is_the_share_of_the_gain_as_lightgbm_counts_it():
     booster, _ = small_booster()
     gain = booster.feature_importance("gain")
     assert np.allclose(importance(load(save(booster))), gain / gain.sum())
+
+
+# %% ../notebooks/flavors/01_lightgbm.ipynb #b65dc5ed
+def test_a_model_says_how_many_rows_it_learned_from_at_least():
+    assert rows_learned(save(small_booster()[0])) == 500 and rows_learned({MODEL: b"tree\n"}) == 0
+    matrix = np.random.default_rng(7).normal(size=(500, 3))
+    data = lightgbm.Dataset(matrix, matrix[:, 0], params={"verbose": -1})
+    bagged = {"verbose": -1, "num_threads": 1, "bagging_fraction": 0.5, "bagging_freq": 1}
+    assert 200 < rows_learned(save(lightgbm.train(bagged, data, 3))) < 500
 
 
 # %% ../notebooks/flavors/01_lightgbm.ipynb #1699fbb5

@@ -46,6 +46,19 @@ def test_a_metric_without_a_value_says_why():
     ]
 
 
+# %% ../notebooks/11_gate.ipynb #da70583e
+def test_a_gate_that_fails_may_say_more_than_its_number():
+    gates, notes = (Gate("wrong", "<=", 0),), {"wrong": "3 of 20 are wrong. Mend them."}
+    failed = judge(gates, {"wrong": 3}, "sha256:a", "sha256:b", notes=notes)
+    assert (
+        str(failed).splitlines()[1] == "FAIL  wrong <= 0  3 of 20 are wrong. Mend them."
+        and failed.gates[0].value == 3
+    )
+    assert str(judge(gates, {"wrong": 0}, "sha256:a", "sha256:b", notes=notes)).endswith(
+        "pass  wrong <= 0  is 0"
+    )
+
+
 # %% ../notebooks/11_gate.ipynb #ffd80ac9
 def test_a_gate_without_its_metric_is_a_mistake_and_not_a_pass():
     with pytest.raises(Exception, match="not logged: 'brier'"):

@@ -15,6 +15,7 @@ from mlkit.gate import judge
 from mlkit.judgement import judge_rows
 from mlkit.settings import read_project
 from mlkit.signature import Output, frame_columns, infer_signature
+from mlkit.training_rows import NOT_RECORDED, TrainingRows, row_digests
 
 # %% ../notebooks/33_judgement.ipynb #0eb5933a
 SETTINGS_INI = """
@@ -69,11 +70,26 @@ def demo_bundle(inputs=("distance", "temp", "carrier"), trees=40):
     return make_bundle("demo", "lightgbm", booster, signature, columns)
 
 
+def demo_training(bundle):
+    "The digests of the rows that `demo_bundle` is trained on."
+    frame, late = demo_rows(4000, seed=2)
+    return TrainingRows(np.sort(row_digests(bundle.signature, frame, late)), target=True)
+
+
+def demo_dataset():
+    "The rows for training and the others: rounded as they are, some look alike by chance."
+    (seen, seen_late), (fresh, fresh_late) = demo_rows(4000, seed=2), demo_rows()
+    return pd.concat([seen.assign(late=seen_late), fresh.assign(late=fresh_late)])
+
+
 # %% ../notebooks/33_judgement.ipynb #b0bf07e7
 def test_a_good_model_passes_every_kind_of_gate_but_the_one_on_its_worst_slice():
     project, bundle = demo_project(), demo_bundle()
     frame, late = demo_rows()
-    found = judge_rows(project, bundle, frame, late, bundle.predict(frame_columns(bundle.signature, frame)))
+    guess = bundle.predict(frame_columns(bundle.signature, frame))
+    found = judge_rows(
+        project, bundle, frame, late, guess, trained=demo_training(bundle), dataset=demo_dataset
+    )
     verdict = judge(project.gates, found.metrics, bundle.digest, "sha256:rows", details=found.details)
     assert [r.metric for r in verdict.gates if not r.passed] == ["worst_slice_auc"]  # ZZ cannot be known
     assert min(found.slices, key=lambda s: s["metrics"]["auc"])["part"] == "ZZ"
@@ -129,3 +145,36 @@ def test_a_leak_and_a_wrong_golden_row_are_counted():
     verdict = judge(project.gates, found.metrics, bundle.digest, "sha256:rows")
     assert {"golden_rows_wrong": 1.0, "leak_columns": 1.0}.items() <= verdict.metrics.items()
     assert {"golden_rows_wrong", "leak_columns"} < {r.metric for r in verdict.gates if not r.passed}
+
+
+# %% ../notebooks/33_judgement.ipynb #68164c51
+def test_training_rows_among_the_judged_ones_fail_a_gate_that_no_line_has_to_ask_for():
+    project, bundle = demo_project("[project]\nname = demo\n[gates]\nauc = >= 0.6\n"), demo_bundle()
+
+    def judged_on(frame, late, trained):
+        guess = bundle.predict(frame_columns(bundle.signature, frame))
+        found = judge_rows(project, bundle, frame, late, guess, trained=trained, dataset=demo_dataset)
+        verdict = judge(
+            project.gates, found.metrics, bundle.digest, "sha256:rows", "", found.details, found.notes
+        )
+        assert verdict.details["training"]["sentence"] == found.overlap.sentence
+        return verdict
+
+    (seen, seen_late), (fresh, fresh_late) = demo_rows(4000, seed=2), demo_rows()
+    good = judged_on(fresh, fresh_late, demo_training(bundle))
+    assert good.passed and good.metrics["training_rows_judged"] == 0
+    assert good.details["training"]["alike"] == 32
+    assert str(good).endswith("pass  training_rows_judged <= 0  is 0")
+    mixed = (pd.concat([fresh, seen[:41]]), np.concatenate([fresh_late, seen_late[:41]]))
+    bad = judged_on(*mixed, demo_training(bundle))
+    assert [gate.metric for gate in bad.gates if not gate.passed] == ["training_rows_judged"]
+    assert (
+        "  At least 41 of the 2,041 rows were in training; 32 more equal a training row in every input"
+        in str(bad)
+    )
+    assert "Take both sides from run.split(…) and judge the second." in str(bad)
+    unknown = judged_on(fresh, fresh_late, NOT_RECORDED)
+    assert not unknown.passed and "training_rows_judged" not in unknown.metrics
+    assert "Nothing records whether rows of them were in training: the model was saved without them." in str(
+        unknown
+    )

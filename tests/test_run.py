@@ -26,23 +26,23 @@ def scratch_run(gates="auc = >= 0.6\nauc_against_champion = >= -0.001\n"):
     return Run(read_project(root), "scratch")
 
 
-def flights(rows=1200):
-    random = np.random.default_rng(0)
+def flights(rows=1200, seed=0):
+    random = np.random.default_rng(seed)
     frame = pd.DataFrame({"distance": random.normal(size=rows), "temp": random.normal(size=rows)})
     frame["day"] = pd.date_range("2013-01-01", periods=rows, freq="h")
     return frame, frame.distance + random.normal(size=rows) > 0
 
 
 def saved_model(run, inputs=("distance", "temp"), trees=20):
-    "A model and what it answers."
+    "A model and what it answers to other rows, those of `flights(seed=1)`."
     frame, late = flights()
     signature = infer_signature(frame[list(inputs)], Output("late", "probability"))
     columns = frame_columns(signature, frame)
     matrix = encode(fit_features(columns), columns)
     settings = {"objective": "binary", "num_threads": 1, "verbose": -1}
     booster = lightgbm.train(settings, lightgbm.Dataset(matrix, late, params={"verbose": -1}), trees)
-    bundle = run.save_model(booster, signature, columns)
-    return bundle, bundle.predict(columns)
+    bundle = run.save_model(booster, signature, columns, target=late)
+    return bundle, bundle.predict(frame_columns(signature, flights(seed=1)[0]))
 
 
 # %% ../notebooks/13_run.ipynb #7e6e2869
@@ -65,7 +65,7 @@ def test_what_a_run_writes_it_can_read():
 # %% ../notebooks/13_run.ipynb #0bba74e3
 def test_a_verdict_says_all_of_what_was_judged_and_keeps_its_report():
     run = scratch_run()
-    frame, late = flights()
+    frame, late = flights(seed=1)
     run.write("flights", frame)
     run.read("flights")
     bundle, guess = saved_model(run)
@@ -84,7 +84,7 @@ def test_a_verdict_says_all_of_what_was_judged_and_keeps_its_report():
 # %% ../notebooks/13_run.ipynb #cb16de1e
 def test_a_worse_model_is_not_let_past_the_champion():
     run = scratch_run()
-    frame, late = flights()
+    frame, late = flights(seed=1)
     run.write("flights", frame)
     run.read("flights")
     bundle, guess = saved_model(run)
@@ -96,6 +96,78 @@ def test_a_worse_model_is_not_let_past_the_champion():
     assert verdict.details["champion"]["model"] == bundle.digest
     with pytest.raises(MissingData, match="no dataset was read"):
         scratch_run().judge(bundle, frame, late, guess)
+
+
+# %% ../notebooks/13_run.ipynb #d1132c33
+def test_a_model_that_is_judged_on_its_training_rows_fails_and_the_verdict_says_how_many():
+    run = scratch_run()
+    (seen, seen_late), (fresh, fresh_late) = flights(), flights(seed=1)
+    run.write("flights", pd.concat([seen.assign(late=seen_late), fresh.assign(late=fresh_late)]))
+    run.read("flights")
+    bundle, _ = saved_model(run)
+
+    def judged_on(frame, late):
+        verdict = run.judge(bundle, frame, late, bundle.predict(frame_columns(bundle.signature, frame)))
+        kept = read_record("verdict", run.store.get(f"verdicts/{verdict.id}/verdict.json"), "verdict.json")
+        assert kept["training"]["sentence"] in run.store.get(verdict.report).decode()
+        return verdict, kept
+
+    good, kept = judged_on(fresh, fresh_late)
+    assert good.passed and kept["metrics"]["training_rows_judged"] == 0
+    assert kept["training"]["sentence"].startswith("None of the 1,200 rows was in training")
+    bad, kept = judged_on(pd.concat([seen[:41], fresh[:771]]), pd.concat([seen_late[:41], fresh_late[:771]]))
+    assert not bad.passed and kept["metrics"]["training_rows_judged"] == 41
+    assert kept["gates"][-1]["note"].startswith("41 of the 812 rows were in training.")
+    whole, kept = judged_on(seen, seen_late)
+    assert "FAIL  training_rows_judged <= 0  1,200 of the 1,200 rows were in training." in str(whole)
+
+
+# %% ../notebooks/13_run.ipynb #69ec5bb2
+def test_the_rows_of_both_sides_come_from_one_line_of_settings():
+    run = scratch_run("auc = >= 0.6\n[split]\ncolumn = day\nat = 2013-02-01\n")
+    frame, late = flights()
+    seen, held_out = run.split(frame)
+    assert (
+        seen.day.max() < pd.Timestamp("2013-02-01") == held_out.day.min()
+        and len(seen) + len(held_out) == 1200
+    )
+
+
+# %% ../notebooks/13_run.ipynb #81921423
+def test_coarse_rows_pass_after_a_correct_split_and_the_verdict_says_how_many_look_alike():
+    run = scratch_run("auc = >= 0.4\n[split]\nshare = 0.25\n")
+    frame, late = flights(4000)
+    frame = frame.assign(distance=frame.distance.round(), temp=0.0, late=late)
+    run.write("flights", frame)
+    seen, held_out = run.split(run.read("flights"))
+    signature = infer_signature(seen[["distance", "temp"]], Output("late", "probability"))
+    columns = frame_columns(signature, seen)
+    matrix = encode(fit_features(columns), columns)
+    settings = {"objective": "binary", "num_threads": 1, "verbose": -1}
+    booster = lightgbm.train(settings, lightgbm.Dataset(matrix, seen.late, params={"verbose": -1}), 5)
+    bundle = run.save_model(booster, signature, columns, target=seen.late)
+    verdict = run.judge(bundle, held_out, held_out.late, bundle.predict(frame_columns(signature, held_out)))
+    assert verdict.passed and verdict.metrics["training_rows_judged"] == 0
+    told = verdict.details["training"]
+    assert told["alike"] > 0.9 * len(held_out) and told["sentence"].endswith(
+        "in every input and the target, by chance."
+    )
+
+
+# %% ../notebooks/13_run.ipynb #fbfec46b
+def test_a_model_that_was_saved_with_a_sample_of_its_rows_does_not_pass_in_silence():
+    run = scratch_run()
+    (seen, seen_late), (fresh, fresh_late) = flights(), flights(seed=1)
+    run.write("flights", fresh)
+    run.read("flights")
+    signature = infer_signature(seen[["distance", "temp"]], Output("late", "probability"))
+    columns = frame_columns(signature, seen)
+    settings = {"objective": "binary", "num_threads": 1, "verbose": -1}
+    data = lightgbm.Dataset(encode(fit_features(columns), columns), seen_late, params={"verbose": -1})
+    bundle = run.save_model(lightgbm.train(settings, data, 5), signature, frame_columns(signature, seen[:50]))
+    verdict = run.judge(bundle, fresh, fresh_late, bundle.predict(frame_columns(signature, fresh)))
+    assert not verdict.passed and verdict.gates[-1].value is None
+    assert "save_model was given 50 rows, and the model learned from 1,200 or more" in str(verdict)
 
 
 # %% ../notebooks/13_run.ipynb #4faa8901

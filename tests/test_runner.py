@@ -26,6 +26,15 @@ from mlkit.settings import find_project
 from mlkit.store import Store
 
 # %% ../notebooks/14_runner.ipynb #be696b0c
+TRAIN = """
+import lightgbm, numpy as np, pandas as pd
+from mlkit.signature import Output, frame_columns, infer_signature
+frame = pd.DataFrame({"a": np.arange(60.0)})
+signature = infer_signature(frame, Output("b", "value"))
+data = lightgbm.Dataset(frame, np.arange(60.0), params={"verbose": -1})
+booster = lightgbm.train({"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}, data, rows)
+run.save_model(booster, signature, frame_columns(signature, frame))
+"""
 API = "from mlkit.run import current_run\nrun = current_run()"
 
 
@@ -110,16 +119,7 @@ def test_a_record_that_cannot_be_completed_stops_no_other_run():
 
 # %% ../notebooks/14_runner.ipynb #714b46f8
 def test_the_latest_model_is_that_of_the_last_command_also_where_it_had_been_trained_before():
-    train = """
-import lightgbm, numpy as np, pandas as pd
-from mlkit.signature import Output, frame_columns, infer_signature
-frame = pd.DataFrame({"a": np.arange(60.0)})
-signature = infer_signature(frame, Output("b", "value"))
-data = lightgbm.Dataset(frame, np.arange(60.0), params={"verbose": -1})
-booster = lightgbm.train({"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}, data, rows)
-run.save_model(booster, signature, frame_columns(signature, frame))
-"""
-    project = project_with("rows: int = 3", f"{API}\n{train}")
+    project = project_with("rows: int = 3", f"{API}\n{TRAIN}")
     store = Store(project.store)
     one, two = work(project).model, work(project, rows=5).model
     assert one != two and find_model(store, "latest", "demo") == two
@@ -148,6 +148,23 @@ def test_an_equal_run_is_reused_until_something_that_it_depends_on_changes():
     assert work(project, rows=4).id != first.id
     write_dataset(project, "numbers", pd.DataFrame({"n": [1, 2, 3]}))
     assert work(project).metrics == {"rows": 3.0}
+
+
+# %% ../notebooks/14_runner.ipynb #a985ae0f
+def test_a_changed_split_and_other_training_rows_on_record_repeat_a_run():
+    project = project_with("rows: int = 3", f"{API}\n{TRAIN}", settings="[split]\nshare = 0.2\n")
+    model = work(project).model
+    notebook = nbformat.read(project.root / "work.ipynb", as_version=4)
+    notebook.cells[1].source = f"{API}\nrun.load_model('latest')"
+    nbformat.write(notebook, project.root / "work.ipynb")
+    first = work(project)
+    assert work(project).id == first.id and first.models[0]["digest"] == model
+    Store(project.store).put(f"training/{model.replace(':', '-')}.json", b"another")
+    second = work(project)
+    assert second.id != first.id and second.key != first.key and work(project).id == second.id
+    settings = project.root / "settings.ini"
+    settings.write_text(settings.read_text().replace("0.2", "0.25"))
+    assert work(find_project(project.root)).id not in (first.id, second.id)
 
 
 # %% ../notebooks/14_runner.ipynb #ebc5dd83

@@ -8,7 +8,7 @@ import pytest
 
 from mlkit.digest import write_record
 from mlkit.errors import CorruptRecord, UnknownName
-from mlkit.runs import RunRecord, differences, find_run, list_runs
+from mlkit.runs import RunRecord, begin_record, differences, find_run, list_runs
 from mlkit.settings import read_project
 from mlkit.store import Store
 
@@ -52,6 +52,22 @@ def test_two_runs_with_equal_inputs_have_one_key_whatever_they_are_called():
     for run in one, two, other:
         run.seal()
     assert one.key == two.key != other.key
+
+
+# %% ../notebooks/13b_runs.ipynb #b17642c0
+def test_another_split_and_other_training_rows_on_record_make_another_run():
+    project = project_with_runs()
+    before = begin_record(project, "a", None, {}, {})
+    with (project.root / "settings.ini").open("a") as settings:
+        settings.write("[split]\nshare = 0.2\n")
+    assert begin_record(read_project(project.root), "b", None, {}, {}).inputs != before.inputs
+    one, two, old = (
+        a_run("a", models=[{"reference": "latest", "digest": "sha256:m"} | more])
+        for more in ({"training": "sha256:1"}, {"training": "sha256:2"}, {})
+    )
+    for run in one, two, old:
+        run.seal()
+    assert len({one.key, two.key, old.key}) == 3 and one.inputs == two.inputs
 
 
 # %% ../notebooks/13b_runs.ipynb #e0133490

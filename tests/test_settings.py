@@ -43,8 +43,27 @@ def test_a_project_is_found_from_any_folder_inside_it():
     deep = root / "notebooks" / "pipelines"
     deep.mkdir(parents=True)
     project = find_project(deep)
-    assert project.root == root.resolve() and project.gates == (Gate("auc", ">=", 0.7),)
+    assert project.root == root.resolve() and project.gates[0] == Gate("auc", ">=", 0.7)
     assert project.store == str(root.resolve() / "artefacts") or "MLKIT_STORE" in os.environ
+
+
+# %% ../notebooks/01_settings.ipynb #ae32111e
+def test_the_gate_on_training_rows_is_on_until_settings_say_otherwise():
+    def gates_of(section):
+        return [str(gate) for gate in read_project(project_of(f"[project]\nname = churn\n{section}")).gates]
+
+    assert gates_of("[gates]\nauc = >= 0.7\n") == ["auc >= 0.7", "training_rows_judged <= 0"]
+    assert gates_of("[gates]\ntraining_rows_judged = <= 30\nauc = >= 0.7\n") == [
+        "training_rows_judged <= 30",
+        "auc >= 0.7",
+    ]
+    assert gates_of("[gates]\nauc = >= 0.7\ntraining_rows_judged = off\n") == ["auc >= 0.7"]
+    assert gates_of("") == gates_of("[gates]\n") == gates_of("[gates]\ntraining_rows_judged = off\n") == []
+    try:
+        gates_of("[gates]\nauc = off\n")
+        raise AssertionError("accepted")
+    except BadSettings as error:
+        assert "[gates] auc = 'off' is not a gate" in str(error)
 
 
 # %% ../notebooks/01_settings.ipynb #68caeb7a

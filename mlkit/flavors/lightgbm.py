@@ -16,6 +16,7 @@ __all__ = [
     "save",
     "essence",
     "told_features",
+    "rows_learned",
     "written_name",
     "is_unnamed",
     "ask_library",
@@ -75,6 +76,14 @@ def told_features(
     names = re.search(r"^feature_names=(.*)$", text, re.M)[1].split(" ")
     told = re.search(r"^pandas_categorical:(.*)$", text, re.M)
     return names, (json.loads(told[1]) if told else None) or []
+
+
+def rows_learned(
+    files: Mapping[str, bytes],
+) -> int:
+    "How many rows the model learned from at least: those of the tree with the most. Bagging gives each tree fewer."
+    leaves = re.findall(rb"^leaf_count=([\d ]+)$", files[MODEL], re.M)
+    return max((sum(map(int, counts.split())) for counts in leaves), default=0)
 
 
 def written_name(

@@ -27,10 +27,12 @@ columns = frame_columns(signature, frame)
 matrix = encode(fit_features(columns), columns)
 settings = {"objective": "binary", "num_threads": 1, "verbose": -1, "seed": 1}
 data = lightgbm.Dataset(matrix, matrix[:, 0] > LATE, params={"verbose": -1})
-bundle = run.save_model(lightgbm.train(settings, data, num_boost_round=TREES), signature, columns)
-run.write("rows", frame)
+late = matrix[:, 0] > LATE
+bundle = run.save_model(lightgbm.train(settings, data, num_boost_round=TREES), signature, columns, target=late)
+fresh = frame.assign(temp=(np.arange(400) + 0.5) / 7)  # judged on other days than those it was trained on
+run.write("rows", fresh)
 run.read("rows")
-run.judge(bundle, frame, matrix[:, 0] > LATE, bundle.predict(columns))
+run.judge(bundle, fresh, late, bundle.predict(frame_columns(signature, fresh)))
 print(bundle.digest)
 """
 
