@@ -4,7 +4,6 @@
 import json
 import subprocess
 import sys
-import timeit
 
 from mlkit.serve.access_log import access_line, reason_of, request_id_of, trace_of
 
@@ -70,14 +69,6 @@ def test_a_line_says_what_happened_and_nothing_that_is_not_known():
 def test_a_closed_stdout_fails_no_request():
     code = "import os; os.close(1); from mlkit.serve.access_log import write_access_line; write_access_line(b'x'); os.write(2, b'alive')"
     assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE).stderr == b"alive"
-
-
-# %% ../notebooks/serve/07_access_log.ipynb #0b92d5ba
-def test_a_line_costs_little():
-    def line():
-        access_line("POST", "/predict", 200, 1e-4, 900, 80, request_id_of(None), rows=1)
-
-    assert min(timeit.repeat(line, number=500, repeat=10)) / 500 < 50e-6  # 5 on a quiet machine
 
 
 # %% ../notebooks/serve/07_access_log.ipynb #a8000041

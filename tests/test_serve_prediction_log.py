@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import timeit
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -130,16 +129,3 @@ def test_the_oldest_files_make_room_for_the_newest():
     found = [record["number"] for record in records(folder)]
     assert len(found) >= 10 and found == list(range(100))[-len(found) :]
     assert b"mlkit_log_deleted_bytes_total" in telemetry.exposition()
-
-
-# %% ../notebooks/serve/05_prediction_log.ipynb #7368dbd2
-def test_a_record_of_one_row_costs_little():
-    folder = Path(tempfile.mkdtemp())
-    kept, recorder = PredictionLog(folder), Recorder(SIGNATURE, MODEL, "flights-3")
-    body = json.dumps({"rows": [{f"column_{n}": n / 7 for n in range(33)}]}).encode()
-
-    def remember():
-        if kept.takes(ID):
-            kept.write(recorder.of_json(ID, body, b"[0.25]"))
-
-    assert min(timeit.repeat(remember, number=500, repeat=10)) / 500 < 50e-6  # 10 on a quiet machine

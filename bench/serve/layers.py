@@ -21,9 +21,10 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = (
 )  # as under gunicorn; prometheus_client reads it when it is imported
 
 import numpy as np  # noqa: E402
+from mlkit.serve.access_log import access_line  # noqa: E402
 from mlkit.serve.options import Options  # noqa: E402
 from mlkit.serve.plain import PlainRow  # noqa: E402
-from mlkit.serve.service import Head, Service  # noqa: E402
+from mlkit.serve.service import Head, Reply, Service  # noqa: E402
 from model import made_model  # noqa: E402
 
 TURNS = 9
@@ -72,7 +73,12 @@ def from_here_on(service: Service, bodies: list[bytes]) -> Layers:
     return {
         "an id, and the answer as JSON": (service.ready().answer, bodies),
         "metrics and prediction log": (lambda body: service.predict(head, body), bodies),
+        "a line of the access log": (lambda body: logged(service.predict(head, body)), bodies),
     }
+
+
+def logged(reply: Reply) -> bytes:
+    return access_line("POST", "/predict", reply.status, 1e-4, 900, len(reply.body), "r-1", rows=1)
 
 
 def read_bodies(model: Path, rows: int) -> list[bytes]:
