@@ -34,7 +34,15 @@ RUN set -eu; \
     find /opt/venv -depth -type d \( -name tests -o -name __pycache__ -o -path '*/numpy/f2py' -o -path '*/numpy/_core/include' \) \
       -exec rm -rf {} +; \
     find /opt/venv -type f \( -name '*.pyi' -o -name '_simd.*.so' \) -delete; \
-    mkdir -p /out/opt; cp -a /opt/venv /out/opt/; \
+    mkdir -p /out/opt; cp -a /opt/venv /out/opt/
+# Bytecode of all that the server imports, Python's own library included: on a read-only disk each start of each worker
+# would compile it anew. It is never compared with its source (unchecked-hash), which nobody changes in an image.
+COPY mlkit/ /src/mlkit/
+RUN set -eu; cd /src; export PYTHONHASHSEED=0; \
+    /opt/venv/bin/python -c "import sys, gunicorn.app.wsgiapp, mlkit.serve.asgi, mlkit.serve.worker; \
+      files = {getattr(module, '__file__', None) or '' for module in list(sys.modules.values())}; \
+      print(*sorted(name for name in files if name.endswith('.py') and not name.startswith('/src')), sep='\n')" > imported; \
+    PYTHONPYCACHEPREFIX=/out/opt/bytecode /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash -i imported; \
     find /out -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
 
@@ -43,8 +51,10 @@ FROM ${BUILD_IMAGE} AS code
 ARG SOURCE_DATE_EPOCH=1735689600
 COPY mlkit/ /out/app/mlkit/
 COPY deploy/serve/gunicorn.conf.py /out/app/
-RUN find /out -depth -name __pycache__ -type d -exec rm -rf {} + && \
-    chmod -R u=rwX,go=rX /out && find /out -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+RUN set -eu; find /out -depth -name __pycache__ -type d -exec rm -rf {} +; \
+    PYTHONHASHSEED=0 PYTHONPYCACHEPREFIX=/bytecode python3 -m compileall -q --invalidation-mode unchecked-hash -s /out /out/app; \
+    mkdir -p /out/opt/bytecode; mv /bytecode/out/app /out/opt/bytecode/; \
+    chmod -R u=rwX,go=rX /out; find /out -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
 
 # --- the model
@@ -58,7 +68,7 @@ RUN rm /out/model/Dockerfile && chmod -R u=rwX,go=rX /out && find /out -exec tou
 
 # --- the release: layers in the order in which they change, so that a new model ships as a few megabytes
 FROM ${BASE_IMAGE}
-ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 MLKIT_MODEL=/model
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONUNBUFFERED=1 MLKIT_MODEL=/model
 COPY --from=packages /out/ /
 COPY --from=code /out/ /
 COPY --from=model /out/ /

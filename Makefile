@@ -18,7 +18,7 @@ demo: $(VENV)/.ready  ## from nothing to a live prediction on this machine
 	mlkit status local
 
 test: $(VENV)/.ready  ## everything: unit, notebooks, integration
-	pytest
+	pytest --numprocesses 2 --dist loadgroup
 
 unit: $(VENV)/.ready  ## what needs no engine, no root and no minute
 	pytest -m "not integration and not notebooks"
@@ -47,6 +47,7 @@ export: $(VENV)/.ready  ## notebooks → library and tests; run it after every c
 	nbdev-clean
 
 lock: $(VENV)/.ready  ## new pins for all dependencies, for Python 3.11 to 3.13
+	touch setup.py  # uv does not know that settings.ini belongs to it
 	$(UV) compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra dev setup.py -o requirements.lock
 	$(UV) compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

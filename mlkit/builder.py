@@ -67,13 +67,13 @@ def run_engine(
 CONTEXT = ("Dockerfile", "deploy/image/requirements.lock", "deploy/serve/gunicorn.conf.py")
 COMMANDS = {  # the engines' own words for the same things
     None: {
-        "save": "save -o {file} {name}",
+        "save": "save -o {file} {id}",
         "count": "image inspect -f '{{{{len .RootFS.Layers}}}}' {name}",
         "load": "load -q -i {file}",
         "tag": "tag {tag} {name}",
     },
     "buildah": {
-        "save": "push -q localhost/{name} docker-archive:{file}:{name}",
+        "save": "push -q {id} docker-archive:{file}:{name}",
         "count": "inspect --type image -f '{{{{len .Docker.RootFS.DiffIDs}}}}' {name}",
         "load": "pull -q docker-archive:{file}",
         "tag": "tag {tag} {name}",
@@ -119,7 +119,11 @@ def build_image(
                 arguments += ["--build-arg", f"{argument}={value}"]
         if engine != "docker":
             arguments += ["--format", "docker", "--layers"]  # OCI images have no health check
-        run_engine([engine, "build", *arguments, "-t", name, folder], "building the image", NO_REGISTRY)
+        # By its id: another release of this name may be built at the same time.
+        built = archive.with_name("built")
+        run_engine(
+            [engine, "build", *arguments, "--iidfile", str(built), folder], "building the image", NO_REGISTRY
+        )
     saved, of = archive.with_name("saved.tar"), COMMANDS.get(engine, COMMANDS[None])
 
     def call(command: str, what: str, **words) -> str:
@@ -127,9 +131,10 @@ def build_image(
             [engine, *(word.format(**words) for word in shlex.split(of[command]))], what, NO_REGISTRY
         )
 
-    call("save", "saving the image", file=saved, name=name)
+    call("save", "saving the image", file=saved, id=built.read_text().strip(), name=name)
     image = normalise(saved, archive, name, int(call("count", "looking at the base image", name=base)))
     saved.unlink()
+    built.unlink()
     call("load", "loading the image", file=archive)
     call("tag", "naming the image", tag=image.tag, name=name)
     return image

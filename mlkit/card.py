@@ -9,7 +9,8 @@ __all__ = ["SAYS", "model_card"]
 import json
 
 from .bundle import Bundle
-from .gate import shown, verdicts_of
+from .gate import is_low_end, shown, verdicts_of
+from .provenance import can_restore, why_not_again
 from .registry import load_model, read_registry
 from .report import run_record
 from .runs import list_runs
@@ -29,16 +30,17 @@ def model_card(
     "The card, Markdown. Raises `BadSettings`, `MissingData`, `CorruptRecord`."
     said = project.section("card", SAYS)
     bundle = load_model(store, model)
+    makers = _makers(project, bundle)
     verdicts = verdicts_of(store, model)
     verdict = verdicts[-1] if verdicts else None
     parts = [
         _head(bundle, store),
         _use(bundle, said, verdict),
-        _data(bundle, run_record(store, bundle.run), verdict),
-        _quality(verdict),
+        _data(bundle, run_record(store, makers[0]["id"] if makers else bundle.run), verdict),
+        _quality(bundle, verdict),
         _slices(verdict),
         _limits(bundle, said),
-        _again(bundle, _run_to_repeat(project, bundle), verdict, said),
+        _again(bundle, makers, verdict, said),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -79,7 +81,9 @@ def _data(bundle: Bundle, run: dict | None, verdict: dict | None) -> str:
         lines += [f"- **Learned from:** {read['name']}, {read['rows']:,} rows, `{read['fingerprint']}`"]
     if run:
         parameters = ", ".join(f"{k} = {json.dumps(v)}" for k, v in run["parameters"].items())
-        lines += [f"- **Made by:** {run['notebook']['path']}, {parameters or 'without parameters'}"]
+        lines += [
+            f"- **Made by:** {run['notebook']['path'] or 'a notebook run by hand'}, {parameters or 'without parameters'}"
+        ]
     else:
         lines += ["- **Learned from:** no record: it was made by hand"]
     if verdict and (data := verdict.get("data")):
@@ -95,9 +99,9 @@ def _data(bundle: Bundle, run: dict | None, verdict: dict | None) -> str:
     return "\n".join(lines)
 
 
-def _quality(verdict: dict | None) -> str:
+def _quality(bundle: Bundle, verdict: dict | None) -> str:
     if not verdict:
-        return "## How good it is\n\n**Never judged:** `mlkit validate`"
+        return f"## How good it is\n\n**Never judged:** `mlkit validate {bundle.digest[:19]}`"
     word = "passed" if verdict["passed"] else "FAILED"
     lines = [
         "## How good it is",
@@ -107,15 +111,27 @@ def _quality(verdict: dict | None) -> str:
     ]
     lines += ["| gate | demanded | found | |", "|---|---|---|---|"]
     for gate in verdict["gates"]:
-        found = gate["note"] or shown(gate["value"])
+        found = gate["note"] or ("surely " if is_low_end(gate["metric"]) else "") + shown(gate["value"])
         mark = "pass" if gate["passed"] else "**FAIL**"
         lines += [f"| {gate['metric']} | {gate['comparison']} {gate['threshold']:g} | {found} | {mark} |"]
     lines += ["", "| metric | value | 95 % interval |", "|---|---|---|"]
     ends = verdict.get("intervals", {})
     for name, value in verdict["metrics"].items():
-        low_high = f"{shown(ends[name][0])} to {shown(ends[name][1])}" if name in ends else ""
+        value, low_high = _not_its_low_end(verdict, name, value, ends.get(name))
         lines += [f"| {name} | {shown(value)} | {low_high} |"]
     return "\n".join(lines + _worth(verdict.get("outcome")))
+
+
+def _not_its_low_end(verdict: dict, name: str, value: float, ends: list | None) -> tuple[float, str]:
+    "The metric and its interval, where the record has the low end under the name of the metric."
+    outcome, rival = verdict.get("outcome") or {}, (verdict.get("champion") or {}).get("metrics", {})
+    if name == "gain_per_thousand":
+        value, ends = outcome["per_thousand"], outcome["interval"]
+    elif name == "gain_over_trivial":
+        value, ends = outcome["over_best_policy"], outcome["over_best_policy_interval"]
+    elif difference := rival.get(name.removesuffix("_against_champion")) if is_low_end(name) else None:
+        value, ends = difference["better_by"], [difference["low"], difference["high"]]
+    return value, f"{shown(ends[0])} to {shown(ends[1])}" if ends else ""
 
 
 def _worth(outcome: dict | None) -> list[str]:
@@ -170,22 +186,20 @@ def _seen(column: Column) -> str:
     return f"{column.range[0]:g} to {column.range[1]:g}" if column.range else ""
 
 
-def _run_to_repeat(project: Project, bundle: Bundle) -> str | None:
-    "The recorded run that made the model; of one made by hand the run that adopted it."
-    if bundle.run and not bundle.run.endswith("scratch"):
-        return bundle.run
-    done = [
-        run["id"] for run in list_runs(project) if run["model"] == bundle.digest and run["outcome"] == "done"
-    ]
-    return next(iter(done), None)
+def _makers(project: Project, bundle: Bundle) -> list[dict]:
+    "The whole runs that made the model, newest first, those before that can be repeated; one by hand counts once adopted."
+    runs = [run for run in list_runs(project) if run["model"] == bundle.digest and run["outcome"] == "done"]
+    return sorted(reversed(runs), key=lambda run: bool(why_not_again(run["source"])))
 
 
-def _again(bundle: Bundle, run: str | None, verdict: dict | None, said: dict) -> str:
+def _again(bundle: Bundle, makers: list[dict], verdict: dict | None, said: dict) -> str:
     lines = ["## Making it again", ""]
-    if run:
-        lines += ["```console", f"$ mlkit reproduce {run}", "```", ""]
-    else:
-        lines += ["It was made by hand, outside of a recorded run.", ""]
+    why = why_not_again(makers[0]["source"]) if makers else ""
+    if makers and can_restore(makers[0]["source"]):
+        lines += ["```console", f"$ mlkit reproduce {makers[0]['id']}", "```", ""]
+    elif not makers:
+        lines += ["No recorded run of this store made it: by hand, or elsewhere.", ""]
+    lines += [f"**Note:** {why}.", ""] if why else []
     lines += [f"- **Model:** `{bundle.digest}`, {bundle.flavour}", f"- **Run:** `{bundle.run}`"]
     lines += [f"- **Verdict:** `{verdict['id']}`, by the run `{verdict['run']}`"] if verdict else []
     lines += [f"- **{key.title()}:** {said[key]}" for key in ("license", "contact") if said.get(key)]

@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from .command import json_option, project_and_store, say, show
+from .command import json_option, made_by, project_and_store, say, show
 from .errors import StateError
 
 
@@ -38,6 +38,7 @@ def register(model, alias, override):
     digest = registry.find_model(store, model, project.model)
     version = registry.register(store, project.model, digest, override)
     click.echo(f"{project.model}@{version} is {digest}")
+    click.echo(f"  {made_by(project, digest)}")
     if alias:
         registry.promote(store, project.model, str(version), alias, override)
         click.echo(f"{project.model}@{alias} is now {project.model}@{version}")

@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from .command import json_option, parameters_option, show
+from .command import json_option, made_by, parameters_option, project_and_store, show
 from .errors import MlkitError
 
 
@@ -78,29 +78,16 @@ def validate(model, given, force, as_json):
       mlkit validate flights@champion
     """
     from mlkit.errors import GateFailed
+    from mlkit.registry import find_model
 
-    click.echo(f"judging {_model_in_words(model)}", err=True)
+    project, store = project_and_store()
+    digest = find_model(store, model, project.model)
+    click.echo(f"judging the model {digest[:19]}, {made_by(project, digest)}", err=True)
     record = _run_and_show("validate", [("model", model), *given], force, as_json)
     if record.verdict is None:
         raise GateFailed("the notebook gave no verdict", "its last cell calls run.judge(…)")
     if not record.verdict["passed"]:
         raise GateFailed(f"the model {record.verdict['model'][:19]} did not pass", record.verdict["words"])
-
-
-def _model_in_words(reference):
-    "Which model it is: the run that made it, and what that was given."
-    from mlkit.registry import find_model
-    from mlkit.runs import list_runs
-    from mlkit.settings import find_project
-    from mlkit.store import Store
-
-    project = find_project()
-    model = find_model(Store(project.store), reference, project.model)
-    made = next((run for run in reversed(list_runs(project)) if run["model"] == model), None)
-    if not made:
-        return f"the model {model[:19]}"
-    given = " ".join(f"{name}={value}" for name, value in made["given"].items()) or "the defaults"
-    return f"the model {model[:19]} of the run {made['id']}, with {given}"
 
 
 def _run_and_show(notebook, given, force, as_json):
@@ -128,6 +115,8 @@ def _run_and_show(notebook, given, force, as_json):
         lines += [f"  {name} = {value:.4f}" for name, value in record.metrics.items()]
     lines += [f"  model {record.model}"] if record.model else []
     show(asdict(record), as_json, "\n".join(lines))
+    for note in record.notes:
+        click.echo(f"note: {note}", err=True)
     if why := why_not_again(record.source):
         click.echo(why, err=True)
     return record
@@ -166,6 +155,8 @@ def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
     """
     from dataclasses import asdict
 
+    from mlkit.provenance import why_not_again
+    from mlkit.runs import read_run
     from mlkit.settings import find_project
     from mlkit.store import Store
     from mlkit.sweep import plan_sweep
@@ -192,6 +183,8 @@ def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
     show(asdict(record), as_json, "\n".join(words))
     for line in failures(record):
         click.secho(line, fg="red", err=True)
+    if record.best and (why := why_not_again(read_run(Store(project.store), record.best.run).source)):
+        click.echo(why, err=True)
     if record.outcome == "failed":
         sys.exit(1)
 

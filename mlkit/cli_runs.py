@@ -71,7 +71,7 @@ def _run_line(run):
 @click.argument("run")
 @json_option
 def show_run(run, as_json):
-    """Show the record of RUN: an id, its beginning, or latest.
+    """Show the record of RUN: an id, its beginning, or latest, the run that began last.
 
     \b
     Example:
@@ -111,11 +111,14 @@ def adopt(notebook, as_json):
     from dataclasses import asdict
     from pathlib import Path
 
+    from mlkit.provenance import why_not_again
     from mlkit.runner import adopt_notebook
     from mlkit.settings import find_project
 
     record = adopt_notebook(find_project(), Path(notebook))
     show(asdict(record), as_json, f"run {record.id}, adopted: {record.notebook['path']}")
+    if why := why_not_again(record.source):
+        click.echo(why, err=True)
 
 
 @click.command(short_help="Say what differs between two runs.")
@@ -123,7 +126,7 @@ def adopt(notebook, as_json):
 @click.argument("two")
 @json_option
 def diff(one, two, as_json):
-    """Say what differs between the runs ONE and TWO, side by side.
+    """Say what differs between the runs ONE and TWO, side by side: ids, their beginnings, or latest.
 
     \b
     Example:

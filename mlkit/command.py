@@ -15,6 +15,7 @@ __all__ = [
     "json_option",
     "show",
     "project_and_store",
+    "made_by",
 ]
 
 # %% ../notebooks/21_command.ipynb #3c22c32c
@@ -152,3 +153,15 @@ def project_and_store():
 
     project = find_project()
     return project, Store(project.store)
+
+
+def made_by(project, model: str) -> str:
+    "Which run made a model, and what that run was given: `latest` alone does not say it."
+    from mlkit.runs import list_runs
+
+    run = next((run for run in reversed(list_runs(project)) if run["model"] == model), None)
+    if run is None:
+        return "made by a run that this store does not have"
+    given = " ".join(f"{name}={value}" for name, value in run["given"].items())
+    by_hand = run["outcome"] == "scratch"  # nobody knows its parameters
+    return f"made by the run {run['id']}" + ("" if by_hand else f" with {given or 'the defaults'}")

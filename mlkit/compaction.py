@@ -200,7 +200,7 @@ def _store_batch(store: Store, folder: Path, plan: dict, models: Models, name: s
             done.labels += sum(table.num_rows for table in tables.values())
         keys = {f"{place}/{batch}.parquet": table for place, table in tables.items()}
         for key, table in keys.items():
-            store.put(key, to_parquet(table))
+            store.put(key, to_parquet(table), private=True)  # it has clients' rows
             if plan["noun"] == LABELS:
                 done.unmatched += without_prediction(store, table, key.split("/")[1])
         missing = [key for key in keys if not store.has(key)]

@@ -26,6 +26,7 @@ __all__ = [
     "ClientTooSlow",
     "Unauthorized",
     "Forbidden",
+    "WrongHost",
     "TooManyRequests",
     "StoreUnreachable",
     "SourceFailed",
@@ -34,6 +35,7 @@ __all__ = [
     "NewerFormat",
     "NotebookFailed",
     "SecretFound",
+    "LogFull",
     "NotReady",
     "Overloaded",
     "PortInUse",
@@ -166,6 +168,10 @@ class Forbidden(UserError):
     http_status = 403
 
 
+class WrongHost(UserError):
+    http_status = 421
+
+
 class TooManyRequests(UserError):
     "`retry_after` is when it is worth to ask again."
 
@@ -201,6 +207,10 @@ class NotebookFailed(StateError): ...
 
 
 class SecretFound(StateError): ...
+
+
+class LogFull(StateError):
+    http_status = 507
 
 
 class NotReady(StateError): ...

@@ -24,13 +24,13 @@ from pathlib import Path
 
 from .provenance import read_notebook
 
-NOUNS = ("dataset", "loaded", "written", "metrics", "model", "verdict")
+NOUNS = ("dataset", "loaded", "written", "metrics", "model", "verdict", "note")
 MIME = "application/vnd.mlkit.{noun}+json"
 CHANNEL = "MLKIT_EVIDENCE"  # the variable that names the file of a run's own
 
 
 def show(
-    noun: str,  # "dataset", "written", "metrics", "model", "verdict"
+    noun: str,  # one of NOUNS
     fields: dict,  # what JSON can say
     words: str,  # what a person reads in a terminal
     html: str = "",  # and in JupyterLab, if more than the words

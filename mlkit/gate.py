@@ -8,6 +8,7 @@ __all__ = [
     "GateResult",
     "Verdict",
     "shown",
+    "is_low_end",
     "judge",
     "save_verdict",
     "verdicts_of",
@@ -118,6 +119,13 @@ def shown(
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.4f}" if abs(value) >= 0.001 else f"{value:.6f}"
+
+
+def is_low_end(
+    metric: str,
+) -> bool:
+    "Whether a gate holds the low end of the metric's 95 % interval, not the metric: what is surely gained."
+    return metric.startswith("gain_") or metric.endswith("_against_champion")
 
 
 def judge(

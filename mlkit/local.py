@@ -6,6 +6,7 @@
 __all__ = [
     "SUPERVISE",
     "READY_WITHIN",
+    "OWN_NAMES",
     "ALL_WORKERS",
     "Local",
     "ask",
@@ -43,6 +44,7 @@ from .store import Store
 
 SUPERVISE = "from mlkit.supervisor import main; main()"
 READY_WITHIN = 20  # seconds: an idle laptop needs one
+OWN_NAMES = "localhost,127.0.0.1,[::1]"  # another site's page may have its name lead here (DNS rebinding)
 ALL_WORKERS = 16  # answers in a row from the new model: no old worker listens any more
 
 
@@ -57,6 +59,11 @@ class Local:
     def folder(self) -> Path:
         return self.project.root / ".mlkit" / "local"
 
+    def make_folder(self) -> None:
+        "For this user alone: what clients asked is in it, and who may ask."
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.project.port}"
@@ -70,7 +77,7 @@ class Local:
         "The key by which the server knows our questions from those of clients; only this user may read it."
         file = self.folder / "probe.key"
         if not file.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.make_folder()
             new = file.with_name(f"{file.name}.{os.getpid()}")
             with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as written:
                 written.write(f"mlkit_{token_hex(32)}")
@@ -119,6 +126,7 @@ def deploy_local(
     "Serve the model on this machine. Raises `GateFailed`, `NotReady`, `PortInUse`; the model before stays live."
     store, local = Store(project.store), Local(project)
     require_admission(store, project.model, model)
+    local.make_folder()
     folder = _fetch(project, local, model)
     bundle = open_folder(folder, model)
     bundle.refuse_wrong_answers()
@@ -175,6 +183,7 @@ def _start(local: Local) -> None:
     environment = os.environ | {
         "PORT": str(local.project.port),
         "MLKIT_HOST": "127.0.0.1",
+        "MLKIT_HOSTS": os.environ.get("MLKIT_HOSTS") or OWN_NAMES,
         "MLKIT_MODEL": str(local.folder / "current"),
         "MLKIT_RELEASE": "local",
         "MLKIT_PROBE": f"sha256:{sha256(local.probe.encode()).hexdigest()}",

@@ -7,6 +7,7 @@ __all__ = [
     "PREDICTIONS",
     "LABELS",
     "OURS",
+    "ADDED",
     "KINDS",
     "Record",
     "Outcome",
@@ -41,7 +42,22 @@ from .signature import Signature
 from .store import Store
 
 PREDICTIONS, LABELS = "predictions", "labels"
-OURS = ("id", "row", "time", "model", "release", "prediction", "trace")  # columns of every table
+OURS = (
+    "id",
+    "row",
+    "time",
+    "model",
+    "release",
+    "prediction",
+    "trace",
+)  # columns of every table of predictions
+ADDED = (
+    "label",
+    "label_text",
+    "label_time",
+    "label_taken",
+    "date",
+)  # by the labels, and by a reader of folders: date=…
 
 
 # %% ../notebooks/37_log_tables.ipynb #49a868e6
@@ -200,14 +216,14 @@ def column_name(
     name: str,  # of an input
 ) -> str:
     "What the input is called in a table."
-    return f"input_{name}" if _bare(name) in OURS else name
+    return f"input_{name}" if _bare(name) in OURS + ADDED else name
 
 
 def input_name(
     column: str,  # of a table
 ) -> str:
     "What the column is called in a request."
-    return column.removeprefix("input_") if _bare(column) in OURS else column
+    return column.removeprefix("input_") if _bare(column) in OURS + ADDED else column
 
 
 def _bare(name: str) -> str:

@@ -122,7 +122,7 @@ class Parameter:
 def read_parameters(
     notebook: Path,
 ) -> dict[str, Parameter]:
-    "The parameters cell of `notebook`; empty where it has none. Raises `BadSettings`."
+    "The parameters cell of `notebook`; empty where it has none. Raises `BadSettings`, also where a later cell undoes it."
     cells = read_notebook(notebook).cells
     tagged = [
         (number, cell) for number, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])
@@ -134,13 +134,16 @@ def read_parameters(
             f"{notebook} has the tag `parameters` at {numbers}; one code cell may have it",
             "take the tag from the others: the property inspector of JupyterLab shows them",
         )
-    tagged = [cell.source for _, cell in tagged]
     try:
-        return parse_cell("\n".join(tagged))
+        contract = parse_cell("\n".join(cell.source for _, cell in tagged))
     except (ValueError, SyntaxError) as error:
         raise BadSettings(
             f"{notebook}, the cell tagged parameters: {error}", "write lines like: trees: int = 150"
         ) from None
+    for number, cell in enumerate(cells):
+        if contract and number > tagged[0][0] and cell.cell_type == "code":
+            _refuse_assigned_again(contract, cell, f"{notebook}, cell {number}")
+    return contract
 
 
 def parse_cell(
@@ -280,3 +283,51 @@ def check_parameters(
         parameter = contract[name]
         values[name] = parameter.read(value) if isinstance(value, str) else parameter.check(value)
     return values
+
+
+# %% ../notebooks/08_parameters.ipynb #bd68f0e9
+_OTHER_LANGUAGE = re.compile(r"\s*%%(?!time\b|capture\b|prun\b)")  # what follows is bash, HTML, …
+_MAGIC = re.compile(r"^[ \t]*[%!?].*$|^.*\?[ \t]*$", re.M)  # a line that is not Python
+
+
+def _refuse_assigned_again(contract: dict[str, Parameter], cell: Any, where: str) -> None:
+    if "injected-parameters" in cell.metadata.get("tags", []) or _OTHER_LANGUAGE.match(cell.source):
+        return
+    try:
+        body = ast.parse(_MAGIC.sub("", cell.source)).body
+    except SyntaxError:  # it fails when it runs, and says so
+        return
+    for node in body:
+        for name in _constants(node):
+            if name in contract:
+                raise BadSettings(
+                    f"{where}, line {node.lineno}: {ast.unparse(node)!r} replaces the parameter {name}, "
+                    "so that no run would use what it was given",
+                    "delete that line, or give the variable another name",
+                )
+
+
+def _constants(node: ast.stmt) -> list[str]:
+    "The names that a statement sets to a constant."
+    if isinstance(node, ast.AnnAssign):
+        pairs = [(node.target, node.value)]
+    elif isinstance(node, ast.Assign):
+        pairs = [(target, node.value) for target in node.targets]
+    else:
+        return []
+    names = []
+    while pairs:
+        target, value = pairs.pop()
+        if isinstance(target, ast.Name) and value and _is_constant(value):
+            names.append(target.id)
+        elif isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List):
+            pairs += zip(target.elts, value.elts, strict=False)
+    return names
+
+
+def _is_constant(node: ast.expr) -> bool:
+    try:
+        _value(node)
+    except ValueError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from .errors import MissingData
-from .log_tables import LABELS, OURS, PREDICTIONS, Record, input_name
+from .log_tables import ADDED, LABELS, OURS, PREDICTIONS, Record, column_name, input_name
 from .serve.append_log import OPEN, finished_files
 from .store import Store
 
@@ -65,10 +65,18 @@ def _read(store: Store, noun: str, name: str, first: date | None, last: date | N
     for key in store.keys(f"{noun}/{name}"):
         day = date.fromisoformat(key.split("/date=")[1][:10])
         if (first is None or day >= first) and (last is None or day <= last):
-            tables.append(parquet.read_table(io.BytesIO(store.get(key)), partitioning=None))
+            table = parquet.read_table(io.BytesIO(store.get(key)), partitioning=None)
+            tables.append(_with_names_of_today(table) if noun == PREDICTIONS else table)
     if not tables:
         return None
     return pyarrow.concat_tables(tables, promote_options="permissive").to_pandas()
+
+
+def _with_names_of_today(table: Any) -> Any:
+    "Tables of before let an input be called `label`."
+    if not set(table.column_names) & set(ADDED):
+        return table
+    return table.rename_columns([c if c in OURS else column_name(c) for c in table.column_names])
 
 
 # %% ../notebooks/39_predictions.ipynb #5e65cdac

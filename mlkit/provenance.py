@@ -19,6 +19,7 @@ __all__ = [
     "Changes",
     "changes_of",
     "why_not_again",
+    "can_restore",
     "lock_digest",
     "packages",
     "machine",
@@ -237,6 +238,13 @@ def why_not_again(
     if source.get("redacted"):
         return f"this run cannot be reproduced exactly: its changes were kept without {', '.join(source['redacted'])}"
     return source.get("left_out") or ""
+
+
+def can_restore(
+    source: dict,  # of a run's record
+) -> bool:
+    "Whether the record has all of the code: the commit, and what was changed since."
+    return bool(source["commit"]) and not source.get("redacted") and not source.get("left_out")
 
 
 def _answers(root: Path, *arguments: str) -> bool:

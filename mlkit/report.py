@@ -22,7 +22,7 @@ from pathlib import Path
 from . import figures
 from .bundle import Bundle
 from .digest import read_record, utc_now
-from .gate import Unmeasured, Verdict, shown
+from .gate import Unmeasured, Verdict, is_low_end, shown
 from .judgement import Judgement
 from .measures import LESS_IS_BETTER
 from .provenance import machine
@@ -132,6 +132,7 @@ def render_report(
         sentence=_head(verdict, found),
         tiles=_tiles(found),
         shown=shown,
+        is_low_end=is_low_end,
         expected=found.expected,
         worth_sentence=_worth(found),
         differences=found.differences,

@@ -23,11 +23,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mlkit.provenance import (
+    can_restore,
+    cell_digests,
+    lock_digest,
+    machine,
+    new_run_id,
+    packages,
+    why_not_again,
+)
+
 from .dataset import fingerprint_dataset
 from .digest import digest, utc_now, write_record
 from .errors import CorruptRecord, MissingData, StateError
 from .parameters import read_parameters
-from .provenance import cell_digests, lock_digest, machine, new_run_id, packages, why_not_again
 from .registry import load_model
 from .runner import run_notebook
 from .runs import RunRecord
@@ -134,7 +143,7 @@ def checked_out(
 ) -> Iterator[Project]:
     "The project at the recorded commit and diff, in a worktree that goes away. Raises `MissingData`, `StateError`."
     commit = at or record.source["commit"]
-    if not commit or (not at and (record.source.get("redacted") or record.source.get("left_out"))):
+    if not at and not can_restore(record.source):
         raise MissingData(
             f"{record.id}: {why_not_again(record.source)}, so its code cannot be restored",
             "run it again from a commit, or name one: mlkit reproduce --at HEAD",

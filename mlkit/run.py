@@ -10,6 +10,7 @@ import math
 import os
 from contextlib import suppress
 from dataclasses import asdict, replace
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from .judgement import judge_rows
 from .provenance import new_run_id
 from .registry import find_model, load_model, mark_latest, read_registry
 from .runs import RunRecord, begin_record
-from .settings import Project, find_project
+from .settings import SETTINGS, Project, find_project
 from .signature import Signature, refuse_leaks
 from .split import read_split
 from .store import Store
@@ -46,6 +47,7 @@ class Run:
         self.store = Store(project.store)
         self.output = Store(os.environ.get("MLKIT_OUTPUT") or project.store)  # another one for a reproduction
         self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
+        self.columns: dict[str, list[str]] = {}  # of each dataset that was read or written so far
 
     def read(
         self,
@@ -53,7 +55,7 @@ class Run:
     ) -> pd.DataFrame:
         "The rows of a dataset; its fingerprint goes into the record. Raises `MissingData`, `ExpectationFailed`."
         frame, source = dataset.read_dataset(self.project, name)
-        self.sources[name] = source
+        self.sources[name], self.columns[name] = source, list(frame.columns)
         self._show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
         return frame
 
@@ -72,6 +74,7 @@ class Run:
         "Write a dataset for the next pipeline. Raises `StoreUnreachable`."
         target = replace(self.project, store=self.output.url)
         made = dataset.write_dataset(target, name, frame)
+        self.columns[name] = list(frame.columns)
         self._show("written", asdict(made), f"wrote {name}: {made.rows:,} rows, {made.fingerprint[:19]}")
 
     def log(
@@ -103,6 +106,7 @@ class Run:
         Raises `LeakColumn`, `WrongType`, `StoreUnreachable`.
         """
         refuse_leaks(signature, self.project.leaks)
+        self._note_unknown_leaks()
         bundle = make_bundle(self.project.model, kind, model, signature, columns, step, self.id, predictions)
         if predictions is None and not codes_are_known(flavour(kind), bundle.files, bundle.features):
             coded = ", ".join(repr(f.name) for f in bundle.features if f.levels is not None)
@@ -178,6 +182,22 @@ class Run:
         # that there was none is something this run depends on: with the first champion it is judged again
         self._show("loaded", {"reference": f"{name}@champion", "digest": None}, "no champion yet")
         return None
+
+    def _note_unknown_leaks(self) -> None:
+        "No refusal: what these datasets do not have may have been dropped by an earlier notebook."
+        known = {str(column) for columns in self.columns.values() for column in columns}
+        unknown = [leak for leak in self.project.leaks if leak not in known]
+        if not known or not unknown:
+            return
+        near = {leak: get_close_matches(leak, known, n=1, cutoff=0.85) for leak in unknown}
+        named = ", ".join(
+            f"{leak} (did you mean {near[leak][0]}?)" if near[leak] else leak for leak in unknown
+        )
+        words = (
+            f"no dataset that this run read or made has a column {named}, named by `leaks` in {SETTINGS}: "
+            "right if an earlier step drops it; misspelled, it guards nothing"
+        )
+        self._show("note", {"words": words}, f"note: {words}")
 
     def _show(self, noun: str, fields: dict, words: str, html: str = "") -> None:
         show(noun, fields, words, html)

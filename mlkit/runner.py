@@ -254,12 +254,14 @@ def adopt_notebook(
     """
     given = parse_cell(injected_parameters(executed))
     cells = cell_digests(executed)
-    notebook = next((n for n in _pipelines(project) if cell_digests(n) == cells), None)
-    if notebook is None:
+    equal = [notebook for notebook in _pipelines(project) if cell_digests(notebook) == cells]
+    if not equal:
         raise UnknownName(
             f"no notebook in {project.notebooks} has the code cells of {executed.name}",
             "commit the changed notebook first, or run it: mlkit run",
         )
+    # its own folder may be that of the pipelines, with other outputs in it
+    notebook = min(equal, key=lambda n: ("papermill" in read_notebook(n).metadata, n.samefile(executed)))
     if unfinished := unfinished_cells(executed):
         raise NotebookFailed(
             f"{executed.name} is not a whole run: {unfinished}", "run all its cells and save it"

@@ -67,6 +67,7 @@ class RunRecord:
     figures: list[dict] = field(default_factory=list)  # {"cell", "mime", "digest"}
     model: str | None = None  # made
     verdict: dict | None = None
+    notes: list[str] = field(default_factory=list)  # what a person should look at
     inputs: str = ""  # digest of what may change the result and is known before the run
     key: str = ""  # digest of all that may change the result
 
@@ -106,10 +107,12 @@ class RunRecord:
             self.model = fields["digest"]
         elif noun == "verdict":
             self.verdict = fields
+        elif noun == "note":
+            self.notes.append(fields["words"])
 
     def _without_secrets(self) -> dict:
         redactor, record = Redactor(known_secrets()), asdict(self)
-        outside = ("parameters", "given", "error", "datasets", "models", "written", "verdict")
+        outside = ("parameters", "given", "error", "datasets", "models", "written", "verdict", "notes")
         return record | {name: redactor.tree(record[name], is_field=True) for name in outside}
 
     def save(self, store: Store) -> None:

@@ -35,11 +35,12 @@ class Store:
         key: str,  # relative, `/`-separated
         data: bytes,  # the whole content
         new: bool = False,  # refuse to replace: of two racing writers one gets `AlreadyThere`
+        private: bool = False,  # on this machine's disk: not for everybody on it; elsewhere the store's own rules hold
     ) -> None:
         "Write `data` under `key`, visible all at once. Raises `AlreadyThere`, `StoreUnreachable`."
         with self._reachable("write", key):
             if isinstance(self.fs, LocalFileSystem):
-                _put_file(Path(self._path(key)), data, new)
+                _put_file(Path(self._path(key)), data, new, 0o660 if private else 0o666)
             else:
                 whole = {"chunksize": ONE_REQUEST} if new and "s3" in self.fs.protocol else {}
                 mode = "create" if new else "overwrite"
@@ -151,11 +152,11 @@ def _file_stamps(root: Path, prefix: str, name: str) -> dict[str, str]:
     return dict(sorted(stamps.items()))
 
 
-def _put_file(path: Path, data: bytes, new: bool) -> None:
+def _put_file(path: Path, data: bytes, new: bool, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{token_hex(4)}{UNFINISHED}")
     try:
-        with open(unfinished, "wb") as file:
+        with open(unfinished, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

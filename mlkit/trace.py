@@ -99,11 +99,12 @@ class Chain:
             [self.up("model", record["model"]["digest"])],
         )
 
+    def _recorded_first(self) -> list[dict]:
+        "A scratch run does not know its notebook; once adopted, the same work has a run that does."
+        return sorted(self.runs.values(), key=lambda run: run["outcome"] == "scratch")
+
     def _up_model(self, id: str) -> Link:
-        makers = [run["id"] for run in self.runs.values() if run["model"] == id]
-        makers.sort(
-            key=lambda run: self.runs[run]["outcome"] == "scratch"
-        )  # adopted, it has a record to repeat
+        makers = [run["id"] for run in self._recorded_first() if run["model"] == id]
         verdicts = [run for run in self.runs.values() if (run["verdict"] or {}).get("model") == id]
         links = [self._verdict(run) for run in verdicts] + [self.up("run", run) for run in makers[:1]]
         return Link("model", id[:19], " ".join(self._names(id)), links)
@@ -123,7 +124,9 @@ class Chain:
         return Link("run", id, f"{run['outcome']} {run['start'][:19]}", links)
 
     def _up_dataset(self, id: str) -> Link:
-        written = [(run, d) for run in self.runs.values() for d in run["written"] if d["fingerprint"] == id]
+        written = [
+            (run, d) for run in self._recorded_first() for d in run["written"] if d["fingerprint"] == id
+        ]
         read = [d for run in self.runs.values() for d in run["datasets"] if d["fingerprint"] == id]
         known = ([d for _, d in written] + read)[0]
         links = [self.up("run", run["id"]) for run, _ in written[:1]]

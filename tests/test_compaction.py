@@ -71,6 +71,9 @@ def test_finished_files_become_tables_and_are_gone():
     done = compact(store, folder, "flights")
     assert (done.predictions, done.files, done.torn, done.refused, done.kept) == (2, 1, 0, 0, [])
     assert not list(folder.glob("*.jsonl*")) and all(store.has(key) for key in done.keys)
+    assert not any(os.stat(f"{store.root}/{key}").st_mode & 0o7 for key in done.keys), (
+        "it is not for everybody"
+    )
     assert read_predictions(store, "flights").id.tolist() == ids
     assert compact(store, folder, "flights").files == 0
 

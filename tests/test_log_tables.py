@@ -14,6 +14,7 @@ from mlkit.bundle import BUNDLE, model_key
 from mlkit.column import Column
 from mlkit.digest import write_record
 from mlkit.log_tables import (
+    ADDED,
     OURS,
     PREDICTIONS,
     Models,
@@ -113,7 +114,8 @@ def test_the_classes_of_a_model_stay_together():
 
 # %% ../notebooks/37_log_tables.ipynb #ce9cddd2
 def test_each_input_has_a_column_of_its_own_whatever_it_is_called():
-    names = ["id", "input_id", "input_input_id", "input_x", "x", "model"]
+    ours = {*OURS, *ADDED}
+    names = [prefix + name for name in (*ours, "x") for prefix in ("", "input_", "input_input_")]
     assert len({column_name(name) for name in names}) == len(names)
     assert [input_name(column_name(name)) for name in names] == names
-    assert not {column_name(name) for name in names} & set(OURS)
+    assert not {column_name(name) for name in names} & ours

@@ -149,3 +149,41 @@ def test_two_cells_with_the_tag_or_one_of_prose_are_refused():
         path.write_text(text)
         with pytest.raises(BadSettings, match="n.ipynb is not a notebook"):
             read_parameters(path)
+
+
+# %% ../notebooks/08_parameters.ipynb #276f239d
+def test_a_later_cell_that_sets_a_parameter_to_a_constant_is_refused():
+    def with_later(*sources, tag="plain"):
+        cells = [
+            nbformat.v4.new_code_cell(s) for s in ("depth = 1", "trees: int = 150\nrate = 0.1", "", *sources)
+        ]
+        cells[1].metadata["tags"], cells[-1].metadata["tags"] = ["parameters"], [tag]
+        path = Path(tempfile.mkdtemp()) / "n.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+        return path
+
+    for source, line, name in (
+        ("trees = 100", 1, "trees"),
+        ("%matplotlib inline\n!date\n\ntrees: int = 100", 4, "trees"),
+        ("import os\na = trees = 10**2", 2, "trees"),
+        ("leaves, rate = 3, -0.5", 1, "rate"),
+        ("%%time\nrate = None", 2, "rate"),
+        ("print?\ntrees = 7", 2, "trees"),
+    ):
+        with pytest.raises(
+            BadSettings, match=f"cell 4, line {line}: .* replaces the parameter {name}, so that"
+        ):
+            read_parameters(with_later("x = 1", source))
+    for source in (
+        "trees = min(trees, 500)",
+        "trees += 1",
+        "if rate > 1:\n    trees = 5",
+        "def f():\n    trees = 5",
+        "%%bash\ntrees=5",
+        "depth = 5; trees == 5",
+        "trees: int",
+        "trees = 5 +",
+        "config.trees = 5\nconfig['rate'] = 1",
+    ):
+        assert list(read_parameters(with_later(source))) == ["trees", "rate"]
+    assert read_parameters(with_later("trees = 9", tag="injected-parameters"))["trees"].default == 150

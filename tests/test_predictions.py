@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 import msgspec
+import pyarrow
 import pytest
 
 from mlkit.bundle import BUNDLE, model_key
@@ -15,7 +16,8 @@ from mlkit.column import Column
 from mlkit.compaction import compact
 from mlkit.digest import write_record
 from mlkit.errors import MissingData
-from mlkit.predictions import find_prediction, labelled_predictions
+from mlkit.log_tables import ADDED, OURS, column_name, to_parquet
+from mlkit.predictions import find_prediction, labelled_predictions, read_predictions
 from mlkit.serve.labels import open_label_log, take_labels
 from mlkit.serve.prediction_log import PredictionLog, Recorder
 from mlkit.signature import Output, Signature
@@ -89,6 +91,24 @@ def test_a_label_may_be_a_text():
     assert labelled_predictions(store, "flights").label.tolist() == ["late"]
 
 
+# %% ../notebooks/39_predictions.ipynb #e37e760e
+def test_a_table_of_before_whose_input_is_called_label_keeps_it():
+    store = Store(tempfile.mkdtemp())
+    before = {"id": ["a"], "row": [0], "prediction": [0.25], "label": ["window"], "input_label": [3]}
+    labels = {
+        "id": ["a"],
+        "row": [0],
+        "label": [1.0],
+        "label_text": [None],
+        "label_time": [None],
+        "label_taken": [1],
+    }
+    store.put("predictions/flights/date=2026-11-20/ab/1.parquet", to_parquet(pyarrow.table(before)))
+    store.put("labels/flights/date=2026-11-20/1.parquet", to_parquet(pyarrow.table(labels)))
+    [line] = labelled_predictions(store, "flights").to_dict("records")
+    assert (line["label"], line["input_label"], line["input_input_label"]) == (1.0, "window", 3)
+
+
 # %% ../notebooks/39_predictions.ipynb #aec856d7
 def test_a_prediction_is_found_in_the_log_and_in_the_store():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
@@ -102,3 +122,23 @@ def test_a_prediction_is_found_in_the_log_and_in_the_store():
     found = find_prediction(store, folder, id)
     assert found == {"rows": [asked], "predictions": [0.25]}
     assert find_prediction(store, folder, id_of(9)) is None
+
+
+# %% ../notebooks/39_predictions.ipynb #d0998556
+def test_no_input_is_lost_whatever_it_is_called_also_where_labels_are_joined():
+    names = [prefix + name for name in (*OURS, *ADDED, "x") for prefix in ("", "input_")]
+    signature = Signature(tuple(Column(name, "integer") for name in names), Output("late", "probability"))
+    row = {name: number for number, name in enumerate(names)}
+    store, folder = store_with_model(signature=signature), Path(tempfile.mkdtemp())
+    log, labels = PredictionLog(folder), open_label_log(folder)
+    recorder, id = Recorder(signature, MODEL, "flights-3"), id_of(1)
+    log.write(recorder.of_json(id, json.dumps({"rows": [row]}).encode(), b"[0.25]"))
+    take_labels(json.dumps({"labels": [{"id": id, "label": 1}]}).encode(), "application/json", labels)
+    log.finish(), labels.finish()
+    assert compact(store, folder, "flights").unmatched == 0
+    assert find_prediction(store, folder, id) == {"rows": [row], "predictions": [0.25]}
+    for frame in read_predictions(store, "flights"), labelled_predictions(store, "flights"):
+        [line] = frame.to_dict("records")
+        assert {name: line[column_name(name)] for name in names} == row
+        assert line["id"] == id and line["prediction"] == 0.25 and frame.columns.is_unique
+    assert line["label"] == 1.0 and line["label_taken"] > line["time"]

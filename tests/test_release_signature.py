@@ -6,14 +6,25 @@ import json
 import subprocess
 from pathlib import Path
 
+import ansible.module_utils
 import pytest
 
 from mlkit.signing import sign
 
-SOURCE = Path(__file__).parents[1] / "playbooks/roles/service/library/release_signature.py"
-spec = importlib.util.spec_from_file_location("release_signature", SOURCE)
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
+PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
+for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
+    ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
+
+
+def loaded(name):
+    "A module of the role service."
+    spec = importlib.util.spec_from_file_location(name, PLAYBOOKS / f"roles/service/library/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+module, service_kept = loaded("release_signature"), loaded("service_kept")
 
 GOLDEN = '{"rows": []}\n'
 RECORD = json.dumps({"golden": "sha256:" + hashlib.sha256(GOLDEN.encode()).hexdigest()})
@@ -41,12 +52,18 @@ def check(tmp_path):
     (folder / "release.json").write_text(RECORD)
     (folder / "golden.json").write_text(GOLDEN)
 
-    def judge(signers="", host_signers="", by=None):
+    def judge(signers="", host_signers="", by=None, kept=False):
         if by:
             sign(folder / "release.json", by)
         host.write_text(host_signers)
         return module.check(
-            {"signers": signers, "host_signers": str(host), "texts": {}, "folder": str(folder)}
+            {
+                "signers": signers,
+                "host_signers": str(host),
+                "texts": {},
+                "folder": str(folder),
+                "kept": kept,
+            }
         )
 
     judge.folder = folder
@@ -104,3 +121,26 @@ def test_a_line_that_does_not_count_shadows_no_other(check, signer):
     assert check(line + for_git, by=key) == "ann"
     with pytest.raises(module.Refused, match="signed for something else"):
         check(for_git, by=key)
+
+
+def test_a_replaced_key_ends_no_rollback_and_starts_no_deployment(check, signer):
+    (ann, ann_line), (_, bob_line) = signer("ann"), signer("bob")
+    signed_by = check(ann_line, by=ann)
+    with pytest.raises(module.Refused, match="a key that counts no longer"):
+        check(bob_line, kept=True)  # it never was live here
+    service_kept.note_signer(str(check.folder), {"signer": signed_by, "when": "2026-01-01T00:00:00Z"})
+    assert check(bob_line, host_signers=bob_line, kept=True) == "ann"
+    with pytest.raises(module.Refused, match="a key that counts no longer"):
+        check(bob_line)
+    (check.folder / "release.json").write_text(RECORD + " ")
+    with pytest.raises(module.Refused, match="changed after|counts no longer"):
+        check(bob_line, kept=True)
+    (check.folder / "release.json").write_text(RECORD)
+    (check.folder / "golden.json").write_text(GOLDEN + " ")
+    with pytest.raises(module.Refused, match=r"golden\.json is not the one"):
+        check(bob_line, kept=True)
+
+
+def test_an_unsigned_release_leaves_no_note(check):
+    service_kept.note_signer(str(check.folder), {"signer": "", "when": "2026-01-01T00:00:00Z"})
+    assert not (check.folder / "accepted.json").exists()

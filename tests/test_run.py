@@ -14,6 +14,7 @@ from mlkit.errors import MissingData, WrongType
 from mlkit.features import encode, fit_features
 from mlkit.registry import promote, register
 from mlkit.run import Run
+from mlkit.runs import begin_record, read_run
 from mlkit.settings import read_project
 from mlkit.signature import Output, frame_columns, infer_signature
 
@@ -167,3 +168,27 @@ def test_a_model_that_was_saved_with_a_sample_of_its_rows_does_not_pass_in_silen
     verdict = run.judge(bundle, fresh, fresh_late, bundle.predict(frame_columns(signature, fresh)))
     assert not verdict.passed and verdict.gates[-1].value is None
     assert "save_model was given 50 rows, and the model learned from 1,200 or more" in str(verdict)
+
+
+# %% ../notebooks/13_run.ipynb #4faa8901
+def test_a_leak_that_is_a_column_of_no_dataset_of_the_run_is_told():
+    def notes_of(leaks, *written):
+        root = Path(tempfile.mkdtemp())
+        (root / "settings.ini").write_text(f"[project]\nname = demo\nleaks = {leaks}\n")
+        scratch = begin_record(read_project(root), "scratch", None, {}, {})
+        run = Run(read_project(root), "scratch", scratch)
+        for name, extra in written:
+            run.write(name, flights(50)[0].assign(**{column: 1.0 for column in extra}))
+        run.read(written[0][0]) if written else None
+        saved_model(run)
+        return read_run(run.store, "scratch").notes
+
+    [told] = notes_of("arr_time dep_tme gone", ("flights", ["arr_time", "dep_time"]))
+    assert told.startswith(
+        "no dataset that this run read or made has a column dep_tme (did you mean dep_time?), gone, named by"
+    )
+    assert not notes_of("arr_time late", ("flights", ["arr_time"]), ("derived", ["late"]))
+    assert (
+        "a column late, named by" in notes_of("arr_time late", ("flights", []), ("derived", ["arr_time"]))[0]
+    )
+    assert not notes_of("dep_tme")  # nothing was read by name: nothing is known

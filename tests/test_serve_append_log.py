@@ -101,3 +101,13 @@ def test_after_a_fork_each_process_has_its_own_file():
         b'"child"\n',
         b'"parent"\n"parent"\n',
     ]
+
+
+# %% ../notebooks/serve/04b_append_log.ipynb #130ae033
+def test_nobody_else_on_the_machine_may_read_what_was_asked():
+    folder, before = Path(tempfile.mkdtemp(), "predictions"), os.umask(0)
+    try:
+        AppendLog(folder, "predictions").append(b"{}\n")
+    finally:
+        os.umask(before)
+    assert [oct(path.stat().st_mode & 0o7) for path in (folder, *folder.iterdir())] == ["0o0", "0o0"]

@@ -108,6 +108,16 @@ def test_a_text_that_is_no_number_is_named():
         assert second["problem"] == "'yes' where true or false is expected"
     with pytest.raises(SignatureMismatch, match="row 0, column 'dist': unknown column"):
         read_csv(INPUTS, b"carrier,dist\nAA,1", 1000)
+    cells = ['"3,5"', '"1.234,5"', '"a,b"']
+    with pytest.raises(SignatureMismatch) as refused:
+        read_csv(
+            INPUTS, "\n".join(["carrier,distance,temp", *(f"AA,1,{cell}" for cell in cells)]).encode(), 1000
+        )
+    assert [each["problem"] for each in refused.value.problems] == [
+        "'3,5' where a number is expected (a number has a point, no comma)",
+        "'1.234,5' where a number is expected (a number has a point, no comma)",
+        "'a,b' where a number is expected",
+    ]
 
 
 # %% ../notebooks/serve/03c_csv_text.ipynb #3e160c42

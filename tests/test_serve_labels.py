@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mlkit.errors import BodyRefused, LabelsRefused, NotReady, UnsupportedType
+from mlkit.errors import BodyRefused, LabelsRefused, LogFull, NotReady, UnsupportedType
 from mlkit.serve.append_log import finished_files
 from mlkit.serve.labels import Asked, open_label_log, read_labels, take_labels
 
@@ -144,6 +144,23 @@ def test_labels_that_cannot_be_kept_are_not_acknowledged():
     folder.write_text("a file where the folder should be")
     with pytest.raises(NotReady, match="cannot be kept: File exists"):
         take_labels(sent([{"id": ID, "label": 1}]), "application/json", open_label_log(folder))
+
+
+# %% ../notebooks/serve/06_labels.ipynb #d47042d7
+def test_labels_take_no_more_of_the_disk_than_their_room():
+    folder, body = Path(tempfile.mkdtemp()), sent([{"id": ID, "label": 1}])
+    logs = open_label_log(folder, 1000), open_label_log(folder, 1000)  # two workers
+    taken = 0
+    with pytest.raises(LogFull, match="and room for 1,000"):
+        for taken in range(100):
+            take_labels(body, "application/json", logs[taken % 2])
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    assert 5 < taken < 20 and 800 < size <= 1000
+    for log in logs:
+        log.finish()
+    for path in folder.iterdir():  # as compaction does
+        path.unlink()
+    assert len(take_labels(body, "application/json", logs[0])) == 1
 
 
 # %% ../notebooks/serve/06_labels.ipynb #52442994

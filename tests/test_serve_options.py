@@ -12,9 +12,15 @@ from mlkit.serve.options import Options
 # %% ../notebooks/serve/01a_options.ipynb #7c2ee834
 def test_the_environment_is_read_by_its_types():
     options = Options.from_environment(
-        {"MLKIT_MODEL": "/m", "MLKIT_MAX_ROWS": "5", "MLKIT_ACCESS_LOG": "1", "PATH": "x"}
+        {
+            "MLKIT_MODEL": "/m",
+            "MLKIT_MAX_ROWS": "5",
+            "MLKIT_ACCESS_LOG": "1",
+            "MLKIT_HOSTS": "a, [::1]",
+            "PATH": "x",
+        }
     )
-    assert options == Options(model=Path("/m"), max_rows=5, access_log=True)
+    assert options == Options(model=Path("/m"), max_rows=5, access_log=True, hosts=frozenset({"a", "[::1]"}))
 
 
 # %% ../notebooks/serve/01a_options.ipynb #7bd0c806
@@ -26,6 +32,8 @@ def test_an_empty_variable_is_as_none_but_never_opens_a_server_that_needs_keys()
 # %% ../notebooks/serve/01a_options.ipynb #11c93ecc
 def test_a_variable_that_cannot_be_read_is_named():
     for name, text in (
+        ("MLKIT_HOSTS", "a,"),
+        ("MLKIT_HOSTS", "a:80"),
         ("MLKIT_MAX_ROWS", "many"),
         ("MLKIT_ACCESS_LOG", "yes"),
         ("MLKIT_CLIENT_SECONDS", "nan"),

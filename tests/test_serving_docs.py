@@ -19,7 +19,7 @@ def page(pytestconfig):
 
 def test_each_option_and_its_default(page):
     def shown(default):
-        if default in (None, ""):
+        if default in (None, "", frozenset()):
             return "–"
         return f"`{int(default) if isinstance(default, bool) else default}`"
 

@@ -103,6 +103,21 @@ def test_a_dataset_leads_to_what_was_made_of_it():
     assert "what came of dataset" in words and "release flights-1-f1396eadd455" in words
 
 
+# %% ../notebooks/14c_trace.ipynb #ca9f902c
+def test_what_was_made_by_hand_leads_to_the_run_that_adopted_it():
+    project = traced_project()
+    store, made = Store(project.store), {"name": "late", "fingerprint": "sha256:77aa", "rows": 5}
+    by_hand = {"path": "", "code": "sha256:0", "cells": []}
+    other = "sha256:" + "77" * 32
+    scratch = {"outcome": "scratch", "notebook": by_hand}
+    a_run("20261122T090000-dddddd-scratch", "", model=other, written=[made], **scratch).save(store)
+    a_run("20261122T090500-eeeeee", "train", model=other, written=[made]).save(store)
+    store.put(f"{model_key(other)}/bundle.json", b"{}")
+    for reference in "sha256:77aa", other, "20261122T090500":
+        words = str(trace(project, reference))
+        assert "run 20261122T090500-eeeeee  done" in words and "pipelines/train.ipynb" in words, words
+
+
 # %% ../notebooks/14c_trace.ipynb #8623bd5c
 def test_every_kind_of_id_is_understood_and_an_unknown_one_says_so():
     project = traced_project()

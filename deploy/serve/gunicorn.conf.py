@@ -72,13 +72,16 @@ accesslog = None  # the proxy's log and the metrics say it; a line per request w
 errorlog = "-"
 
 # Each worker writes its metrics to files of its own here, and /metrics adds them up. A start begins to count anew;
-# a reload (HUP) and an upgrade (USR2) must not: their old workers still write.
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", f"{tempfile.gettempdir()}/mlkit-metrics-{os.getpid()}")
+# a reload (HUP) and an upgrade (USR2) must not: their old workers still write. A folder
+# that nobody named gets a name that nobody can foresee: /tmp is everybody's.
+if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="mlkit-metrics-")
+    os.environ["MLKIT_METRICS_OF"] = os.environ["MLKIT_MASTER"] = str(os.getpid())
 metrics = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 if os.environ.get("MLKIT_MASTER") != str(os.getpid()) and "GUNICORN_PID" not in os.environ:
     shutil.rmtree(metrics, ignore_errors=True)
 os.environ["MLKIT_MASTER"] = str(os.getpid())
-metrics.mkdir(parents=True, exist_ok=True)
+metrics.mkdir(mode=0o700, parents=True, exist_ok=True)
 os.environ.setdefault("MLKIT_RATES", f"{metrics}/rates")  # where all workers count the requests of each API key
 
 
@@ -86,3 +89,9 @@ def pre_fork(server, worker):
     "What is loaded by now is not looked through by the workers' garbage collectors, so that it stays shared."
     gc.collect()
     gc.freeze()
+
+
+def on_exit(server):
+    "Who made the folder takes it away, unless an upgrade (USR2) goes on with it."
+    if os.environ.get("MLKIT_METRICS_OF") == str(os.getpid()) and not server.reexec_pid:
+        shutil.rmtree(metrics, ignore_errors=True)

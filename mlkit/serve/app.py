@@ -144,6 +144,8 @@ def _add_guard(app: Flask, service: Service) -> None:
         telemetry.begin()
         if refused:
             raise admitted
+        if admitted is None:
+            service.refuse_other_hosts(request.headers.get("Host", ""))
         if admitted is not None:
             g.key = admitted
         elif scope := needed_scope(request.path):

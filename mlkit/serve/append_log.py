@@ -67,7 +67,7 @@ class AppendLog:
             self._finish()
 
     def _open(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         finish_abandoned(self.folder)
         self._before_open()
         self._path, self._file = _new_file(self.folder, self._noun)

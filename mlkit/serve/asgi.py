@@ -74,6 +74,8 @@ class Application:
         try:
             if names.count(b"host") != 1 and scope["http_version"] == "1.1":
                 raise BodyRefused("a request of HTTP/1.1 names its host once", "send one Host header")
+            if self.options.hosts:
+                self.service.refuse_other_hosts(_host(scope["headers"]))
             needed = needed_scope(route)
             name = self.service.admit(head, needed) if needed else ""
             if scope["method"] == "POST" and route in self._bodies:
@@ -84,6 +86,17 @@ class Application:
             return name
         except MlkitError as error:
             return error
+
+    def goes_by(
+        self,
+        host: bytes,  # the header Host
+    ) -> bool:
+        "Whether the server answers by this name."
+        try:
+            self.service.refuse_other_hosts(host.decode("latin-1"))
+        except MlkitError:
+            return False
+        return True
 
     def predict(
         self,
@@ -181,6 +194,10 @@ async def _discard(scope: dict, receive) -> None:
 
 def _has(scope: dict, header: bytes) -> bool:
     return any(name == header for name, _ in scope["headers"])
+
+
+def _host(headers: list[tuple[bytes, bytes]]) -> str:
+    return next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
 
 
 def _too_large(most: int) -> BodyTooLarge:

@@ -110,11 +110,21 @@ def _array(column: Column, cells: Sequence[str]) -> tuple[np.ndarray, list[dict]
             pass
     numbers = list(map(read, cells))
     word = "true or false" if column.type == "boolean" else "a number"
-    wrong = (row for row, number in enumerate(numbers) if number is None)
-    return np.array(numbers, dtype=float), [
-        problem_entry(row, column.name, f"{cells[row][:40]!r} where {word} is expected", column.expected)
-        for row in islice(wrong, PROBLEMS_SHOWN)
+    wrong = [row for row, number in enumerate(numbers) if number is None][:PROBLEMS_SHOWN]
+    problems = [
+        problem_entry(
+            row,
+            column.name,
+            f"{cells[row][:40]!r} where {word} is expected{_comma(cells[row])}",
+            column.expected,
+        )
+        for row in wrong
     ]
+    return np.array(numbers, dtype=float), problems
+
+
+def _comma(cell: str) -> str:
+    return " (a number has a point, no comma)" if re.fullmatch(r"[-+]?\d[\d.]*,[\d.,]*\d", cell) else ""
 
 
 def _number(cell: str) -> float | None:

@@ -11,6 +11,7 @@ __all__ = [
     "Label",
     "Asked",
     "read_labels",
+    "LabelLog",
     "open_label_log",
     "take_labels",
 ]
@@ -19,6 +20,7 @@ __all__ = [
 import json
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,10 +30,10 @@ import msgspec
 
 from ..column import PROBLEMS_SHOWN
 from ..digest import utc_now
-from ..errors import BodyRefused, LabelsRefused, NotReady, UnsupportedType
+from ..errors import BodyRefused, LabelsRefused, LogFull, NotReady, UnsupportedType
 from ..json_mistakes import plain_json, plain_lines
 from . import telemetry
-from .append_log import AppendLog
+from .append_log import MEGABYTE, AppendLog
 from .codecs import JSON, NDJSON, request_type
 
 NOUN = "labels"
@@ -187,11 +189,42 @@ def _problems(position: int, entry: object) -> list[dict]:
 
 
 # %% ../../notebooks/serve/06_labels.ipynb #0a67667b
+class LabelLog(AppendLog):
+    "This process's part of the labels log, which takes no more than its room: it shares a disk with what serves."
+
+    def __init__(
+        self,
+        folder: Path,
+        room: int,  # bytes of all label files in the folder, of all processes
+    ):
+        super().__init__(folder, NOUN, durable=True)
+        self._room = room
+
+    def append(
+        self,
+        line: bytes,
+    ) -> None:
+        """As `AppendLog.append`. Raises `LogFull` besides. Nothing is deleted to make room, as predictions are: a label
+        was acknowledged. Processes that ask at one moment may go beyond the room by one request each.
+        """
+        size = 0
+        for path in self.folder.glob(f"*.{NOUN}.jsonl*"):
+            with suppress(FileNotFoundError):  # it got its final name, or was compacted
+                size += path.stat().st_size
+        if size + len(line) > self._room:
+            raise LogFull(
+                f"the labels cannot be kept: the log has {size:,} bytes of them, and room for {self._room:,}",
+                "nothing of this request was taken: send it again after the operator ran mlkit compact",
+            )
+        super().append(line)
+
+
 def open_label_log(
     folder: Path,  # the prediction log's
-) -> AppendLog:
+    room: int = 1024 * MEGABYTE,  # bytes of all label files in the folder, of all processes
+) -> LabelLog:
     "This process's part of the labels log."
-    return AppendLog(Path(folder), NOUN, durable=True)
+    return LabelLog(Path(folder), room)
 
 
 def take_labels(
@@ -200,7 +233,7 @@ def take_labels(
     log: AppendLog,
     asked: Asked = Asked(),  # noqa: B008  frozen
 ) -> list[Label]:
-    "Check the labels of a request and keep them. Raises as `read_labels`, and `NotReady` when they cannot be kept."
+    "Check the labels of a request and keep them. Raises as `read_labels`, and `LogFull` or `NotReady` when they cannot be kept."
     labels = read_labels(body, content_type, asked)
     record = {"format": "mlkit.label/1", "taken": utc_now(), "labels": labels}
     try:

@@ -12,6 +12,7 @@ __all__ = [
     "JSON_HEADERS",
     "PROBLEM_HEADERS",
     "Admitted",
+    "PORT",
     "LEFT",
     "Head",
     "read_head",
@@ -22,6 +23,7 @@ __all__ = [
 
 # %% ../../notebooks/serve/01b_service.ipynb #ad07c697
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -39,6 +41,7 @@ from mlkit.errors import (
     SignatureMismatch,
     TooManyRequests,
     Unauthorized,
+    WrongHost,
     WrongType,
     unknown_name,
 )
@@ -131,6 +134,7 @@ PROBLEM_HEADERS = ((b"Content-Type", PROBLEM.encode()), *SAFE)
 
 # %% ../../notebooks/serve/01b_service.ipynb #8661533c
 Admitted = str | MlkitError | None  # the name of a request's key, or why it is refused
+PORT = re.compile(r":\d{0,5}$")
 LEFT = 499  # the status that is counted for a client who did not wait, as nginx counts it
 
 
@@ -154,7 +158,7 @@ class Service:
         if options.predictions:
             self._recorder = Recorder(bundle.signature, bundle.digest, options.release)
             self._log = PredictionLog(options.predictions, options.prediction_share)
-            self._labels = open_label_log(options.predictions)
+            self._labels = open_label_log(options.predictions, options.max_labels)
             one_output = not isinstance(bundle.golden["predictions"][0], list)
             self._asked = Asked(bundle.digest[7:19], bundle.signature.output.kind if one_output else "")
 
@@ -163,6 +167,18 @@ class Service:
         if isinstance(self._state, MlkitError):
             raise NotReady(self._state.args[0], self._state.hint)
         return self._state
+
+    def refuse_other_hosts(
+        self,
+        host: str,  # the header Host
+    ) -> None:
+        """Raises `WrongHost` for a name that is not one of ours, where it matters: a page of another site may have its
+        own name lead to this machine, and then a browser lets it read all answers.
+        """
+        if (known := self.options.hosts) and PORT.sub("", host.lower()) not in known:
+            raise WrongHost(
+                f"this server does not answer as {host[:80]!r}", f"ask for {' or '.join(sorted(known))}"
+            )
 
     def admit(
         self,

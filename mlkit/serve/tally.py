@@ -47,7 +47,7 @@ _lock = Lock()
 def folder() -> Path:
     "Where the workers of this server keep their numbers."
     if named := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        Path(named).mkdir(parents=True, exist_ok=True)
+        Path(named).mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(named)
     made, owner = Path(tempfile.mkdtemp(prefix="mlkit-metrics-")), os.getpid()
     atexit.register(lambda: os.getpid() == owner and shutil.rmtree(made, ignore_errors=True))
@@ -68,7 +68,7 @@ def _claim(kind: str) -> int:
 
 def _lock_file(path: Path) -> int | None:
     "The locked file, with its space; None if another process has the lock. Raises `OSError`."
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.posix_fallocate(file, 0, CAPACITY)

@@ -141,8 +141,10 @@ class Connection(ASGIProtocol):
             return None
         head = read_head(request.headers_bytes)
         once = head.traceparent or head.request_id  # those never come again
-        hosts = sum(name == b"host" for name, _ in request.headers_bytes)
-        return None if once or head.problem or head.manner.content_encoding or hosts != 1 else head
+        hosts = [value for name, value in request.headers_bytes if name == b"host"]
+        if once or head.problem or head.manner.content_encoding or len(hosts) != 1:
+            return None
+        return head if self.worker.asgi.goes_by(hosts[0]) else None
 
     def _answer(self, head: Head, body: bytes) -> None:
         worker = self.worker
@@ -221,6 +223,7 @@ REASONS = {
     408: b"Request Timeout",
     413: b"Content Too Large",
     415: b"Unsupported Media Type",
+    421: b"Misdirected Request",
     429: b"Too Many Requests",
     500: b"Internal Server Error",
     503: b"Service Unavailable",

@@ -3,6 +3,7 @@
 Where a part is missing, a developer's run says which tests were not run and why. In CI (`CI=true`) that is a failure.
 """
 
+import contextlib
 import os
 import shlex
 import signal
@@ -107,9 +108,9 @@ class Fleet:
                 self({"down": "start", "cut": "heal"}[state], name[1:])
 
 
-@pytest.fixture(scope="session")
-def make_fleet(tmp_path_factory):
-    "Makes running fleets, which end with the session."
+@contextlib.contextmanager
+def fleets(tmp_path_factory):
+    "Makes running fleets, which end with the block."
     if os.geteuid():
         cannot_run("a fleet needs root")
     made = []
@@ -120,15 +121,25 @@ def make_fleet(tmp_path_factory):
         fleet("up", hosts, engine)
         return fleet
 
-    yield make
-    for fleet in made:
-        fleet("down")
+    try:
+        yield make
+    finally:
+        for fleet in made:
+            fleet("down")
+
+
+@pytest.fixture(scope="module")
+def make_fleet(tmp_path_factory):
+    "Makes running fleets, which end with the tests of a file."
+    with fleets(tmp_path_factory) as make:
+        yield make
 
 
 @pytest.fixture(scope="session")
-def fleet(make_fleet):
-    "Three running hosts, shared by all tests: whoever breaks one calls `fleet.restore()`."
-    return make_fleet(HOSTS)
+def fleet(tmp_path_factory):
+    "Three running hosts, shared by the tests of several files: whoever breaks one calls `fleet.restore()`."
+    with fleets(tmp_path_factory) as make:
+        yield make(HOSTS)
 
 
 @pytest.fixture(scope="session")
@@ -169,8 +180,7 @@ def release(engine, base_images, tmp_path_factory):
 @pytest.fixture
 def serving(hosts, release):
     "The first release, live on h1."
-    played = hosts.deploy(release(1))
-    assert played.code == 0, played.output
+    hosts.make_live(release(1), 1)
     return release(1)
 
 

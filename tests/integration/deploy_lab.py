@@ -1,6 +1,8 @@
 "A fleet to deploy on, releases of a dummy service, and clients that count what they are refused: for tests of playbooks."
 
 import collections
+import contextlib
+import fcntl
 import hashlib
 import http.client
 import json
@@ -9,6 +11,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
@@ -32,6 +35,20 @@ class Hosts:
 
     def deploy(self, release, *words, limit="h1"):
         return self.play("deploy", "-e", f"release={release}", "--limit", limit, *words)
+
+    def make_live(self, release, *numbers):
+        "Deploy a release unless these hosts serve it."
+        wanted = json.loads((release / "release.json").read_text())["model"]["digest"]
+        if not all(self.serves(number) == wanted for number in numbers):
+            played = self.deploy(release, limit=":".join(f"h{number}" for number in numbers))
+            assert played.code == 0, played.output
+
+    def serves(self, number):
+        "The digest of the model that answers; nothing where none does."
+        try:
+            return self.live(number)
+        except (OSError, http.client.HTTPException):
+            return ""
 
     def journal(self, number=1):
         lines = self.fleet.ssh(number, "cat /var/lib/mlkit/flights/journal.jsonl").splitlines()
@@ -66,11 +83,12 @@ def make_release(engine, base_images, folder, version, broken):
     context = folder / "context"
     shutil.copytree(Path(__file__).parent / "dummy_service", context)
     (context / "payload").write_bytes(random.Random(f"{version} {broken}").randbytes(2_000_000))
-    run(engine, "build", "--tag", tag, *base_images, *told, context)
+    with alone("build"):
+        run(engine, "build", "--tag", tag, *base_images, *told, context)
+        run(engine, "save", "--output", folder / "image.tar", tag)
+        image = run(engine, "image", "inspect", "--format", "{{.Id}}", tag).stdout.strip()
+        run(engine, "image", "rm", tag)
     shutil.rmtree(context)
-    run(engine, "save", "--output", folder / "image.tar", tag)
-    image = run(engine, "image", "inspect", "--format", "{{.Id}}", tag).stdout.strip()
-    run(engine, "image", "rm", tag)
     rows = [{"x": 0.1 * number} for number in range(50)]
     golden = {"rows": rows, "predictions": [row["x"] / 3 + int(model[-4:], 16) for row in rows]}
     record = {
@@ -83,6 +101,14 @@ def make_release(engine, base_images, folder, version, broken):
     (folder / "golden.json").write_text(json.dumps({"format": "mlkit.golden/1", **golden}))
     (folder / "release.json").write_text(json.dumps({"format": "mlkit.release/1", **record}))
     return folder
+
+
+@contextlib.contextmanager
+def alone(what):
+    "Of all processes that run tests on this machine, one at a time is in this block."
+    with open(Path(tempfile.gettempdir()) / f"mlkit-tests-{what}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Load:

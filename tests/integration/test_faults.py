@@ -59,8 +59,7 @@ def until(process, task):
 
 @pytest.fixture
 def both_serving(hosts, release):
-    played = hosts.deploy(release(1), limit="h1:h2")
-    assert played.code == 0, played.output
+    hosts.make_live(release(1), 1, 2)
     return model_of(1)
 
 

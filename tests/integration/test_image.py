@@ -116,7 +116,7 @@ def test_it_runs_as_nobody_without_rights_on_a_read_only_disk(start):
 
 
 def test_it_holds_nothing_that_serving_does_not_need(start):
-    unwanted = "-name '*.pyc' -o -name pandas -o -name scipy -o -name pyarrow -o -name papermill -o -path '/opt/venv/*/pip'"
+    unwanted = "-name pandas -o -name scipy -o -name pyarrow -o -name papermill -o -path '/opt/venv/*/pip'"
     assert start().sh(f"find / -xdev \\( {unwanted} \\) -print 2>/dev/null", check=False) == ""
 
 
@@ -146,6 +146,19 @@ def test_told_to_stop_it_finishes_what_it_began(start, engine):
         assert slow.result().status == 200
     assert stopping.wait(timeout=60) == 0
     assert run(engine, "inspect", "-f", "{{.State.ExitCode}}", release.id).stdout.strip() == "0"
+
+
+def test_no_start_compiles_what_it_imports(start, engine):
+    release = start("-e", "PYTHONVERBOSE=1")
+    assert (
+        release.get("/").status
+        == release.get("/openapi.json").status
+        == release.get("/metrics").status
+        == 200
+    )
+    logged = run(engine, "logs", release.id)
+    origins = re.findall(r"^# code object from '(.*)'", logged.stdout + logged.stderr, re.M)
+    assert len(origins) > 300 and [name for name in origins if name.endswith(".py")] == []
 
 
 def test_a_dead_worker_is_replaced(start):

@@ -161,3 +161,79 @@ def test_a_changed_pin_is_named(origin, clone):
 def test_a_commit_that_is_not_here_is_named(origin, clone):
     done = clone.reproduce(origin.run["id"], "--at", "0" * 40)
     assert done.returncode == 3 and "git worktree: fatal:" in done.stderr
+
+
+def project_in(folder, store):
+    "A project in a folder, without any repository."
+    folder.mkdir(parents=True)
+    project = Clone(folder, store)
+    (folder / "settings.ini").write_text("[project]\nname = flights\npipelines = .\n")
+    project.write_notebook(TRAIN)
+    project.write_data()
+    return project
+
+
+def commands_of(card):
+    "What the card says to type."
+    return [line[2:].split()[1:] for line in card.splitlines() if line.startswith("$ mlkit ")]
+
+
+def trains_and_says(project, words):
+    "Both when the run is done and when it was done before, and for a sweep and what is adopted."
+    sweep = ("sweep", "train", "-p", "trees", "4,5", "--metric", "rows", "--maximise")
+    for command in ("train",), ("train",), sweep:
+        done = project.mlkit(*command)
+        assert done.returncode == 0 and words in done.stderr.splitlines(), done.stderr
+    run = json.loads(project.mlkit("train", "--json").stdout)["id"]
+    refused = project.reproduce(run)
+    assert refused.returncode == 2 and words in refused.stderr, refused.stderr
+    card = project.mlkit("card").stdout
+    assert not commands_of(card) and words in card, card
+    papermill = project(sys.executable, "-m", "papermill", "train.ipynb", "out.ipynb", "-p", "trees", "4")
+    assert papermill.returncode == 0, papermill.stderr
+    adopted = project.mlkit("adopt", "out.ipynb")
+    assert adopted.returncode == 0 and words in adopted.stderr.splitlines(), adopted.stderr
+
+
+def test_outside_of_git_and_before_the_first_commit_training_says_that_it_cannot_be_repeated(tmp_path):
+    project = project_in(tmp_path / "project", tmp_path / "store")
+    trains_and_says(project, "this run cannot be reproduced exactly: it is outside of git")
+    project.git("init", "-q")
+    done = project.mlkit("train", "--force")
+    words = "this run cannot be reproduced exactly: the repository has no commit yet"
+    assert done.returncode == 0 and words in done.stderr.splitlines(), done.stderr
+
+
+def test_a_project_below_the_root_of_its_repository_is_reproduced(tmp_path):
+    project = project_in(tmp_path / "all/of/it", tmp_path / "store")
+    top = Clone(tmp_path / "all", tmp_path / "store")
+    (top.folder / ".gitignore").write_text(".mlkit/\n")
+    top.git("init", "-q")
+    top.git("add", "-A")
+    top.git("commit", "-qm", "first")
+    clean = project.train()["id"]
+    assert project.reproduce(clean).stdout == f"{clean}: identical\n"
+    project.write_notebook([*TRAIN[:-1], f"import ours\n{TRAIN[-1]}"])
+    (project.folder / "ours.py").write_text("'untracked code of the project'\n")
+    dirty = project.train()["id"]
+    [command] = commands_of(project.mlkit("card").stdout)
+    assert command == ["reproduce", dirty]
+    assert project.mlkit(*command).stdout == f"{dirty}: identical\n"
+    top.git("clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Clone(tmp_path / "clone/of/it", tmp_path / "store")
+    for run in clean, dirty:
+        assert clone.reproduce(run).stdout == f"{run}: identical\n"
+
+
+def test_what_was_adopted_is_traced_and_can_be_reproduced(clone):
+    papermill = clone(sys.executable, "-m", "papermill", "train.ipynb", "out.ipynb", "-p", "trees", "9")
+    assert papermill.returncode == 0, papermill.stderr
+    adopted = json.loads(clone.mlkit("adopt", "out.ipynb", "--json").stdout)
+    assert adopted["notebook"]["path"] == "train.ipynb"  # not the output, which lies beside it
+    words = clone.mlkit("trace", adopted["model"]).stdout
+    assert f"run {adopted['id']}  done" in words and "parameters trees=9" in words
+    assert f"commit {adopted['source']['commit'][:12]}" in words and "notebook train.ipynb" in words
+    assert adopted["id"] in clone.mlkit("trace", adopted["id"]).stdout
+    card = clone.mlkit("card", adopted["model"]).stdout
+    assert "train.ipynb, trees = 9" in card and commands_of(card) == [["reproduce", adopted["id"]]]
+    assert clone.mlkit(*commands_of(card)[0]).stdout == f"{adopted['id']}: identical\n"

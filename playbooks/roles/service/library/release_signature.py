@@ -18,11 +18,14 @@ description:
     content, and release.json names it.
   - The signers of the deployer and those in C(host_signers), where that file exists, must both accept it. Without
     either, nothing is checked.
+  - A release that the host keeps stays one to go back to after its signer's key was replaced, where this very record was
+    live on this host with a signature that counted then. For a new deployment the key must count now.
 options:
   signers: {description: Text of an allowed signers file; empty to ask for none., type: str, default: ""}
   host_signers: {description: The host's own allowed signers., type: path, default: /etc/mlkit/signers}
   texts: {description: The release's files by name; empty for a release that the host keeps., type: dict, default: {}}
   folder: {description: Where the host keeps the release., type: path, required: true}
+  kept: {description: Whether the host goes back to what it keeps., type: bool, default: false}
 author: [The mlkit developers]
 """
 
@@ -39,6 +42,7 @@ cause: {description: Why the release is refused., type: str, returned: failure}
 """
 
 NAMESPACE = "mlkit-release"
+ACCEPTED = "accepted.json"  # in a release's folder, by service_kept: whose signature of which record counted
 FILES = ("release.json", "release.json.sig", "golden.json")
 
 
@@ -89,6 +93,16 @@ def signer_of(record, signature, signers, whose):
     raise Refused(refused)
 
 
+def accepted_signer(folder, record):
+    "Who signed this very record, by what this host wrote when it was live here with a signature that counted."
+    try:
+        accepted = json.loads(read(os.path.join(folder, ACCEPTED)))
+        same = accepted["record"] == "sha256:" + hashlib.sha256(record.encode("utf-8")).hexdigest()
+        return str(accepted["signer"]) if same else ""
+    except (ValueError, KeyError, TypeError):  # it was never accepted here
+        return ""
+
+
 def check(want):
     texts = want["texts"] or {name: read(os.path.join(want["folder"], name)) for name in FILES}
     record, signature, golden = (texts.get(name, "") for name in FILES)
@@ -99,7 +113,12 @@ def check(want):
     signer = ""
     for whose, signers in trusted.items():
         if signers.strip():
-            signer = signer_of(record, signature, signers, whose)
+            try:
+                signer = signer_of(record, signature, signers, whose)
+            except Refused:
+                signer = accepted_signer(want["folder"], record) if want["kept"] else ""
+                if not signer:
+                    raise
     if signer:
         promised = json.loads(record).get("golden")
         found = "sha256:" + hashlib.sha256(golden.encode("utf-8")).hexdigest()
@@ -117,6 +136,7 @@ def main():
             "host_signers": {"type": "path", "default": "/etc/mlkit/signers"},
             "texts": {"type": "dict", "default": {}},
             "folder": {"type": "path", "required": True},
+            "kept": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -2,6 +2,7 @@
 "The end of a deployment on a host: the state and the journal are written, what is no longer needed is removed."
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ short_description: Record a deployment and remove what it left behind
 description:
   - Writes C(state) where there is one, then the journal's next line. From then on the container C(lives) comes back after
     a reboot, and the proxy forgets the one that stood by.
+  - Notes in the release's folder whose signature counted, for release_signature, when its key counts no longer.
   - Waits until the processes in C(drain) have ended, then stops C(stop) and removes containers, images and folders.
   - Nothing is recorded for a container that does not run or that the proxy does not know, nothing that the proxy sends
     requests to is removed, and at the end the proxy is asked once more.
@@ -67,9 +69,20 @@ def record(want):
     "Write the state, if there is a new one, and the journal's next line."
     os.makedirs(want["folder"], mode=0o755, exist_ok=True)
     if want["state"]:
+        note_signer(os.path.join(want["folder"], "releases", want["state"]["release"]), want["entry"])
         text = json.dumps(want["state"], sort_keys=True, indent=2) + "\n"
         write_whole(os.path.join(want["folder"], "state.json"), text)
     return append(os.path.join(want["folder"], "journal.jsonl"), want["entry"])
+
+
+def note_signer(folder, entry):
+    "What of this release was accepted on this host, and by whose signature."
+    if not entry.get("signer"):
+        return
+    with open(os.path.join(folder, "release.json"), "rb") as file:
+        record = "sha256:" + hashlib.sha256(file.read()).hexdigest()
+    accepted = {"record": record, "signer": entry["signer"], "when": entry.get("when")}
+    write_whole(os.path.join(folder, "accepted.json"), json.dumps(accepted, sort_keys=True) + "\n")
 
 
 def main():
