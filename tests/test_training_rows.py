@@ -131,17 +131,6 @@ def test_the_rows_are_kept_beside_the_model_and_are_no_part_of_it():
         read_training_rows(store, bundle.digest)
 
 
-# %% ../notebooks/11b_training_rows.ipynb #8657b815
-def test_a_sample_of_the_training_rows_is_noticed_and_not_taken_for_all_of_them():
-    for settings in {}, {"bagging_fraction": 0.8, "bagging_freq": 1}:
-        found = overlap_of(trained_on(rows(), handed_in=rows()[:100], **settings), rows(seed=2))
-        assert found.again is None and found.metrics[METRIC] == Unmeasured(False, found.sentence)
-        assert (
-            "Nothing records whether" in found.sentence
-            and "was given 100 rows, and the model learned from" in found.sentence
-        )
-
-
 # %% ../notebooks/11b_training_rows.ipynb #914d8e2f
 def test_rows_of_the_training_are_found_again_in_any_order_type_and_file():
     frame = rows()
@@ -213,3 +202,14 @@ def test_a_model_that_was_saved_without_its_rows_says_so():
         "Nothing records whether rows of them were in training: the model was saved without them."
     )
     assert "target=" in found.advice and training_digest(store, bundle.digest) != ""
+
+
+# %% ../notebooks/11b_training_rows.ipynb #8657b815
+def test_a_sample_of_the_training_rows_is_noticed_and_not_taken_for_all_of_them():
+    for settings in {}, {"bagging_fraction": 0.8, "bagging_freq": 1}:
+        found = overlap_of(trained_on(rows(), handed_in=rows()[:100], **settings), rows(seed=2))
+        assert found.again is None and found.metrics[METRIC] == Unmeasured(False, found.sentence)
+        assert (
+            "Nothing records whether" in found.sentence
+            and "was given 100 rows, and the model learned from" in found.sentence
+        )
