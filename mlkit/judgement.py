@@ -168,9 +168,7 @@ def judge_rows(
     champion: Bundle | None = None,
     more: Mapping[str, float] | None = None,  # metrics that the notebook computed itself
     trained: TrainingRows = NOT_RECORDED,  # what the model was trained on
-    dataset: Callable[[], Mapping[str, Any] | None] = lambda: (
-        None
-    ),  # all rows of the dataset, if they are asked for
+    dataset: Callable[[], Mapping[str, Any] | None] | None = None,  # gives all rows, if they are needed
 ) -> Judgement:
     "Measure a model. Raises `BadSettings`, `WrongType`."
     kind = bundle.signature.output.kind
@@ -201,7 +199,7 @@ def judge_rows(
     metrics |= {
         "golden_rows_wrong": golden_rows_wrong(bundle),
         "leak_columns": sum(c.name in project.leaks for c in bundle.signature.inputs),
-        METRIC: overlap.metric,
+        **overlap.metrics,
         "seconds_per_row": seconds_per_row(bundle, columns),
         **(more or {}),
     }

@@ -189,13 +189,16 @@ class Overlap:
     again: int | None  # judged rows that were in training, at least so many
     alike: int = 0  # judged rows that equal a training row
     target: bool = False  # whether "equal" includes the target
-    certain: bool = False  # rows that look alike by chance were told apart
+    certain: bool = False  # rows that only look alike were told apart
     twins: int = 0  # training rows that equal another one: what chance does
     why: str = ""  # it is not known
 
     @property
-    def metric(self) -> float | Unmeasured:
-        return Unmeasured(False, self.sentence) if self.again is None else self.again
+    def metrics(self) -> dict[str, float | Unmeasured]:
+        "What a gate can be on."
+        unknown = Unmeasured(False, self.sentence)
+        found = {METRIC: self.again, "rows_like_training": self.alike}
+        return {name: unknown if self.again is None else count for name, count in found.items()}
 
     @property
     def sentence(self) -> str:
@@ -210,7 +213,10 @@ class Overlap:
             return f"{self.again:,} {of} equal one of the {self.trained_on:,} training rows in {compared}."
         others = self.alike - self.again
         if not self.again:
-            return f"None {of} was in training; {others:,} equal a training row in {compared}, by chance."
+            return (
+                f"None {of} need have been in training: {others:,} equal a training row in {compared}, "
+                "and the dataset has enough such rows for both sides."
+            )
         if not others:
             return f"{self.again:,} {of} were in training."
         return f"At least {self.again:,} {of} were in training; {others:,} more equal a training row in {compared}."
@@ -220,14 +226,13 @@ class Overlap:
         "What a failing gate says: what was found, and what to do."
         if self.again is None:
             return f"{self.sentence} Save the model again with all training rows: run.save_model(…, columns, target=…)."
-        by_chance = (
+        allow = f"allow so many: {METRIC} = <= {self.again}."
+        others = (
             ""
             if self.certain
-            else (
-                f" If they only look the same, as {self.twins:,} of the training rows do, allow so many: {METRIC} = <= {self.again}."
-            )
+            else f" If they only look the same, as {self.twins:,} of the training rows do, {allow}"
         )
-        return f"{self.sentence} Take both sides from run.split(…) and judge the second.{by_chance}"
+        return f"{self.sentence} Take both sides from run.split(…) and judge the second.{others}"
 
 
 def count_overlap(
@@ -235,9 +240,7 @@ def count_overlap(
     signature: Signature,
     columns: Mapping[str, np.ndarray],  # of the judged rows, as `frame_columns` gives them
     truth: Any,  # what came, one per row
-    dataset: Callable[[], Mapping[str, Any] | None] = lambda: (
-        None
-    ),  # all rows, asked for only where rows are equal
+    dataset: Callable[[], Mapping[str, Any] | None] | None = None,  # gives all rows, if they are needed
 ) -> Overlap:
     "How many of the judged rows were in training. Raises `WrongType`."
     if trained.why:
@@ -247,7 +250,7 @@ def count_overlap(
     counts = (len(judged), len(trained.digests))
     if not len(equal):
         return Overlap(*counts, again=0, target=trained.target)
-    everything = _sorted_digests(signature, dataset(), trained.target)
+    everything = _sorted_digests(signature, dataset() if dataset else None, trained.target)
     if _holds(everything, trained.digests) and _holds(everything, np.sort(judged)):
         kinds, times = np.unique(equal, return_counts=True)
         more = times + _times(trained.digests, kinds) - _times(everything, kinds)  # than the dataset has

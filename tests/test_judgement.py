@@ -163,7 +163,7 @@ def test_training_rows_among_the_judged_ones_fail_a_gate_that_no_line_has_to_ask
     (seen, seen_late), (fresh, fresh_late) = demo_rows(4000, seed=2), demo_rows()
     good = judged_on(fresh, fresh_late, demo_training(bundle))
     assert good.passed and good.metrics["training_rows_judged"] == 0
-    assert good.details["training"]["alike"] == 32
+    assert good.metrics["rows_like_training"] == 32
     assert str(good).endswith("pass  training_rows_judged <= 0  is 0")
     mixed = (pd.concat([fresh, seen[:41]]), np.concatenate([fresh_late, seen_late[:41]]))
     bad = judged_on(*mixed, demo_training(bundle))

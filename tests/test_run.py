@@ -148,9 +148,9 @@ def test_coarse_rows_pass_after_a_correct_split_and_the_verdict_says_how_many_lo
     bundle = run.save_model(booster, signature, columns, target=seen.late)
     verdict = run.judge(bundle, held_out, held_out.late, bundle.predict(frame_columns(signature, held_out)))
     assert verdict.passed and verdict.metrics["training_rows_judged"] == 0
-    told = verdict.details["training"]
-    assert told["alike"] > 0.9 * len(held_out) and told["sentence"].endswith(
-        "in every input and the target, by chance."
+    assert verdict.metrics["rows_like_training"] > 0.9 * len(held_out)
+    assert verdict.details["training"]["sentence"].endswith(
+        "and the dataset has enough such rows for both sides."
     )
 
 

@@ -17,6 +17,7 @@ from mlkit.gate import Unmeasured
 from mlkit.signature import Output, frame_columns, infer_signature
 from mlkit.store import Store
 from mlkit.training_rows import (
+    METRIC,
     NOT_RECORDED,
     _record_key,
     count_overlap,
@@ -130,17 +131,6 @@ def test_the_rows_are_kept_beside_the_model_and_are_no_part_of_it():
         read_training_rows(store, bundle.digest)
 
 
-# %% ../notebooks/11b_training_rows.ipynb #8657b815
-def test_a_sample_of_the_training_rows_is_noticed_and_not_taken_for_all_of_them():
-    for settings in {}, {"bagging_fraction": 0.8, "bagging_freq": 1}:
-        found = overlap_of(trained_on(rows(), handed_in=rows()[:100], **settings), rows(seed=2))
-        assert found.again is None and found.metric == Unmeasured(False, found.sentence)
-        assert (
-            "Nothing records whether" in found.sentence
-            and "was given 100 rows, and the model learned from" in found.sentence
-        )
-
-
 # %% ../notebooks/11b_training_rows.ipynb #914d8e2f
 def test_rows_of_the_training_are_found_again_in_any_order_type_and_file():
     frame = rows()
@@ -160,7 +150,7 @@ def test_rows_of_the_training_are_found_again_in_any_order_type_and_file():
     ):
         assert overlap_of(kept, judged).again == 41
     none = overlap_of(kept, fresh)
-    assert none.metric == 0 and none.sentence == (
+    assert none.metrics == {METRIC: 0, "rows_like_training": 0} and none.sentence == (
         "None of the 600 rows was in training: none equals one of the 600 training rows in every input and the target."
     )
 
@@ -172,7 +162,8 @@ def test_a_correct_split_of_coarse_rows_counts_nothing_and_an_incorrect_one_coun
     right = overlap_of(kept, everything[400:], everything)
     assert right.again == 0 and right.alike == 200
     assert right.sentence == (
-        "None of the 200 rows was in training; 200 equal a training row in every input and the target, by chance."
+        "None of the 200 rows need have been in training: 200 equal a training row in every input and the target, "
+        "and the dataset has enough such rows for both sides."
     )
     wrong = overlap_of(kept, everything[300:], everything)
     assert (
@@ -207,7 +198,18 @@ def test_a_model_that_was_saved_without_its_rows_says_so():
     store, bundle = trained_on(rows())
     assert read_training_rows(Store(tempfile.mkdtemp()), bundle.digest) is NOT_RECORDED
     found = overlap_of((Store(tempfile.mkdtemp()), bundle), rows())
-    assert found.metric == Unmeasured(False, found.sentence) and found.sentence == (
+    assert found.metrics[METRIC] == Unmeasured(False, found.sentence) and found.sentence == (
         "Nothing records whether rows of them were in training: the model was saved without them."
     )
     assert "target=" in found.advice and training_digest(store, bundle.digest) != ""
+
+
+# %% ../notebooks/11b_training_rows.ipynb #8657b815
+def test_a_sample_of_the_training_rows_is_noticed_and_not_taken_for_all_of_them():
+    for settings in {}, {"bagging_fraction": 0.8, "bagging_freq": 1}:
+        found = overlap_of(trained_on(rows(), handed_in=rows()[:100], **settings), rows(seed=2))
+        assert found.again is None and found.metrics[METRIC] == Unmeasured(False, found.sentence)
+        assert (
+            "Nothing records whether" in found.sentence
+            and "was given 100 rows, and the model learned from" in found.sentence
+        )
