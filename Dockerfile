@@ -68,7 +68,7 @@ RUN rm /out/model/Dockerfile && chmod -R u=rwX,go=rX /out && find /out -exec tou
 
 # --- the release: layers in the order in which they change, so that a new model ships as a few megabytes
 FROM ${BASE_IMAGE}
-ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONUNBUFFERED=1 MLKIT_MODEL=/model
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONUNBUFFERED=1 MLKIT_MODEL=/model
 COPY --from=packages /out/ /
 COPY --from=code /out/ /
 COPY --from=model /out/ /

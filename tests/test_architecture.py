@@ -43,7 +43,7 @@ FLOORS = [
         *("serve.tally", "serve.telemetry", "serve.append_log", "serve.prediction_log"),
         *("serve.labels", "serve.access_log", "log_tables", "compaction", "predictions"),
         *("serve.plain", "serve.predictor", "serve.options", "serve.service"),
-        *("serve.openapi", "serve.pages", "serve.app", "serve.asgi", "serve.worker"),
+        *("serve.openapi", "serve.pages", "serve.app", "serve.asgi", "serve.worker", "serve.borrowed"),
         *("serve.rates", "serve.access"),
         *("serve.inflate", "serve.csv_text", "serve.arrow_stream", "serve.arrow", "serve.codecs"),
     },

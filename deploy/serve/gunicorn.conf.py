@@ -10,6 +10,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from mlkit.serve.borrowed import choose_worker
+
 # One OpenMP thread per process, and none that spins while it waits: two on two busy cores can be eight times
 # slower than one. The workers inherit this, and LightGBM reads it when it is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -51,7 +53,7 @@ bind = f"{os.environ.get('MLKIT_HOST', '0.0.0.0')}:{os.environ.get('PORT', '8000
 # hangs in a child when the parent has used it. So the app and its model are loaded after the fork (no preload);
 # the master imports the worker's module, and with it all code: the workers share its memory, and start at once.
 # At least two, so that health is answered while one worker is busy with a long batch.
-worker_class = "mlkit.serve.worker.Worker"
+worker_class, why_stock = choose_worker()
 workers = int(os.environ.get("WEB_CONCURRENCY") or max(2, cpus_granted()))
 preload_app = False
 
@@ -83,6 +85,11 @@ if os.environ.get("MLKIT_MASTER") != str(os.getpid()) and "GUNICORN_PID" not in 
 os.environ["MLKIT_MASTER"] = str(os.getpid())
 metrics.mkdir(mode=0o700, parents=True, exist_ok=True)
 os.environ.setdefault("MLKIT_RATES", f"{metrics}/rates")  # where all workers count the requests of each API key
+
+
+def on_starting(server):
+    if why_stock:
+        server.log.warning("%s: gunicorn's own answers, which is slower; see mlkit.serve.borrowed", why_stock)
 
 
 def pre_fork(server, worker):

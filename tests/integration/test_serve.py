@@ -156,6 +156,16 @@ def test_a_mean_request_is_refused_once_and_the_connection_ends(server, name):
     assert received.count(b"HTTP/1.1 ") == 1, "the bytes behind were taken for a request"
 
 
+def test_a_gunicorn_that_is_not_proved_serves_with_its_own_worker_and_says_so(start, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import gunicorn\ngunicorn.version_info = (27, 9, 0)\n")
+    assert "not proved" not in start().log.read_text()
+    server = start(PYTHONPATH=tmp_path)
+    assert ask(server.connect(), PLAIN, JSON, {}, "/predict")[0] == 200
+    said = server.log.read_text()
+    assert "not proved" in said and "gunicorn's own answers" in said
+    assert re.findall("Using worker: (.*)", said)[-1] == "gunicorn.workers.gasgi.ASGIWorker"
+
+
 def test_a_slow_client_holds_no_worker_and_is_sent_away(start):
     server = start(workers=1, MLKIT_CLIENT_SECONDS=1)
     slow = [server.socket() for _ in range(60)]
