@@ -134,6 +134,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlkit.compaction._as_owner': ('compaction.html#_as_owner', 'mlkit/compaction.py'),
                                   'mlkit.compaction._carry_out': ('compaction.html#_carry_out', 'mlkit/compaction.py'),
                                   'mlkit.compaction._compact': ('compaction.html#_compact', 'mlkit/compaction.py'),
+                                  'mlkit.compaction._held': ('compaction.html#_held', 'mlkit/compaction.py'),
                                   'mlkit.compaction._is_ours': ('compaction.html#_is_ours', 'mlkit/compaction.py'),
                                   'mlkit.compaction._is_plain_file': ('compaction.html#_is_plain_file', 'mlkit/compaction.py'),
                                   'mlkit.compaction._next_batch': ('compaction.html#_next_batch', 'mlkit/compaction.py'),
