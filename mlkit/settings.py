@@ -156,6 +156,7 @@ SECTIONS = {
     "outcome": None,  # mlkit.worth
     "card": None,  # mlkit.card
     "release": None,  # mlkit.release
+    "registry": None,  # mlkit.promotion
 }
 NAMED = ("dataset ", "environment ")  # sections of which there are many
 ENVIRONMENT = {

@@ -50,6 +50,7 @@ FLOORS = [
         "sbom",
         "builder",
         "signing",
+        "promotion",
         "release",
         "local",
         "container",
