@@ -171,10 +171,11 @@ def _choose_release(project, store, what, hooks, override):
 
 
 def _make_release(project, store, model, hooks, override="", engine=None):
-    from mlkit.registry import admit, find_model, require_admission
+    from mlkit.promotion import model_to_serve
+    from mlkit.registry import admit, require_admission
     from mlkit.release import make_release
 
-    digest = find_model(store, model or f"{project.model}@champion", project.model)
+    digest = model_to_serve(project, store, model or f"{project.model}@champion")
     if override:
         admit(store, project.model, digest, override)
     require_admission(store, project.model, digest)  # before a hook or a build begins
@@ -186,10 +187,10 @@ def _make_release(project, store, model, hooks, override="", engine=None):
 
 
 def _deploy_local(model, engine):
-    from mlkit.registry import find_model
+    from mlkit.promotion import model_to_serve
 
     project, store = project_and_store()
-    digest = find_model(store, model or f"{project.model}@champion", project.model)
+    digest = model_to_serve(project, store, model or f"{project.model}@champion")
     if engine:
         from mlkit.container import deploy_container
 

@@ -33,6 +33,7 @@ def register(model, alias, override):
       mlkit register --to champion
     """
     from mlkit import registry
+    from mlkit.promotion import sign_promotion
 
     project, store = project_and_store()
     digest = registry.find_model(store, model, project.model)
@@ -41,6 +42,7 @@ def register(model, alias, override):
     click.echo(f"  {made_by(project, digest)}")
     if alias:
         registry.promote(store, project.model, str(version), alias, override)
+        sign_promotion(project, store, project.model, alias)
         click.echo(f"{project.model}@{alias} is now {project.model}@{version}")
 
 
@@ -96,10 +98,12 @@ def promote(version, alias, override):
       mlkit promote flights@1 --to champion
     """
     from mlkit import registry
+    from mlkit.promotion import sign_promotion
 
     project, store = project_and_store()
     name, _, selector = version.rpartition("@")
     number = registry.promote(store, name or project.model, selector, alias, override)
+    sign_promotion(project, store, name or project.model, alias)
     click.echo(f"{name or project.model}@{alias} is now {name or project.model}@{number}")
 
 
@@ -113,6 +117,7 @@ def demote(name, alias):
     Example:
       mlkit demote flights challenger
     """
+
     from mlkit import registry
 
     _, store = project_and_store()

@@ -86,9 +86,9 @@ def compact(
         )
     done = Compacted()
     try:
-        with _as_owner(folder), _alone(folder):
-            _compact(store, folder, name, done)
-            done.live = len(list(folder.glob(f"*{OPEN}")))
+        with _held(folder) as log, _as_owner(log), _alone(log, folder):
+            _compact(store, log, name, done)
+            done.live = len(list(log.glob(f"*{OPEN}")))
     except OSError as error:  # the store's are its own class
         raise SourceFailed(
             f"cannot work in the log {folder}: {error.strerror or error}",
@@ -109,13 +109,13 @@ def _compact(store: Store, folder: Path, name: str, done: Compacted) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, named: Path) -> Iterator[None]:
     with open(folder / LOCK, "w", opener=_plainly) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyThere(
-                f"another mlkit compact is at work in {folder}", "wait until it is done"
+                f"another mlkit compact is at work in {named}", "wait until it is done"
             ) from None
         yield
 
@@ -167,10 +167,10 @@ def _unreadable(path: Path, noun: str, models: Models) -> str | None:
 # %% ../notebooks/38_compaction.ipynb #9c59ef35
 def _carry_out(store: Store, folder: Path, models: Models, name: str, done: Compacted) -> None:
     with open(folder / PLAN, "rb", opener=_plainly) as file:
-        plan = read_record("compaction", file.read(), str(folder / PLAN))
+        plan = read_record("compaction", file.read(), f"{PLAN} of the log")
     if plan.get("noun") not in KINDS or not all(_is_ours(name, plan["noun"]) for name in plan["files"]):
         raise CorruptRecord(
-            f"{folder / PLAN} names other files than those of the log",
+            f"{PLAN} of the log names other files than those of the log",
             "remove it: the finished files are taken again",
         )
     files = [folder / file for file in plan["files"]]
@@ -216,6 +216,21 @@ def _store_batch(store: Store, folder: Path, plan: dict, models: Models, name: s
 
 
 # %% ../notebooks/38_compaction.ipynb #037354ff
+@contextmanager
+def _held(folder: Path) -> Iterator[Path]:
+    """The folder by a handle, as a path: whatever takes its name meanwhile, this one is worked in. Root follows no link to
+    it, which could lead from a folder of the server's user to one of root's.
+    """
+    handle = os.open(
+        folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if os.geteuid() else os.O_NOFOLLOW)
+    )
+    try:
+        path = Path(f"/proc/self/fd/{handle}")
+        yield path if path.exists() else folder  # on Linux; elsewhere nobody compacts as root
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def _as_owner(folder: Path) -> Iterator[None]:
     "Where root works in the folder of another user: with that user's rights."

@@ -15,6 +15,8 @@ __all__ = [
     "KEY_BODY",
     "LONGEST_KEY",
     "MOST_LEARNED",
+    "MOST_FORMS",
+    "MOST_WORK",
     "ASSIGNED",
     "SETTING",
     "LINE",
@@ -127,6 +129,8 @@ class Redactor:
         self._in_key = False  # the last text ended within a private key
         for name, value in secrets.items():
             self.learn(name, value)
+        self._given = set(self._forms)
+        self._room = len(self._values) + MOST_LEARNED
 
     def learn(self, name: str, value: str) -> None:
         "Look for this value from now on."
@@ -146,7 +150,7 @@ class Redactor:
         is_field: bool = False,  # of a record, where a plain word is no sign of a secret
     ) -> str:
         "`text` without secrets. The time it takes grows with the text, not with its square."
-        for form, name in self._forms.items():
+        for form, name in self._sought(len(text)):
             if form in text:
                 text = text.replace(form, self._mark(name))
         text = self._without_keys(text)
@@ -158,6 +162,18 @@ class Redactor:
         for pattern in (ASSIGNED, SETTING, LINE, VARIABLE):
             text = pattern.sub(self._assigned, text)
         return ENCODED.sub(self._decoded, text)
+
+    def _sought(self, size: int) -> list[tuple[str, str]]:
+        """The forms that a text of this size is searched for: each of the secrets that were given, the plain value of each
+        that was found, and of its other forms as many as the work allows.
+        """
+        left, sought = MOST_WORK // max(1, size), []
+        for form, name in self._forms.items():
+            known = form in self._given or form in self._values
+            if known or left > 0:
+                sought.append((form, name))
+                left -= not known
+        return sought
 
     def tree(
         self,
@@ -204,7 +220,8 @@ class Redactor:
             for line in re.findall(r"[A-Za-z0-9+/=]{20,128}", re.sub(r"\\+[nr]", "\n", text[start:stop]))[
                 : LONGEST_KEY // 64
             ]:
-                self._forms.setdefault(line.lstrip("+"), "a private key")
+                if len(self._forms) < MOST_FORMS:
+                    self._forms.setdefault(line.lstrip("+"), "a private key")
             kept += [text[at:begin], self._mark("a private key")]
             at = stop
         return "".join([*kept, text[at:]])
@@ -216,9 +233,12 @@ class Redactor:
 
     def _learned(self, name: str, value: str) -> str:
         "What was found by its look may stand elsewhere in another form."
-        if len(self._values) < MOST_LEARNED:
-            self.learn(name, value)
+        self._learn_found(name, value)
         return self._mark(name)
+
+    def _learn_found(self, name: str, value: str) -> None:
+        if len(self._values) < self._room:
+            self.learn(name, value)
 
     def _assigned(self, found: re.Match) -> str:
         "What stands beside a secret's name is one, unless it is a word or an expression."
@@ -230,7 +250,7 @@ class Redactor:
         if not known and (plain or strength(value) == BESIDE):
             return found[0]
         if not known and strength(value) == ANYWHERE:
-            self.learn(name, value)
+            self._learn_found(name, value)
         return found[0].replace(value, self._mark(name) if known else f"[redacted: {name}]")
 
     def _decoded(self, found: re.Match) -> str:
@@ -266,7 +286,9 @@ KEY_BODY = re.compile(
     r"(?:(?:[\s\"',\[\]>-]|\\+[nr]|%0[AaDd]|&#\w{2,4};){0,16}(?:[A-Za-z0-9+/=]{16,}|[A-Za-z0-9+/]{1,15}={1,2})){0,4096}"
 )
 LONGEST_KEY = 65536  # characters
-MOST_LEARNED = 200  # values: each costs a look at every text
+MOST_LEARNED = 200  # values that were found: each costs a look at every text
+MOST_FORMS = 50_000  # with which lines of private keys are still added
+MOST_WORK = 20_000_000_000  # characters of a text times forms of found values: some seconds
 ASSIGNED = re.compile(
     r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{0,63})(?:\\?[\"'])?\]?(?: ?: ?\w{1,32})? ?[=:] ?"
     r"(?P<quote>\\?[\"'])(?P<value>(?:(?!(?P=quote))[^\n]){1,512})(?P=quote)"

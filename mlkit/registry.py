@@ -70,9 +70,10 @@ class Registry:
 def read_registry(
     store: Store,
     name: str,
+    key: str = "",  # of an older record
 ) -> Registry:
     "The newest registry of `name`; empty where nothing is registered. Raises `CorruptRecord`, `NewerFormat`."
-    keys = store.keys(f"registry/{name}")
+    keys = [key] if key else store.keys(f"registry/{name}")
     if not keys:
         return Registry(name, 0, (), {})
     return _read(store, keys[-1], Registry)

@@ -158,6 +158,7 @@ SECTIONS = {
     "outcome": None,  # mlkit.worth
     "card": None,  # mlkit.card
     "release": None,  # mlkit.release
+    "registry": None,  # mlkit.promotion
 }
 DEFAULT_GATES = {"training_rows_judged": "<= 0"}  # `off` takes one away
 NAMED = ("dataset ", "environment ")  # sections of which there are many

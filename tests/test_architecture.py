@@ -52,6 +52,7 @@ FLOORS = [
         "sbom",
         "builder",
         "signing",
+        "promotion",
         "release",
         "local",
         "container",

@@ -206,7 +206,7 @@ def test_labels_that_match_no_prediction_are_counted():
 def test_two_at_once_do_not_mix():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     ask(PredictionLog(folder, max_bytes=1), range(3))  # a file each
-    with _alone(folder), pytest.raises(AlreadyThere, match="another mlkit compact"):
+    with _alone(folder, folder), pytest.raises(AlreadyThere, match="another mlkit compact"):
         compact(store, folder, "flights")
     assert compact(store, folder, "flights").predictions == 3
 
@@ -272,3 +272,36 @@ def test_a_log_folder_that_an_attacker_owns_gives_him_nothing_when_root_compacts
     evil = {"noun": "predictions", "files": ["../secret", str(secret)], "stored": True}
     worker = attack(PLAN, lambda path: path.write_bytes(write_record("compaction", evil)))
     assert "names other files than those of the log" in worker.stderr
+
+
+# %% ../notebooks/38_compaction.ipynb #69773d55
+def test_a_log_folder_that_is_swapped_for_a_link_leads_root_nowhere_else():
+    if os.getuid():
+        pytest.skip("needs root: who else could do more than the owner?")
+    base, store, attacker = Path(tempfile.mkdtemp()), store_with_model(), 54321
+    base.chmod(0o777)  # the attacker's, so that names in it are too
+    roots, folder = base / "roots", base / "log"
+    for where in (roots, folder):
+        log = PredictionLog(where)
+        ask(log, [1])
+        log.finish()
+    before = sorted(path.name for path in roots.iterdir())
+    os.chown(folder, attacker, attacker)
+    for path in folder.iterdir():
+        os.chown(path, attacker, attacker)
+
+    class Swapping(Store):
+        "The first question to the store comes when the folder was opened: in that moment the attacker puts a link there."
+
+        def get(self, key):
+            if not folder.is_symlink():
+                folder.rename(base / "moved")
+                folder.symlink_to(roots)
+            return super().get(key)
+
+    assert compact(Swapping(store.url), folder, "flights").files == 1
+    assert sorted(path.name for path in roots.iterdir()) == before
+    assert not list((base / "moved").glob("*.predictions.jsonl"))
+    with pytest.raises(SourceFailed, match="cannot work in the log .*: Not a directory|symbolic"):
+        compact(store, folder, "flights")
+    assert sorted(path.name for path in roots.iterdir()) == before

@@ -174,3 +174,22 @@ def test_a_notebook_is_redacted_in_sources_outputs_and_metadata_and_stays_a_note
     assert redactor.found == {"DB_PASS", "a private key"}
     plain = nbformat.writes(new_notebook(cells=[new_code_cell("max_tokens = 1024")])).encode()
     assert redact_notebook(plain, redactor) is plain
+
+
+# %% ../notebooks/01c_redaction.ipynb #21a0c815
+def test_a_large_output_with_very_many_secrets_is_redacted_with_bounded_work():
+    redactor = Redactor({"DB_PASSWORD": "hunter2-hunter2-x9"})
+    given, lines = set(redactor._forms), 20_000
+    text = redactor.text(
+        "".join(f"token_{n} = v{n:06}x{n * 7919:09}\n" for n in range(lines)) + "hunter2-hunter2-x9"
+    )
+    assert (
+        text.count("[redacted: token_") == lines and "hunter2" not in text
+    )  # masked where they stand, all of them
+    assert len(redactor._values) <= 201
+    for size in (10**6, 50 * 10**6, 10**9):
+        sought = {form for form, _ in redactor._sought(size)}
+        assert given <= sought, "what the environment gave is looked for in a text of any size"
+        assert redactor._values <= sought, "and so is the plain value of what was found"
+        assert size * len(sought - given - redactor._values) <= 20 * 10**9
+    assert redactor.text("again: v000003x000023757") == "again: [redacted: token_3]"

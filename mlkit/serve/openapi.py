@@ -85,6 +85,7 @@ REFUSALS = {
     "415": "The body's type cannot be read.",
     "429": "Too many requests; `Retry-After` says when to ask again.",
     "503": "No model is ready, or the server is full.",
+    "507": "The log has all the room that it may take.",
 }
 
 
@@ -322,7 +323,7 @@ def _labels() -> dict:
         "properties": {"taken": COUNT, "of_other_models": COUNT},
         "required": ["taken"],
     }
-    refusals = _refusals("400", "401", "403", "413", "415", "429", "503")
+    refusals = _refusals("400", "401", "403", "413", "415", "429", "503", "507")
     return {
         "summary": "Tell outcomes of earlier predictions",
         "operationId": "labels",
