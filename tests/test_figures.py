@@ -35,6 +35,35 @@ def test_a_figure_refers_to_nothing_outside_and_is_the_same_each_time():
     assert "http" not in drawn[0] and "false positive rate" in drawn[0] and len(drawn[0]) < 60_000
 
 
+# %% ../notebooks/34_figures.ipynb #20e7d633
+def test_each_figure_says_what_it_shows():
+    worth = Worth("probability", "Warn?", "USD", GAINS)
+    table = [
+        {"column": "carrier", "part": part, "metrics": {"auc": auc}, "interval": [auc - 0.02, auc + 0.02]}
+        for part, auc in {"UA": 0.7, "ZZ": 0.5}.items()
+    ]
+    for draw, words in {
+        (lambda a: precision_recall(a, TRUTH, GUESS, GUESS[::-1])): "champion",
+        (lambda a: calibration(a, TRUTH, GUESS)): "observed share",
+        (lambda a: scores(a, TRUTH, GUESS, 0.4)): "threshold 0.400",
+        (lambda a: slices(a, table, "auc", 0.69)): "carrier ZZ",
+        (lambda a: importance(a, {"distance": 0.8, "temp": 0.2})): "distance",
+        (lambda a: confusion(a, TRUTH, GUESS, 0.4)): f"{(GUESS[TRUTH == 0] < 0.4).sum():,}",
+        (lambda a: confusion(a, TRUTH, GUESS, np.inf)): "never acting is best",
+        (lambda a: profit(a, worth, TRUTH, GUESS)): "USD per thousand",
+        (lambda a: predicted_against_truth(a, TRUTH, GUESS)): "what came",
+        (lambda a: errors(a, TRUTH, GUESS)): "predicted minus truth",
+    }.items():
+        assert words in svg(draw, "figure"), words
+
+
+# %% ../notebooks/34_figures.ipynb #85ef7143
+def test_a_dollar_in_a_name_is_a_dollar():
+    for name in ("$price", "$a$", r"$\nonsense{$", "100 $ to 200 $"):
+        drawn = svg(lambda axis, name=name: axis.set(title=name, xlabel=name), "dollars")
+        assert name in drawn
+
+
 # %% ../notebooks/34_figures.ipynb #199d7e9e
 def test_no_label_of_an_axis_runs_into_the_next():
     def labels_of(draw):
@@ -72,32 +101,3 @@ def test_no_label_of_an_axis_runs_into_the_next():
         axis.plot(names, [0, 1, 2])
         few_ticks(axis)
         assert {label.get_ha() for label in axis.get_xticklabels()} == {"right"}
-
-
-# %% ../notebooks/34_figures.ipynb #20e7d633
-def test_each_figure_says_what_it_shows():
-    worth = Worth("probability", "Warn?", "USD", GAINS)
-    table = [
-        {"column": "carrier", "part": part, "metrics": {"auc": auc}, "interval": [auc - 0.02, auc + 0.02]}
-        for part, auc in {"UA": 0.7, "ZZ": 0.5}.items()
-    ]
-    for draw, words in {
-        (lambda a: precision_recall(a, TRUTH, GUESS, GUESS[::-1])): "champion",
-        (lambda a: calibration(a, TRUTH, GUESS)): "observed share",
-        (lambda a: scores(a, TRUTH, GUESS, 0.4)): "threshold 0.400",
-        (lambda a: slices(a, table, "auc", 0.69)): "carrier ZZ",
-        (lambda a: importance(a, {"distance": 0.8, "temp": 0.2})): "distance",
-        (lambda a: confusion(a, TRUTH, GUESS, 0.4)): f"{(GUESS[TRUTH == 0] < 0.4).sum():,}",
-        (lambda a: confusion(a, TRUTH, GUESS, np.inf)): "never acting is best",
-        (lambda a: profit(a, worth, TRUTH, GUESS)): "USD per thousand",
-        (lambda a: predicted_against_truth(a, TRUTH, GUESS)): "what came",
-        (lambda a: errors(a, TRUTH, GUESS)): "predicted minus truth",
-    }.items():
-        assert words in svg(draw, "figure"), words
-
-
-# %% ../notebooks/34_figures.ipynb #85ef7143
-def test_a_dollar_in_a_name_is_a_dollar():
-    for name in ("$price", "$a$", r"$\nonsense{$", "100 $ to 200 $"):
-        drawn = svg(lambda axis, name=name: axis.set(title=name, xlabel=name), "dollars")
-        assert name in drawn
