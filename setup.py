@@ -45,7 +45,7 @@ setup(
     license=package["license"],
     python_requires=f">={package['min_python']}",
     packages=find_packages(include=[package["lib_path"], f"{package['lib_path']}.*"]),
-    package_data={package["lib_path"]: ["*.html", "serve/templates/*", "serve/static/*", "serve/static/swagger/*"]},
+    package_data={package["lib_path"]: ["*.html", "*.css", "serve/templates/*", "serve/static/*", "serve/static/swagger/*"]},
     install_requires=lines("requires"),
     extras_require={"dev": lines("dev_requires"), "s3": lines("s3_requires")},
     entry_points={"console_scripts": ["mlkit=mlkit.cli:main"]},

@@ -94,14 +94,19 @@ def svg(
 def few_ticks(axis: Any) -> None:
     "Labels of the x axis that do not run into each other: few numbers, and slanted names."
     from matplotlib.category import StrCategoryConverter
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    locator = axis.xaxis.get_major_locator()
     if isinstance(axis.xaxis.get_converter(), StrCategoryConverter):
-        names = [label.get_text() for label in axis.get_xticklabels()]
-        if sum(map(len, names)) > 30:
-            axis.tick_params(axis="x", labelrotation=35)
-    elif isinstance(locator, LogLocator):
+        labels = axis.get_xticklabels()
+        if sum(len(label.get_text()) for label in labels) > 30:
+            for label in labels:
+                label.set(rotation=35, ha="right", rotation_mode="anchor")  # it ends below its tick
+    elif axis.get_xscale() == "log":
+        low, high = axis.get_xlim()
+        powers = np.floor(np.log10(high)) - np.ceil(np.log10(low))  # between two ticks
+        axis.xaxis.set_major_locator(LogLocator(numticks=5) if powers >= 1 else MaxNLocator(4))
+        # not 10³ in TeX's words, which `text.parse_math` takes for a name with dollars
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 100 else f"{v:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
     else:
         axis.xaxis.set_major_locator(MaxNLocator(5))
@@ -247,6 +252,7 @@ def slices(
         axis.errorbar(values[where], np.array(at)[where], xerr=spread, fmt="o", ms=5, lw=1.5, color=color)
     axis.axvline(overall, ls=":", color=GREY)
     axis.set(xlabel=metric, title=f"{metric} by slice", yticks=at, yticklabels=names, ylim=(0.6, y + 1))
+    few_ticks(axis)
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
 
@@ -261,6 +267,7 @@ def importance(
     axis.barh(names, [shares[name] for name in names], color=BLUE, height=0.7)
     more = f"; {len(shares) - shown} more" if len(shares) > shown else ""
     axis.set(title="importance", xlabel=f"share of the gain of all splits{more}")
+    few_ticks(axis)
     axis.grid(axis="y", visible=False)
 
 

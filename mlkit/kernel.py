@@ -12,16 +12,22 @@ __all__ = [
     "refuse_early_end",
     "end_processes",
     "kernel_environment",
+    "found_only_here",
 ]
 
 # %% ../notebooks/14a_kernel.ipynb #15c56bfa
+import ast
 import os
+import re
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Timer
+from typing import Any
 
 import psutil
 
@@ -156,3 +162,42 @@ def kernel_environment(project: Project, run: str, output: str | None, work: Pat
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+# %% ../notebooks/14a_kernel.ipynb #7d7411fa
+def found_only_here(
+    project: Project,
+    notebook: Path,
+) -> str:
+    "A note on the modules that the notebook imports and a kernel that mlkit did not start would not find; or nothing."
+    root, given = project.root.resolve(), os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    elsewhere = [entry for entry in sys.path if entry in given or Path(entry).resolve() != root]
+    names = [
+        name
+        for name in sorted(_imported(notebook))
+        if (root / f"{name}.py").is_file() or (root / name / "__init__.py").is_file()
+        if not any(_finds(finder, name, elsewhere) for finder in sys.meta_path)
+    ]
+    if not names:
+        return ""
+    how = f"pip install -e {root}"
+    if not any((root / name).exists() for name in ("pyproject.toml", "setup.py")):
+        how += ", after writing a pyproject.toml there"
+    return f"only `mlkit run` finds {', '.join(names)} everywhere; JupyterLab and plain papermill do after: {how}"
+
+
+def _imported(notebook: Path) -> set[str]:
+    found = set()
+    for cell in read_notebook(notebook).cells:
+        lines = re.sub(r"^[ \t]*[%!].*$", "", cell.source, flags=re.M) if cell.cell_type == "code" else ""
+        try:
+            nodes = list(ast.walk(ast.parse(lines)))
+        except SyntaxError:  # the run says it
+            continue
+        found |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.partition(".")[0] for name in found}
+
+
+def _finds(finder: Any, name: str, path: list[str]) -> bool:
+    return finder.find_spec(name, path if finder is PathFinder else None) is not None

@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "TEMPLATE",
+    "HOUSE",
     "CAPTIONS",
     "CURVES",
     "draw_figures",
@@ -29,6 +30,7 @@ from .provenance import machine
 from .store import Store
 
 TEMPLATE = Path(figures.__file__).with_name("report.html")
+HOUSE = TEMPLATE.with_name("house.css")
 
 # %% ../notebooks/35_report.ipynb #11730fda
 CAPTIONS = {
@@ -126,6 +128,7 @@ def render_report(
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text("utf-8"))
     on_top = [name for name in CAPTIONS if found.worth is None or name not in ("profit", "confusion")]
     return page.render(
+        css=HOUSE.read_text("utf-8"),
         name=bundle.name,
         model=bundle.digest,
         verdict=verdict,

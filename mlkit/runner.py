@@ -23,13 +23,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mlkit.kernel import (
+    CHANNELED,
+    Limits,
+    end_processes,
+    execute,
+    found_only_here,
+    kernel_environment,
+    read_limits,
+)
+
 from . import errors
 from .bundle import model_key
 from .dataset import fingerprint_dataset
 from .digest import digest, utc_now
 from .errors import BadSettings, MissingData, MlkitError, NotebookFailed, SecretFound, UnknownName
 from .evidence import NOUNS, injected_parameters, read_evidence, read_figures, unfinished_cells
-from .kernel import CHANNELED, Limits, end_processes, execute, kernel_environment, read_limits
 from .parameters import check_parameters, parse_cell, read_parameters
 from .provenance import cell_digests, changes_of, new_run_id, read_notebook
 from .redaction import Redactor, redact_notebook, redact_text
@@ -72,6 +81,8 @@ def run_notebook(
         if latest and not output and earlier.model:
             mark_latest(store, project.model, earlier.model)
         return earlier
+    if note := found_only_here(project, notebook):
+        record.notes.append(note)
     _keep_diff(project, record, store)
     record.save(store)
     begun(record.id)

@@ -4,33 +4,36 @@
 
 # %% auto #0
 __all__ = [
-    "BLUE",
-    "GREY",
-    "PAGE",
+    "TEMPLATE",
+    "HOUSE",
     "table",
     "headline",
     "progress",
     "trial_line",
+    "panels",
     "plot",
     "save_report",
     "failures",
 ]
 
 # %% ../notebooks/14h_sweep_report.ipynb #af3d1ee2
-import html
 import io
 import sys
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
 from typing import TextIO
 
-from .figures import few_ticks
+from . import figures
+from .figures import BLUE, GREY, STYLE, few_ticks, svg
 from .search import Search
 from .store import Store
 from .sweep import Sweep, SweepRecord, Trial
 
-BLUE, GREY = "#2a6fbb", "#b8bec6"
+TEMPLATE = Path(figures.__file__).with_name("sweep.html")
+HOUSE = TEMPLATE.with_name("house.css")
 
 
 # %% ../notebooks/14h_sweep_report.ipynb #360fb3f2
@@ -39,10 +42,7 @@ def table(
 ) -> str:
     "The trials, best first; the failed ones last."
     rows = [("trial", *_swept(record), record.metric or "metric", "run")]
-    rows += [
-        (str(t.number), *map(_short, t.parameters.values()), _outcome(t), t.run or "")
-        for t in _ranked(record)
-    ]
+    rows += [(*_cells(t), t.run or "") for t in _ranked(record)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
@@ -69,6 +69,10 @@ def _swept(record: SweepRecord) -> list[str]:
 def _ranked(record: SweepRecord) -> list[Trial]:
     sign = 1 if record.sweep["minimise"] else -1
     return sorted(record.trials, key=lambda t: (t.value is None, sign * (t.value or 0), t.number))
+
+
+def _cells(trial: Trial) -> tuple[str, ...]:
+    return str(trial.number), *map(_short, trial.parameters.values()), _outcome(trial)
 
 
 def _short(value) -> str:
@@ -115,45 +119,62 @@ def trial_line(
 
 
 # %% ../notebooks/14h_sweep_report.ipynb #c6cd2919
+def panels(
+    record: SweepRecord,
+    sweep: Sweep,
+) -> list[Callable]:
+    "What draws each picture of the sweep on an axis; none without a metric."
+    known = [trial for trial in record.with_outcome("done") if trial.value is not None]
+    if not known:
+        return []
+    found = [(_over, name) for name in sweep.space] + [(_history, "")] * sweep.is_search
+    if sweep.is_search and (shares := _shares(sweep, known)):
+        found.append((_importance, shares))
+    return [
+        partial(draw, subject=subject, record=record, sweep=sweep, known=known) for draw, subject in found
+    ]
+
+
 def plot(
     record: SweepRecord,
     sweep: Sweep,
 ) -> bytes | None:
     "The metric over each parameter, and for a search how it went and what mattered, as a PNG; None without a metric."
-    from matplotlib.figure import Figure  # seconds
+    import matplotlib  # half a second
+    from matplotlib.figure import Figure
 
-    known = [trial for trial in record.with_outcome("done") if trial.value is not None]
-    if not known:
+    drawn = panels(record, sweep)
+    if not drawn:
         return None
-    panels = [(_over, name) for name in sweep.space] + [(_history, "")] * sweep.is_search
-    if sweep.is_search and (shares := _shares(sweep, known)):
-        panels.append((_importance, shares))
-    rows, columns = -(-len(panels) // 3), min(len(panels), 3)
-    figure = Figure(figsize=(4.6 * columns, 3.4 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axis, (draw, subject) in zip(axes, panels, strict=False):
-        draw(axis, subject, record, sweep, known)
-        axis.spines[["top", "right"]].set_visible(False)
-    for axis in list(axes)[len(panels) :]:
-        axis.set_axis_off()
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
+    rows, columns = -(-len(drawn) // 3), min(len(drawn), 3)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.6 * columns, 3.4 * rows))
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axis, draw in zip(axes, drawn, strict=False):
+            draw(axis)
+        for axis in axes[len(drawn) :]:
+            axis.set_axis_off()
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=110)
     return picture.getvalue()
 
 
-def _over(axis, name, record, sweep, known) -> None:
-    values = [trial.parameters[name] for trial in known]
+def _over(axis, subject, record, sweep, known) -> None:
+    values = [trial.parameters[subject] for trial in known]
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     axis.plot(values if numbers else list(map(str, values)), [t.value for t in known], "o", color=GREY, ms=5)
-    best = record.best.parameters[name]
+    best = record.best.parameters[subject]
     axis.plot([best if numbers else str(best)], [record.best.value], "o", color=BLUE, ms=8)
-    if getattr(sweep.space[name], "log", False):
+    if getattr(sweep.space[subject], "log", False):
         axis.set_xscale("log")
-    axis.set(title=f"{record.metric} over {name}", xlabel=name)
+    axis.set(title=f"{record.metric} over {subject}", xlabel=subject)
     few_ticks(axis)
+    tried = sorted(set(values)) if numbers else []
+    if 1 < len(tried) <= 5 and min(b - a for a, b in pairwise(tried)) > 0.15 * (tried[-1] - tried[0]):
+        axis.set_xticks(tried, list(map(_short, tried)))
 
 
-def _history(axis, name, record, sweep, known) -> None:
+def _history(axis, subject, record, sweep, known) -> None:
     better = min if sweep.minimise else max
     best = [better(t.value for t in known[: n + 1]) for n in range(len(known))]
     numbers = [trial.number for trial in known]
@@ -163,8 +184,8 @@ def _history(axis, name, record, sweep, known) -> None:
     axis.set(title=f"Best {record.metric} so far", xlabel="trial")
 
 
-def _importance(axis, shares, record, sweep, known) -> None:
-    axis.barh(list(shares)[::-1], list(shares.values())[::-1], height=0.5, color=BLUE)
+def _importance(axis, subject, record, sweep, known) -> None:
+    axis.barh(list(subject)[::-1], list(subject.values())[::-1], height=0.5, color=BLUE)
     axis.set(title=f"What moves {record.metric}", xlabel="share of its differences", xlim=(0, 1))
 
 
@@ -176,34 +197,59 @@ def _shares(sweep, known) -> dict[str, float]:
 
 
 # %% ../notebooks/14h_sweep_report.ipynb #2ac01433
-PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
-<style>body {{font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem}} img {{max-width: 100%}}
-pre {{overflow-x: auto}}</style>
-<h1>{title}</h1><p>{headline}</p>{picture}<pre>{table}</pre>{failures}
-"""
-
-
 def save_report(
     store: Store,
     record: SweepRecord,
     sweep: Sweep,
 ) -> str:
-    "Write `report.html`, with the plot inside, beside the sweep's record, and the plot alone; the report's key."
-    key, picture = f"sweeps/{record.id}/report.html", plot(record, sweep)
-    shown = ""
-    if picture:
+    "Write `report.html`, with its figures inside, beside the sweep's record, and the plot alone; the report's key."
+    from jinja2 import Environment, StrictUndefined
+
+    if picture := plot(record, sweep):
         store.put(f"sweeps/{record.id}/plot.png", picture)
-        words = html.escape(f"{record.metric} over each parameter")
-        shown = f'<img alt="{words}" src="data:image/png;base64,{b64encode(picture).decode()}">'
-    page = PAGE.format(
-        title=html.escape(f"Sweep {record.id} of {sweep.notebook}"),
-        headline=html.escape(headline(record)),
-        picture=shown,
-        table=html.escape(table(record)),
-        failures="".join(f"<p>{html.escape(line)}</p>" for line in failures(record)),
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text("utf-8"))
+    text = page.render(
+        css=HOUSE.read_text("utf-8"),
+        record=record,
+        notebook=sweep.notebook,
+        swept=_swept(record),
+        headline=headline(record),
+        tiles=_tiles(record),
+        figures=[svg(draw, f"sweep-{n}") for n, draw in enumerate(panels(record, sweep), 1)],
+        rows=[
+            {"cells": _cells(t), "run": t.run or "", "failed": t.outcome == "failed"} for t in _ranked(record)
+        ],
+        failures=failures(record),
+        made=_made(record, sweep),
     )
-    store.put(key, page.encode())
+    key = f"sweeps/{record.id}/report.html"
+    store.put(key, text.encode())
     return key
+
+
+def _tiles(record: SweepRecord) -> list[dict]:
+    counts = {outcome: len(record.with_outcome(outcome)) for outcome in ("done", "failed", "killed")}
+    tiles = [
+        {"name": "trials " + outcome, "value": f"{count:,}", "more": f"of {len(record.trials):,}"}
+        for outcome, count in counts.items()
+        if count or outcome == "done"
+    ]
+    if best := record.best:
+        tiles.insert(0, {"name": f"best {record.metric}", "value": _outcome(best), "more": best.words})
+    return tiles
+
+
+def _made(record: SweepRecord, sweep: Sweep) -> list[tuple[str, str]]:
+    best = record.best
+    which = "smallest" if record.sweep["minimise"] else "largest"
+    made = [("best is", f"the {which} {record.metric}")] if best else []
+    made += [("run of the best", best.run)] if best and best.run else []
+    made += [("model of the best", best.model)] if best and best.model else []
+    made += (
+        [("the same in each", ", ".join(f"{k} = {v}" for k, v in sweep.fixed.items()))] if sweep.fixed else []
+    )
+    how = "searched by Optuna" if sweep.is_search else "every combination"
+    return [*made, ("tried", how), ("begun", f"{record.start[:16].replace('T', ', ')} UTC")]
 
 
 def failures(

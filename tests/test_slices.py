@@ -69,3 +69,16 @@ def test_a_bad_slice_is_found_behind_a_good_average():
     assert len(slice_rows(Slicing(("carrier",), 500), {"carrier": carrier}, "probability", truth, guess)) == 1
     with pytest.raises(BadSettings, match="no column of the judged rows: 'carier'"):
         slice_rows(Slicing(("carier",)), {"carrier": carrier}, "probability", truth, guess)
+
+
+# %% ../notebooks/31_slices.ipynb #3b109215
+def test_a_range_of_one_value_is_called_by_that_value():
+    column = [1] * 20 + [2] * 20 + [3] * 20 + [4] * 20 + [5] * 10 + [6] * 10
+    assert [name for name, _ in parts(column)] == ["1", "2", "3", "4", "5 to 6"]
+    assert [name for name, _ in parts([n + 0.5 for n in column])] == [
+        "1.5",
+        "2.5",
+        "3.5",
+        "4.5",
+        "5.5 to 6.5",
+    ]

@@ -2,13 +2,15 @@
 
 # %% ../notebooks/14h_sweep_report.ipynb #imports
 import io
+import re
 import tempfile
 from dataclasses import asdict
 
+from mlkit import report
 from mlkit.search import Range
 from mlkit.store import Store
 from mlkit.sweep import Sweep, SweepRecord, Trial
-from mlkit.sweep_report import failures, headline, plot, progress, save_report, table
+from mlkit.sweep_report import failures, headline, panels, plot, progress, save_report, table
 
 
 # %% ../notebooks/14h_sweep_report.ipynb #8c34a3a6
@@ -58,13 +60,19 @@ def test_a_log_gets_a_line_for_each_trial_that_ended():
 
 
 # %% ../notebooks/14h_sweep_report.ipynb #990ddd51
-def test_the_page_holds_all_that_it_shows():
+def test_the_page_holds_all_that_it_shows_and_is_of_the_same_house_as_a_verdict_s_report():
     for is_search in (False, True):
         sweep, record = swept(is_search)
         store = Store(tempfile.mkdtemp())
         page = store.get(save_report(store, record, sweep)).decode()
-        assert "data:image/png;base64," in page and "&lt;b&gt;" in page
+        assert page.count('<svg viewBox="') == len(panels(record, sweep)) and "&lt;b&gt;" in page
         assert "http" not in page and store.get(f"sweeps/{record.id}/plot.png")[:4] == b"\x89PNG"
+        assert (
+            report.HOUSE.read_text("utf-8") in page
+            and '<div class="tile"><small>best auc</small><b>0.7500</b>' in page
+        )
+        ids = re.findall(r'\bid="([^"]+)"', page)
+        assert len(ids) == len(set(ids))
 
 
 # %% ../notebooks/14h_sweep_report.ipynb #2e2d0eff
@@ -73,3 +81,5 @@ def test_a_sweep_without_a_metric_has_a_page_without_a_picture():
     for trial in record.trials:
         trial.value = None
     assert plot(record, sweep) is None and "best" not in headline(record)
+    store = Store(tempfile.mkdtemp())
+    assert "<svg" not in store.get(save_report(store, record, sweep)).decode()
