@@ -8,7 +8,14 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-SHIPPED = ["Dockerfile", "playbooks", "deploy/image", "deploy/prometheus", "deploy/serve", "deploy/inventories"]
+SHIPPED = [
+    "Dockerfile",
+    "playbooks",
+    "deploy/image",
+    "deploy/prometheus",
+    "deploy/serve",
+    "deploy/inventories",
+]
 
 settings = ConfigParser(interpolation=None)
 settings.read(ROOT / "settings.ini", encoding="utf-8")
@@ -30,7 +37,9 @@ class BuildWithShipped(build_py):
             source, dest = ROOT / name, Path(self.build_lib, package["lib_path"], "shipped", name)
             dest.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, dest, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+                shutil.copytree(
+                    source, dest, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+                )
             else:
                 shutil.copy2(source, dest)
 
@@ -45,9 +54,17 @@ setup(
     license=package["license"],
     python_requires=f">={package['min_python']}",
     packages=find_packages(include=[package["lib_path"], f"{package['lib_path']}.*"]),
-    package_data={package["lib_path"]: ["*.html", "*.css", "serve/templates/*", "serve/static/*", "serve/static/swagger/*"]},
+    package_data={
+        package["lib_path"]: [
+            "validation/*.html",
+            "validation/*.css",
+            "serve/pages/templates/*",
+            "serve/pages/static/*",
+            "serve/pages/static/swagger/*",
+        ]
+    },
     install_requires=lines("requires"),
     extras_require={"dev": lines("dev_requires"), "s3": lines("s3_requires")},
-    entry_points={"console_scripts": ["mlkit=mlkit.cli:main"]},
+    entry_points={"console_scripts": ["mlkit=mlkit.cli.main:main"]},
     cmdclass={"build_py": BuildWithShipped},
 )

@@ -66,7 +66,7 @@ def plain(folder: Path) -> None:
 
 def measure(root: Path, name: str) -> dict:
     "In a process of its own: its memory is that of fingerprinting and of nothing else."
-    from mlkit.dataset import fingerprint_dataset
+    from mlkit.data.dataset import fingerprint_dataset
     from mlkit.settings import read_project
 
     project, rounds = read_project(root), []

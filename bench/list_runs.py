@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from mlkit.digest import digest
 from mlkit.provenance import machine, packages
-from mlkit.runs import RunRecord
+from mlkit.records import digest
+from mlkit.runs.record import RunRecord
 from mlkit.settings import find_project
 from mlkit.store import Store
 

@@ -18,7 +18,7 @@ import nbformat
 import papermill
 from traitlets.config import Config
 
-from mlkit.runner import run_notebook
+from mlkit.runs.execute import run_notebook
 from mlkit.settings import find_project
 
 TARGET = 0.3  # seconds a run

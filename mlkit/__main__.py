@@ -1,5 +1,5 @@
 "`python -m mlkit` is `mlkit`."
 
-from mlkit.cli import main
+from mlkit.cli.main import main
 
 main(prog_name="mlkit")

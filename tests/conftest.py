@@ -1,6 +1,6 @@
 """The tiers of tests, and what is said of those that did not run.
 
-unit          tests/test_*.py: seconds, needs nothing
+unit          tests/<room>/: seconds, needs nothing
 notebooks     tests/notebooks/: the notebooks run as their readers run them
 integration   tests/integration/: a real container engine, real sshd, a real browser
 """

@@ -1,73 +1,40 @@
-"The house has floors: a module imports only from below. See the table of modules in docs/architecture.md."
+"The house has rooms: who may import whom. See docs/architecture.md."
 
 import ast
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-FLOORS = [
-    {"errors", "missing", "settings", "secrecy", "redaction", "supervisor", "notebook_tests"},
-    {"store", "digest"},
-    {"data.template", "data.source", "data.query", "data.fingerprint", "data.expectation"}
-    | {
-        "dataset",
-        "split",
-        "column",
-        "json_mistakes",
-        "json_body",
-        "signature",
-        "parameters",
-        "provenance",
-        "evidence",
-    },
-    {"features", "flavors.flavour", "flavors.lightgbm", "bundle"},
-    {
-        "measures",
-        "slices",
-        "worth",
-        "judgement",
-        "figures",
-        "report",
-        "gate",
-        "training_rows",
-        "registry",
-        "run",
-        "runs",
-        "kernel",
-        "runner",
-        "reproduction",
-        "trace",
-        *("sweep", "search", "workers", "sweeper", "sweep_report"),
-        *("serve.tally", "serve.telemetry", "serve.append_log", "serve.prediction_log"),
-        *("serve.labels", "serve.access_log", "log_tables", "compaction", "predictions"),
-        *("serve.plain", "serve.predictor", "serve.options", "serve.service"),
-        *("serve.openapi", "serve.pages", "serve.app", "serve.asgi", "serve.worker", "serve.borrowed"),
-        *("serve.rates", "serve.access"),
-        *("serve.inflate", "serve.csv_text", "serve.arrow_stream", "serve.arrow", "serve.codecs"),
-    },
-    {
-        "image_archive",
-        "sbom",
-        "builder",
-        "signing",
-        "promotion",
-        "release",
-        "local",
-        "container",
-        "deploy",
-        "hooks",
-        "fleet",
-        "remote",
-        "heartbeat",
-        "progress",
-        "card",
-        "examples.flights",
-    },
-    {"command", "cli_notebooks", "cli_runs", "cli_models", "cli_deploys", "cli_fleet", "cli_keys", "cli"},
-]
-FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}
+import mlkit
+from mlkit.provenance import GROUND
+from mlkit.release.image import CODE
+from mlkit.runs.record import REACHED
+
+ROOMS = {  # who may import whom; the ground is open to all, and what is not here is forbidden
+    "notebook": "",
+    "data": "",
+    "flavors": "",
+    "new": "",
+    "model": "flavors",
+    "examples": "model",
+    "validation": "model flavors",
+    "registry": "model validation",
+    "runs": "notebook data flavors model validation registry",
+    "sweeps": "notebook validation registry runs",
+    "serve": "model",
+    "score": "model data",
+    "monitoring": "model serve.logs",
+    "custody": "notebook data model validation registry runs monitoring",
+    "release": "model registry",
+    "deploy": "model registry release",
+}
+ROOMS["testing"] = " ".join(ROOMS)
+ROOMS["cli"] = " ".join(ROOMS)  # inside functions: a command that needs little starts quickly
+SHOWS_SERVICE = {"serve.pages", "serve.protocols"}  # the wings that ask the service, as a client would
+AT_THE_TOP = {"deploy.hooks"}  # what cli may import outside of functions: it imports nothing itself
 
 
 def modules(root):
@@ -76,31 +43,136 @@ def modules(root):
             yield path, ".".join(path.relative_to(root / "mlkit").with_suffix("").parts)
 
 
-def imports_of(path, module):
-    "The modules of mlkit that a file imports, also inside functions."
+def imports_of(path, module, known, deep=True):
+    "The modules of mlkit that a file imports; `deep`: also inside functions."
     package = ["mlkit", *module.split(".")[:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if deep else tree.body:
         if isinstance(node, ast.ImportFrom):
             start = package[: len(package) - node.level + 1] if node.level else []
             parts = [*start, *(node.module or "").split(".")] if node.module else start
             if parts[:1] == ["mlkit"]:
                 name = ".".join(parts[1:])
-                names = [name] if name in FLOOR else [".".join([*parts[1:], a.name]) for a in node.names]
-                yield from (n for n in names if n in FLOOR)
+                names = [name] if name in known else [".".join([*parts[1:], a.name]) for a in node.names]
+                yield from (n for n in names if n in known)
 
 
-def test_every_module_has_a_floor(root):
-    assert {module for _, module in modules(root)} == set(FLOOR)
+@pytest.fixture(scope="session")
+def imports(root):
+    "Each module and what it imports."
+    known = {module for _, module in modules(root)}
+    return {module: sorted(set(imports_of(path, module, known))) for path, module in modules(root)}
 
 
-def test_a_module_imports_only_from_its_floor_and_below(root):
+def is_ground(module):
+    return f"{module}.py" in GROUND
+
+
+def may_import(module, other):
+    if is_ground(other) or is_ground(module):
+        return is_ground(other)
+    room, others = module.split(".")[0], other.split(".")[0]
+    if room == others == "serve":
+        wing, spine = module.rpartition(".")[0], other.count(".") == 1
+        return (
+            not spine
+            or wing == "serve"
+            or (wing in SHOWS_SERVICE and other in ("serve.service", "serve.predictor"))
+        )
+    if room == others:
+        return True
+    return any(f"{other}.".startswith(f"{allowed}.") for allowed in ROOMS[room].split())
+
+
+def test_every_module_is_in_a_room_or_on_the_ground(imports):
+    assert [m for m in imports if not is_ground(m) and m.split(".")[0] not in ROOMS] == []
+    assert {f"{m}.py" for m in imports if is_ground(m)} | {"__init__.py"} == set(GROUND)
+
+
+def test_a_module_imports_only_what_the_table_of_rooms_allows(imports):
     wrong = [
-        f"{module} (floor {FLOOR[module]}) imports {other} (floor {FLOOR[other]})"
-        for path, module in modules(root)
-        for other in imports_of(path, module)
-        if FLOOR[other] > FLOOR[module]
+        f"{m} imports {other}"
+        for m, others in imports.items()
+        for other in others
+        if not may_import(m, other)
     ]
-    assert not wrong, "\n".join(wrong)
+    assert wrong == []
+
+
+def test_the_command_line_imports_what_a_command_needs_when_it_needs_it(root, imports):
+    early = {
+        other
+        for path, module in modules(root)
+        if module.startswith("cli.")
+        for other in imports_of(path, module, imports, deep=False)
+        if not is_ground(other) and not other.startswith("cli.")
+    }
+    assert early <= AT_THE_TOP
+
+
+def books(root):
+    "Each module's notebook."
+    for path in sorted((root / "notebooks").rglob("*.ipynb")):
+        sources = [
+            "".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"
+        ]
+        for found in filter(None, (re.search(r"^#\| *default_exp +(\S+)", s, re.M) for s in sources)):
+            yield found[1], path.relative_to(root / "notebooks")
+
+
+def test_a_notebook_stands_in_the_room_of_its_module_and_numbers_rise_along_imports(root, imports):
+    book = dict(books(root))
+    assert set(book) == set(imports)
+    for module, path in book.items():
+        number, _, file = path.stem.partition("_")
+        assert [*path.parent.parts, file] == module.split(".") and number.isdigit(), path
+        for other in imports[module]:
+            if book[other].parent == path.parent:
+                assert book[other].name < path.name, f"{path} imports {book[other]}"
+
+
+def test_each_room_begins_with_a_page_without_code(imports, root):
+    for room in {m.rpartition(".")[0] for m in imports}:
+        [first, *_] = sorted((root / "notebooks").joinpath(*room.split(".") if room else ()).glob("*.ipynb"))
+        assert first.name == f"00_{room.rpartition('.')[2] or 'mlkit'}.ipynb"
+        assert {c["cell_type"] for c in json.loads(first.read_text())["cells"]} == {"markdown"}, first
+
+
+def reached(imports, *rooms):
+    "The modules that these rooms need, themselves among them."
+    found, waiting = set(), [m for m in imports if m.split(".")[0] in rooms]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += imports[module]
+    return found
+
+
+def tops(modules, imports):
+    "Their rooms, and their files where they are in none."
+    return {m.split(".")[0] if "." in m else f"{m}.py" for m in modules}
+
+
+def test_a_run_is_stale_when_what_it_can_reach_has_changed_and_only_then(imports):
+    assert tops(reached(imports, "runs"), imports) | set(GROUND) | {"examples"} == set(REACHED)
+
+
+def test_all_that_the_public_face_shows_counts_for_a_run(imports):
+    assert tops(reached(imports, "errors"), imports) <= set(REACHED)
+    assert {home.split(".")[0] if "." in home else f"{home}.py" for home in mlkit.HOME.values()} <= set(
+        REACHED
+    )
+
+
+def test_the_image_holds_what_the_server_imports_and_no_other_room(imports, root):
+    assert (
+        tops(reached(imports, "serve", "flavors"), imports)
+        <= set(CODE)
+        == {*GROUND, "flavors", "model", "serve"}
+    )
+    sent = re.findall(r"^!mlkit/(\S+)$", (root / ".dockerignore").read_text(), re.M)
+    assert sorted(sent) == sorted(CODE)
 
 
 def test_a_module_fits_its_reader(root):

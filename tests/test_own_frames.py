@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from mlkit.bundle import make_bundle, open_bundle
 from mlkit.errors import SignatureMismatch, WrongType
-from mlkit.features import encode, fit_features
+from mlkit.model.bundle import make_bundle, open_bundle
+from mlkit.model.features import encode, fit_features
+from mlkit.model.signature import Output, frame_columns, infer_signature, json_rows
 from mlkit.serve.predictor import Manner, Predictor
-from mlkit.signature import Output, frame_columns, infer_signature, json_rows
 
 PRICE = Output("price", "value")
 QUICK = {

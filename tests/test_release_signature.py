@@ -9,7 +9,7 @@ from pathlib import Path
 import ansible.module_utils
 import pytest
 
-from mlkit.signing import sign
+from mlkit.release.signing import sign
 
 PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
 for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host

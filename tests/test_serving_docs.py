@@ -6,8 +6,8 @@ from dataclasses import fields
 
 import pytest
 
-from mlkit.serve import telemetry
 from mlkit.serve.app import create_app
+from mlkit.serve.metrics import telemetry
 from mlkit.serve.options import Options
 from mlkit.serve.service import Service
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from mlkit import registry
-from mlkit.cli import main
+from mlkit.cli.main import main
 from mlkit.settings import read_project
 from mlkit.store import Store
 

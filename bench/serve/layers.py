@@ -21,11 +21,12 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = (
 )  # as under gunicorn; prometheus_client reads it when it is imported
 
 import numpy as np  # noqa: E402
-from mlkit.serve.access_log import access_line  # noqa: E402
-from mlkit.serve.options import Options  # noqa: E402
-from mlkit.serve.plain import PlainRow  # noqa: E402
-from mlkit.serve.service import Head, Reply, Service  # noqa: E402
 from model import made_model  # noqa: E402
+
+from mlkit.serve.logs.requests import access_line  # noqa: E402
+from mlkit.serve.options import Options  # noqa: E402
+from mlkit.serve.service import Head, Reply, Service  # noqa: E402
+from mlkit.serve.single_row import PlainRow  # noqa: E402
 
 TURNS = 9
 Layers = dict[

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from formats import FORMATS, matrix
 
-from mlkit.bundle import make_bundle
-from mlkit.signature import Output, frame_columns, infer_signature
+from mlkit.model.bundle import make_bundle
+from mlkit.model.signature import Output, frame_columns, infer_signature
 
 CACHE = Path("~/.cache/mlkit/bench-serve").expanduser()
 NUMBERS = [f"number_{i:02}" for i in range(30)]  # the first 20 fractions, the others whole

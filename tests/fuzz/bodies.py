@@ -21,11 +21,11 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["mlkit"]):
-    from mlkit.column import Column
     from mlkit.errors import MlkitError
     from mlkit.missing import MISSING
-    from mlkit.serve import codecs
-    from mlkit.signature import Output, Signature
+    from mlkit.model.column import Column
+    from mlkit.model.signature import Output, Signature
+    from mlkit.serve.formats import negotiation
 
 # Words that a mutation of bytes would hardly find.
 WORDS = [
@@ -197,7 +197,7 @@ def same(signature, columns, rows):
 
 def table_of(media_type, plain, signature=TABLE):
     def check(body):
-        columns = codecs.read_columns(signature, body, media_type, "", MAX_ROWS, MAX_INFLATED)
+        columns = negotiation.read_columns(signature, body, media_type, "", MAX_ROWS, MAX_INFLATED)
         if (rows := plain(body)) is not None:
             same(signature, columns, rows)
 
@@ -206,7 +206,7 @@ def table_of(media_type, plain, signature=TABLE):
 
 def inflated_by(encoding, plain):
     def check(body):
-        ours = codecs.inflate(body, encoding, MAX_INFLATED)
+        ours = negotiation.inflate(body, encoding, MAX_INFLATED)
         assert len(ours) <= MAX_INFLATED and ours == plain(body)
 
     return check
@@ -215,7 +215,7 @@ def inflated_by(encoding, plain):
 def accepted(accept):
     "A header: the answer's type is one that we have and that the header does not exclude."
     text = accept.decode("latin-1")
-    kind = codecs.answer_type.__wrapped__(text, "text/csv")
+    kind = negotiation.answer_type.__wrapped__(text, "text/csv")
     assert f"{kind};q=0," not in text.lower() + ","
 
 
@@ -266,11 +266,11 @@ def zstd():
 
 
 CHECKS = {
-    "json": table_of(codecs.JSON, plain_json),
-    "ndjson": table_of(codecs.NDJSON, plain_ndjson),
-    "csv": table_of(codecs.CSV, plain_csv),
-    "arrow": table_of(codecs.ARROW, plain_arrow),
-    "float64": table_of(codecs.FLOAT64, plain_float64, RAW),
+    "json": table_of(negotiation.JSON, plain_json),
+    "ndjson": table_of(negotiation.NDJSON, plain_ndjson),
+    "csv": table_of(negotiation.CSV, plain_csv),
+    "arrow": table_of(negotiation.ARROW, plain_arrow),
+    "float64": table_of(negotiation.FLOAT64, plain_float64, RAW),
     "gzip": inflated_by("gzip", gzip.decompress),
     "zstd": inflated_by("zstd", lambda body: zstd().decompress(body)),
     "accept": accepted,

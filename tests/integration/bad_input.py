@@ -18,7 +18,7 @@ from pathlib import Path
 from eventually import eventually
 from live_server import ROOT, LiveServer, read_all, request, save_model
 
-from mlkit.serve.access import add_key, make_key
+from mlkit.serve.auth.keys import add_key, make_key
 
 PAGE = ROOT / "docs/bad-input.md"
 CSV = "text/csv"

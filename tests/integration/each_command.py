@@ -30,7 +30,7 @@ def answer(words):
 
 def run(words):
     "As the interpreter does it at the end of a program."
-    from mlkit.cli import main
+    from mlkit.cli.main import main
 
     code = 1
     try:
@@ -49,7 +49,7 @@ def run(words):
 
 
 if __name__ == "__main__":
-    import mlkit.cli  # noqa: F401  before the forks
+    import mlkit.cli.main  # noqa: F401  before the forks
 
     os.chdir(sys.argv[1])
     json.dump([answer(words) for words in json.load(sys.stdin)], sys.stdout)

@@ -16,9 +16,9 @@ MLKIT = [sys.executable, "-m", "mlkit"]
 
 TRAIN = """
 import lightgbm, numpy as np, pandas as pd
-from mlkit.features import encode, fit_features
-from mlkit.run import current_run
-from mlkit.signature import Output, frame_columns, infer_signature
+from mlkit.model.features import encode, fit_features
+from mlkit.runs.current import current_run
+from mlkit.model.signature import Output, frame_columns, infer_signature
 run = current_run()
 frame = pd.DataFrame({"distance": np.arange(400) % 40, "temp": np.arange(400) / 7, "carrier": ["AA", "UA"] * 200})
 frame.loc[::9, "temp"] = np.nan

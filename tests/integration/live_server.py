@@ -14,8 +14,8 @@ import pandas as pd
 import psutil
 from eventually import eventually
 
-from mlkit.bundle import make_bundle
-from mlkit.signature import Output, frame_columns, infer_signature
+from mlkit.model.bundle import make_bundle
+from mlkit.model.signature import Output, frame_columns, infer_signature
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "deploy/serve/gunicorn.conf.py"

@@ -8,7 +8,7 @@ import sys
 import nbformat
 import psutil
 
-from mlkit.runs import read_run
+from mlkit.runs.record import read_run
 from mlkit.settings import find_project
 from mlkit.store import Store
 

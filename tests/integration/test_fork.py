@@ -19,7 +19,7 @@ import pytest
 from eventually import eventually
 from laptop import Laptop, Load, free_port
 
-from mlkit.bundle import open_folder
+from mlkit.model.bundle import open_folder
 
 APP = "mlkit.serve.asgi:application()"
 WORKERS = 2

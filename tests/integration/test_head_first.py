@@ -7,7 +7,7 @@ from eventually import eventually
 from live_server import PLAIN, LiveServer, read_all, request, save_model
 from memory_group import MEGABYTE, Group
 
-from mlkit.serve.access import add_key, make_key
+from mlkit.serve.auth.keys import add_key, make_key
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,7 @@ import pytest
 from eventually import eventually
 from quick_notebook import assert_whole, mlkit, processes_of, quick_project, records, start_mlkit
 
-from mlkit.runner import run_notebook
+from mlkit.runs.execute import run_notebook
 
 RUNS, AT_ONCE = 15, 5  # runs of which the runner is killed, and as many of which the kernel is
 WORKERS, SWEEPS = 13, 7
@@ -32,7 +32,7 @@ def project(tmp_path):
 def start_run():
     "Starts a runner in a process of its own, forked from one that has paid for the imports."
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlkit.runner", "papermill"])
+    context.set_forkserver_preload(["mlkit.runs.execute", "papermill"])
 
     def start(project, n):
         arguments = (project, project.root / "work.ipynb", {"n": n})
@@ -85,7 +85,7 @@ def workers_of(project):
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             command = " ".join(process.cmdline())
-            if "mlkit.workers" in command and str(project.root) in command:
+            if "mlkit.sweeps.workers" in command and str(project.root) in command:
                 found.append(process)
     return found
 

@@ -51,7 +51,7 @@ def test_the_server_does_what_its_document_says(server, tmp_path):
 
 
 def test_no_body_of_any_type_surprises_the_server(server, tmp_path):
-    "The document has the other types in words only: see mlkit.serve.openapi."
+    "The document has the other types in words only: see mlkit.serve.pages.openapi."
     document = json.loads(server.get("/openapi.json")[1])
     predict = document["paths"]["/predict"]["post"]
     tables = {name: {"schema": {"type": "string"}} for name in TABLES}

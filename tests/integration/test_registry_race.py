@@ -11,9 +11,9 @@ from eventually import eventually
 from laptop import MLKIT, Laptop
 from racers import promote_own, race
 
-from mlkit.bundle import model_key
-from mlkit.digest import canonical, digest
 from mlkit.errors import CorruptRecord, NewerFormat
+from mlkit.model.bundle import model_key
+from mlkit.records import canonical, digest
 from mlkit.registry import find_model, load_model, promote, read_history, read_registry, register
 from mlkit.store import Store
 
@@ -184,7 +184,7 @@ def test_a_store_that_vanishes_in_the_middle_of_a_promotion(laptop, s3):
 WAITING = """
 import time
 from pathlib import Path
-from mlkit.run import current_run
+from mlkit.runs.current import current_run
 run = current_run()
 Path("reached").touch()
 while not Path("go").exists():

@@ -11,8 +11,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 TRAIN = [
     "trees: int = 5",
-    "import lightgbm, numpy as np\nfrom mlkit.features import encode, fit_features\nfrom mlkit.run import current_run\n"
-    "from mlkit.signature import Output, frame_columns, infer_signature\nrun = current_run()",
+    "import lightgbm, numpy as np\nfrom mlkit.model.features import encode, fit_features\nfrom mlkit.runs.current import current_run\n"
+    "from mlkit.model.signature import Output, frame_columns, infer_signature\nrun = current_run()",
     "rows = run.read('flights')\nsignature = infer_signature(rows[['distance', 'carrier']], Output('late', 'probability'))\n"
     "columns = frame_columns(signature, rows)\nmatrix = encode(fit_features(columns), columns)",
     "settings = {'objective': 'binary', 'num_threads': 1, 'seed': 1, 'deterministic': True, 'verbose': -1}\n"
@@ -22,7 +22,7 @@ TRAIN = [
 ]
 PREPARE = """
 import numpy as np, pandas as pd
-from mlkit.run import current_run
+from mlkit.runs.current import current_run
 frame = pd.DataFrame({"distance": np.arange(400) % 40, "carrier": ["AA", "UA"] * 200})
 frame["late"] = frame.distance + CHANGE > 20
 current_run().write("flights", frame)

@@ -21,11 +21,11 @@ import psutil
 import pytest
 from eventually import eventually
 
-from mlkit.bundle import make_bundle, model_key
-from mlkit.compaction import compact
-from mlkit.predictions import labelled_predictions, read_predictions
+from mlkit.model.bundle import make_bundle, model_key
+from mlkit.model.signature import Output, frame_columns, infer_signature
+from mlkit.monitoring.compaction import compact
+from mlkit.monitoring.predictions import labelled_predictions, read_predictions
 from mlkit.settings import shipped
-from mlkit.signature import Output, frame_columns, infer_signature
 from mlkit.store import Store
 
 SECONDS, CLIENTS = 8, 4

@@ -12,21 +12,21 @@ from nbformat.v4 import new_code_cell, new_notebook
 SETTINGS = "[project]\nname = flights\npipelines = .\n[split]\ncolumn = day\nat = AT\n[gates]\nauc = >= 0.5\n"
 PREPARE = """
 import numpy as np, pandas as pd
-from mlkit.run import current_run
+from mlkit.runs.current import current_run
 random = np.random.default_rng(1)
 frame = pd.DataFrame({"distance": random.normal(size=1000), "day": pd.date_range("2013-01-01", periods=1000, freq="h")})
 frame["late"] = frame.distance + random.normal(size=1000) > 0
 current_run().write("flights", frame)
 """
 START = """
-from mlkit.run import current_run
-from mlkit.signature import Output, frame_columns, infer_signature
+from mlkit.runs.current import current_run
+from mlkit.model.signature import Output, frame_columns, infer_signature
 run = current_run()
 seen, held_out = run.split(run.read("flights"))
 """
 TRAIN = """
 import lightgbm
-from mlkit.features import encode, fit_features
+from mlkit.model.features import encode, fit_features
 signature = infer_signature(seen[["distance"]], Output("late", "probability"))
 columns = frame_columns(signature, seen)
 data = lightgbm.Dataset(encode(fit_features(columns), columns), seen.late, params={"verbose": -1})

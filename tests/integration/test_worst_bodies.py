@@ -9,7 +9,7 @@ from eventually import eventually
 from live_server import LiveServer, request, save_model
 from memory_group import MEGABYTE, Group
 
-from mlkit.serve.codecs import ARROW, CSV, JSON, NDJSON
+from mlkit.serve.formats.negotiation import ARROW, CSV, JSON, NDJSON
 
 try:
     from compression import zstd
