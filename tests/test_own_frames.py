@@ -17,7 +17,7 @@ from mlkit.errors import SignatureMismatch, WrongType
 from mlkit.model.bundle import make_bundle, open_bundle
 from mlkit.model.features import encode, fit_features
 from mlkit.model.signature import Output, frame_columns, infer_signature, json_rows
-from mlkit.serve.predictor import Manner, Predictor
+from mlkit.serve.predictor import Negotiation, Predictor
 
 PRICE = Output("price", "value")
 QUICK = {
@@ -55,7 +55,7 @@ def assert_answers_as(booster, inputs, bundle, signature):
     assert json.loads(predictor.answer(body).body)["predictions"] == wanted.tolist()
     for row in range(0, len(rows), max(1, len(rows) // 7)):  # one row may take a shortcut
         one = json.dumps({"rows": [rows[row]]}).encode()
-        assert json.loads(predictor.answer(one, Manner()).body)["predictions"] == [wanted[row]]
+        assert json.loads(predictor.answer(one, Negotiation()).body)["predictions"] == [wanted[row]]
 
 
 def test_ordered_categories_keep_the_order_that_the_model_was_trained_with():

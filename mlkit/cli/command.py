@@ -7,7 +7,7 @@ __all__ = [
     "TRACEBACK",
     "LONGEST",
     "HINTS",
-    "Commands",
+    "ErrorsAsSentences",
     "say",
     "shortened",
     "in_words",
@@ -31,7 +31,7 @@ from ..errors import MissingData, MlkitError, SystemRefused, ToolMissing, Unfore
 
 
 # %% ../../notebooks/cli/01_command.ipynb #9a09c439
-class Commands(click.Group):
+class ErrorsAsSentences(click.Group):
     "Shows whatever goes wrong as a sentence; the exit code says what kind of thing it was."
 
     def add_command(self, command, name=None):

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from ..errors import MissingData
-from .command import Commands, json_option, show
+from .command import ErrorsAsSentences, json_option, show
 
 # %% ../../notebooks/cli/07_keys.ipynb #256a0b8d
 file_option = click.option(
@@ -22,7 +22,7 @@ file_option = click.option(
 )
 
 
-@click.group(cls=Commands, short_help="Make and list API keys.")
+@click.group(cls=ErrorsAsSentences, short_help="Make and list API keys.")
 def key():
     """The API keys of a server: it needs them when its variable MLKIT_KEYS names a file.
 

@@ -53,9 +53,9 @@ def _settled_runs(project, broken):
 
     found = list_runs(project, broken.append)
     if any(run["outcome"] == "running" for run in found):
-        from mlkit.runs.execute import settle_killed_runs  # seconds
+        from mlkit.runs.execute import close_killed_runs  # seconds
 
-        if settle_killed_runs(project):
+        if close_killed_runs(project):
             return list_runs(project)
     return found
 

@@ -8,7 +8,7 @@ __all__ = [
     "fingerprint",
     "Content",
     "Cache",
-    "settled",
+    "is_stable",
     "digest_files",
     "fetch_rows",
     "refuse_changed",
@@ -73,7 +73,7 @@ class Cache:
         contents: dict[str, Content],  # of all files that the dataset has now, by name
     ) -> None:
         "Remember what has a settled stamp; a cache that cannot be written is no cache."
-        lasting = {name: content for name, content in contents.items() if settled(content.stamp)}
+        lasting = {name: content for name, content in contents.items() if is_stable(content.stamp)}
         if lasting != self.known:
             files = {name: asdict(content) for name, content in lasting.items()}
             fields = {"source": self.source.words, "files": files, "digest": digest(canonical(files))}
@@ -92,7 +92,7 @@ class Cache:
         return {}
 
 
-def settled(
+def is_stable(
     stamp: list | None,
 ) -> bool:
     "Whether a later write must give another stamp: one in the same tick of the clock would not."

@@ -8,7 +8,7 @@ __all__ = [
     "ANSIBLE",
     "WRONG_TYPE",
     "UNKNOWN_KEY",
-    "Step",
+    "TaskEvent",
     "read_event",
     "check_ansible",
     "hosts_of",
@@ -50,7 +50,7 @@ from ..settings import Environment, shipped
 
 # %% ../../notebooks/deploy/02_playbook.ipynb #6bf685e7
 @dataclass(frozen=True)
-class Step:
+class TaskEvent:
     "One task on one host."
 
     host: str
@@ -72,7 +72,7 @@ OUTCOMES = {
 
 def read_event(
     event: dict,  # of ansible-runner
-) -> Step | None:
+) -> TaskEvent | None:
     "The step that an event tells of, or None for one that tells of none."
     outcome, data = OUTCOMES.get(event.get("event", "")), event.get("event_data", {})
     if not outcome or (data.get("task", "").startswith("Validating arguments") and outcome != "failed"):
@@ -88,7 +88,7 @@ def read_event(
     ]
     message = [item.get("msg", "") for item in failed_items] or result.get("msg", "") if says else ""
     words = "\n".join(map(str, message)) if isinstance(message, list) else str(message)
-    return Step(
+    return TaskEvent(
         data.get("host", ""), data.get("task", ""), outcome, words, data.get("duration") or 0.0, result
     )
 
@@ -129,8 +129,8 @@ def run_playbook(
     name: str,  # "deploy", "rollback", "status"
     environment: Environment,
     variables: dict,
-    on_step: Callable[[Step], None],
-) -> list[Step]:
+    on_step: Callable[[TaskEvent], None],
+) -> list[TaskEvent]:
     """Run a playbook on the environment's hosts and give its steps.
 
     Raises `MissingData` without an inventory or a host in it, `BadSettings` for a variable of the wrong type,
@@ -143,7 +143,7 @@ def run_playbook(
     require_files(environment)
     refuse_templates(variables)
     playbook = shipped(f"playbooks/{name}.yml")
-    steps: list[Step] = []
+    steps: list[TaskEvent] = []
 
     def handle(event: dict) -> bool:
         if step := read_event(event):
@@ -236,7 +236,7 @@ def ansible_environment(playbook: Path, environment: Environment) -> dict[str, s
     }
 
 
-def _stopped(name: str, environment: Environment, steps: list[Step]) -> DeployStopped:
+def _stopped(name: str, environment: Environment, steps: list[TaskEvent]) -> DeployStopped:
     last = {step.host: step for step in steps if step.outcome != "skipped"}
     lines = [
         f"{host}: {'stopped during' if step.outcome == 'started' else 'stopped after'}: {step.task}"
@@ -253,7 +253,7 @@ WRONG_TYPE = re.compile(r"argument '(\w+)' is of type \w+ and we were unable to 
 UNKNOWN_KEY = re.compile(r"No \w+ host key is known|Host key verification failed|IDENTIFICATION HAS CHANGED")
 
 
-def _failure(name: str, environment: Environment, steps: list[Step], done) -> MlkitError:
+def _failure(name: str, environment: Environment, steps: list[TaskEvent], done) -> MlkitError:
     failed = [step for step in steps if step.outcome in ("failed", "unreachable") and step.message]
     if wrong := {match.groups() for step in failed for match in WRONG_TYPE.finditer(step.message)}:
         return _wrong_type(environment, sorted(wrong))
@@ -300,8 +300,8 @@ def _wrong_type(environment: Environment, wrong: list[tuple[str, str]]) -> BadSe
 def deploy_release(
     environment: Environment,
     release: Release,
-    on_step: Callable[[Step], None],
+    on_step: Callable[[TaskEvent], None],
     variables: dict | None = None,  # more of the playbook's: `Hooks.variables`
-) -> list[Step]:
+) -> list[TaskEvent]:
     "Put the release on every host of the environment. Raises `MissingData`, `DeployFailed`; the old one stays live."
     return run_playbook("deploy", environment, (variables or {}) | {"release": str(release.folder)}, on_step)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from ..records import utc_now
-from .playbook import Step
+from .playbook import TaskEvent
 
 # %% ../../notebooks/deploy/03_progress.ipynb #a36927a7
 MARKS = {
@@ -27,7 +27,7 @@ MARKS = {
 
 
 def plain(
-    step: Step,
+    step: TaskEvent,
     colour: bool = False,
 ) -> str:
     "One line: `h1           ✓ Wait until ready  2.5 s`."
@@ -36,7 +36,7 @@ def plain(
     return f"\033[{code}m{line}\033[0m" if colour and step.outcome != "ok" else line
 
 
-def record_of(step: Step) -> dict:
+def record_of(step: TaskEvent) -> dict:
     "The step as one JSON event."
     return {
         "format": "mlkit.step/1",
@@ -53,7 +53,7 @@ def record_of(step: Step) -> dict:
 def show_steps(
     how: str,  # "live", "plain", "json"
     file: TextIO | None = None,  # default: stderr, and stdout for "json"
-) -> Iterator[Callable[[Step], None]]:
+) -> Iterator[Callable[[TaskEvent], None]]:
     "Gives what is called with each step, for as long as the block runs."
     if how == "live":
         with _live(file or sys.stderr) as on_step:
@@ -61,7 +61,7 @@ def show_steps(
         return
     file = file or (sys.stdout if how == "json" else sys.stderr)
 
-    def on_step(step: Step) -> None:
+    def on_step(step: TaskEvent) -> None:
         if step.outcome not in ("skipped", "started"):
             line = (
                 json.dumps(record_of(step), sort_keys=True) if how == "json" else plain(step, file.isatty())
@@ -73,14 +73,16 @@ def show_steps(
 
 # %% ../../notebooks/deploy/03_progress.ipynb #831c8c57
 @contextmanager
-def _live(file: TextIO) -> Iterator[Callable[[Step], None]]:
+def _live(file: TextIO) -> Iterator[Callable[[TaskEvent], None]]:
     from rich.console import Console
     from rich.live import Live
 
-    hosts: dict[str, tuple[Step, float, float]] = {}  # its last step, when that began, when the host began
+    hosts: dict[
+        str, tuple[TaskEvent, float, float]
+    ] = {}  # its last step, when that began, when the host began
     console = Console(file=file, highlight=False)
 
-    def on_step(step: Step) -> None:
+    def on_step(step: TaskEvent) -> None:
         if step.outcome != "skipped":
             now = time.monotonic()
             hosts[step.host] = (step, now - step.seconds, hosts.get(step.host, (0, 0, now))[2])
@@ -93,7 +95,7 @@ def _live(file: TextIO) -> Iterator[Callable[[Step], None]]:
         yield on_step
 
 
-def _table(hosts: dict[str, tuple[Step, float, float]], now: float):
+def _table(hosts: dict[str, tuple[TaskEvent, float, float]], now: float):
     from rich.table import Table
     from rich.text import Text
 

@@ -14,7 +14,7 @@ from ..errors import AlreadyThere, CorruptRecord, DeployFailed
 from ..records import canonical, digest, plain_name
 from ..settings import Environment
 from ..store import Store
-from .playbook import Step, run_playbook
+from .playbook import TaskEvent, run_playbook
 
 
 # %% ../../notebooks/deploy/05_status.ipynb #7bde1b7d
@@ -41,9 +41,9 @@ def fleet_status(
     }
 
 
-def _steps_of(name: str, environment: Environment, variables: dict) -> list[Step]:
+def _steps_of(name: str, environment: Environment, variables: dict) -> list[TaskEvent]:
     "The steps of a playbook that looks. A host that failed is among them; a failure of none of them is raised."
-    steps: list[Step] = []
+    steps: list[TaskEvent] = []
     try:
         run_playbook(name, environment, variables, steps.append)
     except DeployFailed:
@@ -52,13 +52,13 @@ def _steps_of(name: str, environment: Environment, variables: dict) -> list[Step
     return steps
 
 
-def _failures(steps: list[Step], seen: set[str]) -> list[Step]:
+def _failures(steps: list[TaskEvent], seen: set[str]) -> list[TaskEvent]:
     "Why the hosts that are not among `seen` could not be looked at, the last word of each."
     failed = [step for step in steps if step.outcome in ("failed", "unreachable") and step.host not in seen]
     return list({step.host: step for step in failed}.values())
 
 
-def _host_status(step: Step) -> dict:
+def _host_status(step: TaskEvent) -> dict:
     services = [
         {
             "service": name,
@@ -161,11 +161,11 @@ def journal_kept(
     store: Store,
     environment: str,
     service: str,  # the one that was asked about: a host may not write to another's journal
-) -> Iterator[Callable[[Step], None]]:
+) -> Iterator[Callable[[TaskEvent], None]]:
     "Gives what is called with each step; at the end the journal entries that the hosts wrote are in the store."
     entries: list[dict] = []
 
-    def on_step(step: Step) -> None:
+    def on_step(step: TaskEvent) -> None:
         entry = step.result.get("entry")
         if isinstance(entry, dict) and entry.get("digest") and entry.get("service") == service:
             entries.append(entry | {"host": step.host})

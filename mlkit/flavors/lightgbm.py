@@ -14,7 +14,7 @@ __all__ = [
     "GAIN",
     "ONE_THREAD",
     "save",
-    "essence",
+    "digest_input",
     "told_features",
     "rows_learned",
     "written_name",
@@ -60,7 +60,7 @@ def save(
     return {MODEL: model.model_to_string().encode()}
 
 
-def essence(
+def digest_input(
     files: Mapping[str, bytes],
 ) -> bytes:
     "The model text without the block that repeats the training parameters."

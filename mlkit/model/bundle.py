@@ -35,7 +35,7 @@ from mlkit.model.features import (
     ENCODED,
     Columns,
     Feature,
-    Step,
+    FeatureStep,
     encoded,
     fit_features,
     load_step,
@@ -65,7 +65,7 @@ class Bundle:
     golden: dict  # {"rows": [...], "predictions": [...]}
     files: dict[str, bytes]  # all files, as they lie on disk
     model: Any  # the flavour's loaded model
-    step: Step | None
+    step: FeatureStep | None
 
     def predict(
         self,
@@ -81,7 +81,7 @@ class Bundle:
         "What the model is asked: rows × features."
         return encoded(self.features, self.step(columns) if self.step else columns)
 
-    def refuse_wrong_answers(self) -> None:
+    def verify_golden_rows(self) -> None:
         "Ask for the golden rows. Raises `NotReady` at the first answer that differs by a bit."
         rows, expected = self.golden["rows"], self.golden["predictions"]
         answers = self.predict(self.signature.columns(rows)).tolist()
@@ -103,7 +103,7 @@ def make_bundle(
     model: Any,  # what the library trained
     signature: Signature,
     columns: Columns,  # training rows, as `frame_columns` gives them
-    step: Step | None = None,  # the function `features`, if there is one
+    step: FeatureStep | None = None,  # the function `features`, if there is one
     run: str = "",  # the run id
     predictions: Any = None,  # what the model answers these rows in the notebook, one per row
 ) -> Bundle:
@@ -142,7 +142,7 @@ def _requirements(library: Any) -> bytes:
     return "".join(f"{name}=={version(name)}\n" for name in library.REQUIREMENTS).encode()
 
 
-def _step(files: Mapping[str, bytes]) -> Step | None:
+def _step(files: Mapping[str, bytes]) -> FeatureStep | None:
     return load_step(files[STEP].decode()) if STEP in files else None
 
 
@@ -156,7 +156,7 @@ def _digest(
                 "flavour": flavor,
                 "signature": msgspec.to_builtins(signature),
                 "features": msgspec.to_builtins(features),
-                "model": digest(flavour(flavor).essence(files)),
+                "model": digest(flavour(flavor).digest_input(files)),
                 "step": digest(files.get(STEP, b"")),
                 "golden": golden,
             }

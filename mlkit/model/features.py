@@ -6,7 +6,7 @@
 __all__ = [
     "Columns",
     "ENCODED",
-    "Step",
+    "FeatureStep",
     "PREAMBLE",
     "Feature",
     "fit_features",
@@ -101,12 +101,12 @@ def encoded(
 
 
 # %% ../../notebooks/model/05_features.ipynb #452455e3
-Step = Callable[[Columns], Columns]
+FeatureStep = Callable[[Columns], Columns]
 PREAMBLE = "import numpy as np\n\n\n"
 
 
 def step_source(
-    step: Step,  # a function named `features`
+    step: FeatureStep,  # a function named `features`
 ) -> str:
     "The text of features.py. Raises `WrongType` for what is not a function of that name."
     if getattr(step, "__name__", "") != "features" or not inspect.isfunction(step):
@@ -116,7 +116,7 @@ def step_source(
 
 def load_step(
     source: str,  # the text of features.py
-) -> Step:
+) -> FeatureStep:
     "The function that `source` defines, in a namespace of its own."
     namespace: dict = {"__name__": "features"}
     exec(compile(source, "features.py", "exec"), namespace)

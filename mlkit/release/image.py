@@ -32,7 +32,7 @@ from ..model.bundle import Bundle
 from ..provenance import GROUND
 from ..records import inside
 from ..settings import shipped
-from .archive import Image, normalise
+from .archive import Image, normalize
 
 # %% ../../notebooks/release/02_image.ipynb #1aee5eeb
 ENGINES = ("docker", "podman")  # what can run a release here
@@ -150,7 +150,7 @@ def build_image(
         )
 
     call("save", "saving the image", file=saved, id=built.read_text().strip(), name=name)
-    image = normalise(saved, archive, name, int(call("count", "looking at the base image", name=base)))
+    image = normalize(saved, archive, name, int(call("count", "looking at the base image", name=base)))
     saved.unlink()
     built.unlink()
     call("load", "loading the image", file=archive)

@@ -21,7 +21,7 @@ from ..data.split import read_split
 from ..errors import AlreadyThere, MissingData, MlkitError, WrongType
 from ..flavors.flavor import flavour
 from ..model.bundle import Bundle, codes_are_known, make_bundle, model_key
-from ..model.features import Columns, Step
+from ..model.features import Columns, FeatureStep
 from ..model.signature import Signature, refuse_leaks
 from ..notebook.outputs import show
 from ..provenance import new_run_id
@@ -97,7 +97,7 @@ class Run:
         model: Any,  # what the library trained
         signature: Signature,
         columns: Columns,  # all training rows, as `frame_columns` gives them
-        step: Step | None = None,  # the function `features`, if there is one
+        step: FeatureStep | None = None,  # the function `features`, if there is one
         kind: str = "lightgbm",  # the flavour
         predictions: Any = None,  # what the model answers these rows, where they were coded by hand
         target: Any = None,  # what it learned to answer them: with it, a judged row is told from one that only looks alike
@@ -204,7 +204,7 @@ class Run:
     def _show(self, noun: str, fields: dict, words: str, html: str = "") -> None:
         show(noun, fields, words, html)
         if self.scratch:
-            self.scratch.take(noun, fields)
+            self.scratch.add_output(noun, fields)
             self.scratch.save(self.output)
 
 

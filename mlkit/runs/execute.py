@@ -9,7 +9,7 @@ __all__ = [
     "run_notebook",
     "inputs_digest",
     "still_holds",
-    "settle_killed_runs",
+    "close_killed_runs",
     "adopt_notebook",
 ]
 
@@ -47,7 +47,7 @@ from ..secrecy import known_secrets
 from ..settings import Project
 from ..store import Store
 from ..validation.training_rows import training_digest
-from .record import RunRecord, begin_record, list_runs, lives, read_run
+from .record import RunRecord, begin_record, is_running, list_runs, read_run
 
 log = logging.getLogger("mlkit.runs.execute")
 
@@ -73,7 +73,7 @@ def run_notebook(
     values = check_parameters(contract, given, notebook)
     summaries = list_runs(project)
     if not output:
-        settle_killed_runs(project, summaries)
+        close_killed_runs(project, summaries)
     record = begin_record(
         project, new_run_id(), notebook, {n: p.default for n, p in contract.items()}, values
     )
@@ -206,7 +206,7 @@ def _keep_evidence(store: Store, record: RunRecord, work: Path) -> None:
     if _is_whole(executed):
         for noun in NOUNS:
             for fields in read_evidence(executed, noun, work / CHANNELED):
-                record.take(noun, fields)
+                record.add_output(noun, fields)
         for number, figure in enumerate(read_figures(executed), 1):
             record.figures.append({"cell": figure.cell, "mime": "image/png", "digest": digest(figure.png)})
             store.put(f"{record.folder}/figures/{number:02}.png", figure.png)
@@ -220,16 +220,16 @@ def _is_whole(notebook: Path) -> bool:
         return False
 
 
-def settle_killed_runs(
+def close_killed_runs(
     project: Project,
     summaries: list[dict] | None = None,  # of all runs, where the caller has them
 ) -> list[str]:
     "Give the runs of this machine that were killed their record and notebook; their ids."
     store, settled = Store(project.store), []
     for summary in list_runs(project) if summaries is None else summaries:
-        if summary["outcome"] == "running" and not lives(summary["process"]):
+        if summary["outcome"] == "running" and not is_running(summary["process"]):
             try:
-                if _settle(project, store, summary["id"]):
+                if _give_final_name(project, store, summary["id"]):
                     settled.append(summary["id"])
             except Exception as error:  # one run that cannot be mended must not stop the project
                 log.warning(
@@ -238,7 +238,7 @@ def settle_killed_runs(
     return settled
 
 
-def _settle(project: Project, store: Store, id: str) -> bool:
+def _give_final_name(project: Project, store: Store, id: str) -> bool:
     record = read_run(store, id)  # again: it may have ended well before its process did
     if record.outcome != "running":
         return False

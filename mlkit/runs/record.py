@@ -9,7 +9,7 @@ __all__ = [
     "library_digest",
     "RunRecord",
     "this_process",
-    "lives",
+    "is_running",
     "begin_record",
     "read_run",
     "list_runs",
@@ -101,7 +101,7 @@ class RunRecord:
     def folder(self) -> str:
         return f"runs/{self.id}"
 
-    def seal(self) -> None:
+    def compute_digests(self) -> None:
         "Compute `inputs` and `key`."
         self.inputs = digest(
             canonical(
@@ -119,7 +119,7 @@ class RunRecord:
         models = sorted((m["digest"] or "") + m.get("training", "") for m in self.models)
         self.key = digest(canonical([self.inputs, read, models]))
 
-    def take(
+    def add_output(
         self,
         noun: str,  # of a piece of evidence
         fields: dict,
@@ -142,7 +142,7 @@ class RunRecord:
         return record | {name: redactor.tree(record[name], is_field=True) for name in outside}
 
     def save(self, store: Store) -> None:
-        self.seal()
+        self.compute_digests()
         store.put(f"{self.folder}/run.json", write_record("run", self._without_secrets()))
 
 
@@ -151,7 +151,7 @@ def this_process() -> dict:
     return {"host": socket.gethostname(), "pid": os.getpid(), "since": psutil.Process().create_time()}
 
 
-def lives(
+def is_running(
     process: dict,  # of a record that says `running`
 ) -> bool:
     "Whether that process can still be at it: it is there, or is on another machine."
@@ -206,7 +206,7 @@ def begin_record(
         process=this_process(),
         start=utc_now(),
     )
-    record.seal()
+    record.compute_digests()
     return record
 
 

@@ -134,14 +134,14 @@ def _add_errors(app: Flask, max_body: int) -> None:
 # %% ../../notebooks/serve/05_app.ipynb #a707f63e
 def _add_guard(app: Flask, service: Service) -> None:
     @app.before_request
-    def begin():
+    def request_started():
         admitted = request.environ.get(ADMITTED)
         refused = isinstance(admitted, MlkitError)
         g.by_service = request.endpoint in PREDICTING and not refused
         if g.by_service:
             return
         g.began = time.perf_counter()
-        telemetry.begin()
+        telemetry.request_started()
         if refused:
             raise admitted
         if admitted is None:
@@ -161,7 +161,7 @@ def _add_guard(app: Flask, service: Service) -> None:
             return answer
         route = request.url_rule.rule if request.url_rule else "none"  # never a path that a client made up
         seconds = time.perf_counter() - g.began
-        telemetry.observe_request(route, answer.status_code, seconds)
+        telemetry.request_finished(route, answer.status_code, seconds)
         request_id, trace = (
             request_id_of(request.headers.get("X-Request-Id")),
             trace_of(request.headers.get("traceparent")),

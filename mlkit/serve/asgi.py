@@ -41,7 +41,7 @@ class Application:
         self.options = options
         self.service = Service(options)
         self.flask = create_app(self.service)
-        self.max_per_turn, self.answered_this_turn = float("inf"), 0  # set by the worker
+        self.max_per_loop, self.answered_this_loop = float("inf"), 0  # set by the worker
         self.answered = 0  # small requests, ever
         self.took_large = False  # a body of several pieces, since the worker looked last
         self._held = 0  # bytes of bodies that are being received, or wait
@@ -80,7 +80,7 @@ class Application:
             name = self.service.admit(head, needed) if needed else ""
             if scope["method"] == "POST" and route in self._bodies:
                 if route == "/predict":
-                    request_type(head.manner.content_type)
+                    request_type(head.negotiation.content_type)
                 if _declared(scope["headers"]) > self._bodies[route]:
                     raise _too_large(self._bodies[route])
             return name
@@ -105,9 +105,9 @@ class Application:
         admitted: Admitted = None,
     ) -> Reply:
         "The service's reply, or that too many wait for theirs."
-        self.answered_this_turn += 1
+        self.answered_this_loop += 1
         self.answered += 1
-        if self.answered_this_turn > self.max_per_turn:
+        if self.answered_this_loop > self.max_per_loop:
             return problem(Overloaded("too many requests wait for an answer", "try again in a second"))
         return self.service.predict(head, body, admitted)
 
@@ -146,15 +146,15 @@ class Application:
 
     async def _predict(self, head: Head, body: bytes, admitted: Admitted, receive) -> Reply | None:
         "The reply; None for a client who has left."
-        manner = head.manner
+        negotiation = head.negotiation
         if isinstance(admitted, MlkitError) or not (
-            len(body) > SMALL or manner.content_encoding or manner.explain
+            len(body) > SMALL or negotiation.content_encoding or negotiation.explain
         ):
             return self.predict(head, body, admitted)
         left = asyncio.ensure_future(receive())  # says when the client leaves
         try:
             self._hold(len(body))
-            async with self._lanes[len(body) > MEGABYTE or bool(manner.content_encoding)]:
+            async with self._lanes[len(body) > MEGABYTE or bool(negotiation.content_encoding)]:
                 return await self._in_turns(self.service.steps(head, body, admitted), left)
         except Overloaded as error:
             return self.predict(head, body, error)

@@ -7,8 +7,8 @@ __all__ = [
     "MAX_EXPLAINED",
     "ROWS",
     "SLICE",
-    "Manner",
-    "Answered",
+    "Negotiation",
+    "EncodedAnswer",
     "Predictor",
     "new_prediction_id",
     "in_slices",
@@ -47,7 +47,7 @@ ROWS = re.compile(rb'\s*\{\s*"rows"')
 
 
 @dataclass(frozen=True)
-class Manner:
+class Negotiation:
     "How a body is to be read and its answer to be written."
 
     content_type: str = JSON
@@ -67,7 +67,7 @@ class Manner:
 
 # %% ../../notebooks/serve/03_predictor.ipynb #cc4952bc
 @dataclass(slots=True)
-class Answered:
+class EncodedAnswer:
     "A request that was answered."
 
     id: str
@@ -95,27 +95,27 @@ class Predictor:
     def answer(
         self,
         body: bytes,
-        manner: Manner = Manner(),  # noqa: B008  frozen
-    ) -> Answered:
+        negotiation: Negotiation = Negotiation(),  # noqa: B008  frozen
+    ) -> EncodedAnswer:
         "Raises `BodyRefused`, `BodyTooLarge`, `NotAcceptable`, `SignatureMismatch`, `UnsupportedType`."
-        return finished(self.steps(body, manner))
+        return finished(self.steps(body, negotiation))
 
     def steps(
         self,
         body: bytes,
-        manner: Manner = Manner(),  # noqa: B008  frozen
+        negotiation: Negotiation = Negotiation(),  # noqa: B008  frozen
     ) -> Iterator[None]:
-        "The same, a slice of the work for each `next`, so that others get their turn; what it returns is `Answered`."
-        if manner.plain and self._plain and (prediction := self._plain(body)) is not None:
+        "The same, a slice of the work for each `next`, so that others get their turn; what it returns is `EncodedAnswer`."
+        if negotiation.plain and self._plain and (prediction := self._plain(body)) is not None:
             id = new_prediction_id(self.bundle.digest)
             plain = {"id": id, "model": self.bundle.digest, "predictions": [prediction]}
-            return Answered(id, msgspec.json.encode(plain), JSON, [prediction], None)
-        written = answer_type(manner.accept, manner.content_type)
+            return EncodedAnswer(id, msgspec.json.encode(plain), JSON, [prediction], None)
+        written = answer_type(negotiation.accept, negotiation.content_type)
         columns = read_columns(
-            self.bundle.signature, body, manner.content_type, manner.content_encoding, *self._limits
+            self.bundle.signature, body, negotiation.content_type, negotiation.content_encoding, *self._limits
         )
         rows = len(next(iter(columns.values())))
-        if manner.explain and rows > self._max_explained:
+        if negotiation.explain and rows > self._max_explained:
             raise BodyTooLarge(
                 f"{rows:,} rows are to be explained, the most is {self._max_explained:,}",
                 "contributions cost far more than predictions: send fewer rows, or ask without explain",
@@ -124,13 +124,13 @@ class Predictor:
         matrix, model = self.bundle.matrix(columns), self.bundle.model
         yield
         predictions = yield from in_slices(model.predict, matrix)
-        shares = (yield from in_slices(model.contributions, matrix)) if manner.explain else None
+        shares = (yield from in_slices(model.contributions, matrix)) if negotiation.explain else None
         answer = Answer(
             new_prediction_id(self.bundle.digest), self.bundle.digest, predictions, shares, self._features
         )
-        body_says_it = manner.readable and ROWS.match(body)
+        body_says_it = negotiation.readable and ROWS.match(body)
         asked = None if body_says_it else columns
-        return Answered(answer.id, write_answer(answer, written), written, answer.predictions, asked)
+        return EncodedAnswer(answer.id, write_answer(answer, written), written, answer.predictions, asked)
 
 
 def new_prediction_id(

@@ -62,7 +62,7 @@ from .logs.labels import Asked, open_label_log, take_labels
 from .logs.predictions import PredictionLog, Recorder
 from .metrics import telemetry
 from .options import Options
-from .predictor import Answered, Manner, Predictor, finished
+from .predictor import EncodedAnswer, Negotiation, Predictor, finished
 
 PROBLEM = "application/problem+json"
 log = logging.getLogger("mlkit.serve")
@@ -73,7 +73,7 @@ log = logging.getLogger("mlkit.serve")
 class Head:
     "What a request for a prediction says besides its body."
 
-    manner: Manner = Manner()
+    negotiation: Negotiation = Negotiation()
     key: str | None = None  # the API key
     traceparent: str = ""
     request_id: str = ""
@@ -90,14 +90,14 @@ def read_head(
     explain, problem = _read_query(query)
     if sum(name == b"authorization" for name, _ in headers) > 1:
         problem = BodyRefused("the request has two Authorization headers", "send one")
-    manner = Manner(
+    negotiation = Negotiation(
         said.get(b"content-type", "").strip(),
         said.get(b"content-encoding", "").strip(),
         said.get(b"accept", ""),
         explain,
     )
     key = given_key(said.get(b"authorization"), said.get(b"x-api-key"))
-    return Head(manner, key, said.get(b"traceparent", ""), said.get(b"x-request-id", ""), problem)
+    return Head(negotiation, key, said.get(b"traceparent", ""), said.get(b"x-request-id", ""), problem)
 
 
 SWITCH = {"1": True, "true": True, "": True, "0": False, "false": False}
@@ -208,19 +208,19 @@ class Service:
         "The same in slices, as `Predictor.steps`; what it returns is the `Reply`."
         began, answered, name = time.perf_counter(), None, ""
         trace = trace_of(head.traceparent) if head.traceparent else None
-        telemetry.begin()
+        telemetry.request_started()
         try:
             name = self.admit(head, "predict") if admitted is None else admitted
             if isinstance(name, MlkitError):
                 name, refused = "", name
                 raise refused
-            answered = yield from self.ready().steps(body, head.manner)
+            answered = yield from self.ready().steps(body, head.negotiation)
             probing = self.keys.is_probe(head.key)  # golden rows are no predictions for anybody
             if self._log and not probing and self._log.takes(answered.id):
                 self._record(answered, body, trace)
             reply = Reply(200, _headers(answered), answered.body)
         except GeneratorExit:  # the client has left
-            telemetry.observe_request("/predict", LEFT, time.perf_counter() - began)
+            telemetry.request_finished("/predict", LEFT, time.perf_counter() - began)
             raise
         except Exception as error:
             reply = problem(error)
@@ -228,7 +228,7 @@ class Service:
         if reply.status == 200 and not probing:
             self._meter.observe_prediction(seconds, len(answered.predictions), answered.predictions)
         else:
-            telemetry.observe_request("/predict", reply.status, seconds)
+            telemetry.request_finished("/predict", reply.status, seconds)
         if seconds > 0.5:
             self.heartbeat()
         if self.options.access_log or trace or head.request_id:
@@ -257,7 +257,7 @@ class Service:
             if kept:
                 kept.finish()
 
-    def _record(self, answered: Answered, body: bytes, trace: TraceContext | None) -> None:
+    def _record(self, answered: EncodedAnswer, body: bytes, trace: TraceContext | None) -> None:
         shown, found = trace.traceparent if trace else "", answered.predictions
         predictions = msgspec.json.encode(found if found.__class__ is list else found.tolist())
         if answered.columns is None:
@@ -270,7 +270,7 @@ class Service:
         head: Head,
         trace: TraceContext | None,
         received: int,
-        answered: Answered | None,
+        answered: EncodedAnswer | None,
         reply: Reply,
         seconds: float,
         name: str,  # of the key
@@ -296,13 +296,13 @@ class Service:
 def _load(options: Options) -> Predictor | MlkitError:
     try:
         bundle = open_folder(options.model)
-        bundle.refuse_wrong_answers()
+        bundle.verify_golden_rows()
         return Predictor(bundle, options.max_rows, options.max_inflated, options.max_explained)
     except MlkitError as error:
         return error
 
 
-def _headers(answered: Answered) -> Headers:
+def _headers(answered: EncodedAnswer) -> Headers:
     "Types without a place for the id and the model get them as headers."
     if answered.content_type == JSON:
         return JSON_HEADERS

@@ -18,7 +18,7 @@ __all__ = [
     "cut",
     "Connection",
     "wire",
-    "Turns",
+    "LoopCounter",
     "Succession",
     "Worker",
 ]
@@ -142,7 +142,7 @@ class Connection(ASGIProtocol):
         head = read_head(request.headers_bytes)
         once = head.traceparent or head.request_id  # those never come again
         hosts = [value for name, value in request.headers_bytes if name == b"host"]
-        if once or head.problem or head.manner.content_encoding or len(hosts) != 1:
+        if once or head.problem or head.negotiation.content_encoding or len(hosts) != 1:
             return None
         return head if self.worker.asgi.goes_by(hosts[0]) else None
 
@@ -265,14 +265,14 @@ def wire(
 
 
 # %% ../../notebooks/serve/07_worker.ipynb #ac49147e
-class Turns(selectors.DefaultSelector):
+class LoopCounter(selectors.DefaultSelector):
     "Tells the application when the loop looks for requests anew, and how long its last turn took."
 
     application, busy, _woke = None, 0.0, 0.0
 
     def select(self, timeout=None):
         if self.application:
-            self.application.answered_this_turn = 0
+            self.application.answered_this_loop = 0
         self.busy = monotonic() - self._woke
         ready = super().select(timeout)
         self._woke = monotonic()
@@ -310,7 +310,7 @@ class Worker(ASGIWorker):
         WORKERS.started(age)
 
     def _setup_event_loop(self):
-        self.turns = Turns()
+        self.turns = LoopCounter()
         self.loop = asyncio.SelectorEventLoop(self.turns)
         asyncio.set_event_loop(self.loop)
         self.connections: set[Connection] = set()
@@ -343,7 +343,7 @@ class Worker(ASGIWorker):
         gc.freeze()  # what is loaded stays: it need not be looked through again
         self.turns.application = self.asgi
         self.asgi.service.heartbeat = self.notify
-        self.asgi.max_per_turn = self.asgi.options.max_waiting
+        self.asgi.max_per_loop = self.asgi.options.max_waiting
         for listener in self.sockets:
             listener.sock.setblocking(False)
             self.loop.add_reader(listener.sock, self._accept, listener.sock)

@@ -98,13 +98,13 @@ class Workers:
             try:
                 report = worker.pipe.recv()
             except (EOFError, OSError):
-                report = self._bury(worker)
+                report = self._report_dead(worker)
             if "outcome" in report:
                 worker.task = None
             reports.append(report)
         return reports
 
-    def _bury(self, worker: Worker) -> dict:
+    def _report_dead(self, worker: Worker) -> dict:
         code = worker.process.wait()
         self.workers.remove(worker)
         why = f"killed by signal {-code}, out of memory?" if code < 0 else f"exit code {code}"

@@ -10,7 +10,7 @@ __all__ = [
     "seconds_per_row",
     "golden_rows_wrong",
     "importance_of",
-    "Judgement",
+    "Evaluation",
     "judge_rows",
 ]
 
@@ -38,7 +38,7 @@ from ..model.bundle import Bundle
 from ..model.features import Columns
 from ..model.signature import frame_columns
 from ..settings import Project
-from .profit import Worth, best_threshold, expected_rows, read_worth, trivial_policies
+from .profit import Outcomes, best_threshold, expected_rows, read_outcomes, trivial_policies
 from .slices import Slice, Slicing, read_slicing, slice_rows, worst
 from .training_rows import METRIC, NOT_RECORDED, Overlap, TrainingRows, count_overlap
 from .verdict import Unmeasured
@@ -114,7 +114,7 @@ def importance_of(
 
 # %% ../../notebooks/validation/07_evaluation.ipynb #e52f278d
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     "What was measured of one model."
 
     kind: str  # "probability" or "value"
@@ -126,7 +126,7 @@ class Judgement:
     differences: dict[str, dict]  # metric → {"candidate", "champion", "better_by", "low", "high"}
     slicing: Slicing
     slices: list[dict]  # a `Slice` with the interval of the primary metric
-    worth: Worth | None
+    worth: Outcomes | None
     expected: dict | None  # what [outcome] makes of it
     importance: dict[str, float]
     overlap: Overlap  # with the training rows
@@ -169,11 +169,11 @@ def judge_rows(
     more: Mapping[str, float] | None = None,  # metrics that the notebook computed itself
     trained: TrainingRows = NOT_RECORDED,  # what the model was trained on
     dataset: Callable[[], Mapping[str, Any] | None] | None = None,  # gives all rows, if they are needed
-) -> Judgement:
+) -> Evaluation:
     "Measure a model. Raises `BadSettings`, `WrongType`."
     kind = bundle.signature.output.kind
     primary = PRIMARY[kind]
-    slicing, worth = read_slicing(project), read_worth(project, kind)
+    slicing, worth = read_slicing(project), read_outcomes(project, kind)
     truth, guess = checked(kind, truth, guess)
     rival, columns = ask_champion(bundle, champion, frame), frame_columns(bundle.signature, frame)
     overlap = count_overlap(trained, bundle.signature, columns, truth, dataset)
@@ -203,7 +203,7 @@ def judge_rows(
         "seconds_per_row": seconds_per_row(bundle, columns),
         **(more or {}),
     }
-    return Judgement(
+    return Evaluation(
         kind=kind,
         truth=truth,
         guess=guess,
@@ -222,7 +222,7 @@ def judge_rows(
     )
 
 
-def _by_row(kind: str, worth: Worth | None, truth: np.ndarray, guess: np.ndarray) -> dict[str, np.ndarray]:
+def _by_row(kind: str, worth: Outcomes | None, truth: np.ndarray, guess: np.ndarray) -> dict[str, np.ndarray]:
     columns = {name: contributions(name, truth, guess) for name in BY_ROW[kind]}
     return columns | ({"gain_per_thousand": expected_rows(worth, truth, guess)} if worth else {})
 
@@ -249,7 +249,7 @@ def _worst_metrics(kind: str, slicing: Slicing, slices: list[Slice]) -> dict[str
 
 
 def _expected(
-    worth: Worth, truth: np.ndarray, guess: np.ndarray, ours: dict, extra: dict, trivial: dict, ends: dict
+    worth: Outcomes, truth: np.ndarray, guess: np.ndarray, ours: dict, extra: dict, trivial: dict, ends: dict
 ) -> dict:
     threshold = best_threshold(worth, truth, guess) if worth.kind == "probability" else np.inf
     return {

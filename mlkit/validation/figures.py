@@ -35,7 +35,7 @@ import numpy as np
 
 from .metrics import calibration as calibration_groups
 from .metrics import contributions
-from .profit import Worth, profit_curve
+from .profit import Outcomes, profit_curve
 
 BLUE, ORANGE, GREEN, RED, GREY, INK = "#4477aa", "#ee7733", "#228866", "#cc3311", "#8a94a0", "#1d2733"
 STYLE = {
@@ -233,7 +233,7 @@ def errors(
 # %% ../../notebooks/validation/05_figures.ipynb #7ee808d8
 def slices(
     axis: Any,
-    table: list[dict],  # of a `Judgement`
+    table: list[dict],  # of a `Evaluation`
     metric: str,
     overall: float,
 ) -> None:
@@ -307,7 +307,7 @@ def confusion(
 
 def profit(
     axis: Any,
-    worth: Worth,
+    worth: Outcomes,
     truth: np.ndarray,
     guess: np.ndarray,
     champion: np.ndarray | None = None,

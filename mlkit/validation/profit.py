@@ -6,8 +6,8 @@
 __all__ = [
     "WORDS",
     "OUTCOMES",
-    "Worth",
-    "read_worth",
+    "Outcomes",
+    "read_outcomes",
     "profit_curve",
     "best_threshold",
     "expected_rows",
@@ -31,7 +31,7 @@ OUTCOMES = {
 
 
 @dataclass(frozen=True)
-class Worth:
+class Outcomes:
     "What [outcome] says."
 
     kind: str  # "probability" or "value"
@@ -39,7 +39,7 @@ class Worth:
     unit: str
     gains: dict[str, float]
 
-    def of_rows(
+    def value_of(
         self,
         truth: np.ndarray,
         guess: np.ndarray,
@@ -62,10 +62,10 @@ class Worth:
         return wrong / (right + wrong)
 
 
-def read_worth(
+def read_outcomes(
     project: Project,
     kind: str,  # of the model's output
-) -> Worth | None:
+) -> Outcomes | None:
     "The section [outcome], or None where there is none. Raises `BadSettings`."
     said = project.section("outcome", {*WORDS, *OUTCOMES[kind]})
     if not said:
@@ -81,7 +81,7 @@ def read_worth(
             f"{SETTINGS}: [outcome] says that it does not pay to be right",
             "true_positive must be above false_negative, true_negative above false_positive",
         )
-    return Worth(kind, said["question"], said["unit"], gains)
+    return Outcomes(kind, said["question"], said["unit"], gains)
 
 
 def _number(key: str, text: str) -> float:
@@ -96,13 +96,13 @@ def _number(key: str, text: str) -> float:
 
 # %% ../../notebooks/validation/03_profit.ipynb #b646f81b
 def profit_curve(
-    worth: Worth,  # of a probability
+    worth: Outcomes,  # of a probability
     truth: np.ndarray,
     guess: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Threshold (infinity: never act), share of rows acted on and gain per thousand; one point a distinct guess."
     order = np.argsort(-guess, kind="stable")
-    acted, idle = worth.of_rows(truth, guess, -np.inf)[order], worth.of_rows(truth, guess)[order]
+    acted, idle = worth.value_of(truth, guess, -np.inf)[order], worth.value_of(truth, guess)[order]
     gain = idle.sum() + np.concatenate([[0], np.cumsum(acted - idle)])
     threshold = np.concatenate([[np.inf], guess[order]])
     last = np.append(threshold[1:] != threshold[:-1], True)  # rows that tie are acted on together
@@ -110,7 +110,7 @@ def profit_curve(
 
 
 def best_threshold(
-    worth: Worth,
+    worth: Outcomes,
     truth: np.ndarray,
     guess: np.ndarray,
 ) -> float:
@@ -121,29 +121,29 @@ def best_threshold(
 
 # %% ../../notebooks/validation/03_profit.ipynb #f2d4a3b7
 def expected_rows(
-    worth: Worth,
+    worth: Outcomes,
     truth: np.ndarray,
     guess: np.ndarray,
 ) -> np.ndarray:
     "What a thousand predictions like each row are worth, each half at the threshold that the other chose."
     if worth.kind == "value":
-        return 1000 * worth.of_rows(truth, guess)
+        return 1000 * worth.value_of(truth, guess)
     gain = np.empty(len(truth))
     heads = np.random.default_rng(0).random(len(truth)) < 0.5
     for half, other in ((heads, ~heads), (~heads, heads)):
         threshold = best_threshold(worth, truth[other], guess[other]) if other.any() else np.inf
-        gain[half] = worth.of_rows(truth[half], guess[half], threshold)
+        gain[half] = worth.value_of(truth[half], guess[half], threshold)
     return 1000 * gain
 
 
 def trivial_policies(
-    worth: Worth,
+    worth: Outcomes,
     truth: np.ndarray,
 ) -> dict[str, np.ndarray]:
     "What a thousand rows like each are worth without a model."
     if worth.kind == "value":
-        return {"always the median": 1000 * worth.of_rows(truth, np.full(len(truth), np.median(truth)))}
+        return {"always the median": 1000 * worth.value_of(truth, np.full(len(truth), np.median(truth)))}
     return {
-        "never act": 1000 * worth.of_rows(truth, truth),
-        "always act": 1000 * worth.of_rows(truth, truth, -np.inf),
+        "never act": 1000 * worth.value_of(truth, truth),
+        "always act": 1000 * worth.value_of(truth, truth, -np.inf),
     }

@@ -25,7 +25,7 @@ from ..provenance import machine
 from ..records import read_record, utc_now
 from ..store import Store
 from . import figures
-from .evaluation import Judgement
+from .evaluation import Evaluation
 from .metrics import LESS_IS_BETTER
 from .verdict import Unmeasured, Verdict, is_low_end, shown
 
@@ -47,7 +47,7 @@ CAPTIONS = {
 
 
 def draw_figures(
-    found: Judgement,
+    found: Evaluation,
 ) -> dict[str, str]:
     "Every figure that the judgement has something for, as SVG."
     both, rival = (found.truth, found.guess), found.champion.guess
@@ -117,7 +117,7 @@ def how_made(
 # %% ../../notebooks/validation/08_report.ipynb #1f0d0890
 def render_report(
     verdict: Verdict,
-    found: Judgement,
+    found: Evaluation,
     bundle: Bundle,
     made: dict[str, str],  # how it was made: what → value
     drawn: dict[str, str],  # its figures
@@ -152,7 +152,7 @@ def render_report(
     )
 
 
-def _head(verdict: Verdict, found: Judgement) -> str:
+def _head(verdict: Verdict, found: Evaluation) -> str:
     passed = sum(gate.passed for gate in verdict.gates)
     data = verdict.details.get("data", {})
     name, period = data.get("name", "the data"), data.get("period")
@@ -160,7 +160,7 @@ def _head(verdict: Verdict, found: Judgement) -> str:
     return f"{passed} of {len(verdict.gates)} gates hold on {len(found.truth):,} rows of {name}{when}. {found.overlap.sentence}"
 
 
-def _tiles(found: Judgement) -> list[dict]:
+def _tiles(found: Evaluation) -> list[dict]:
     tiles = []
     if found.expected:
         low, high = found.expected["interval"]
@@ -181,7 +181,7 @@ def _tiles(found: Judgement) -> list[dict]:
     return tiles
 
 
-def _worth(found: Judgement) -> str:
+def _worth(found: Evaluation) -> str:
     if not found.expected:
         return ""
     unit, per, best = (found.expected[k] for k in ("unit", "per_thousand", "over_best_policy"))
@@ -196,7 +196,7 @@ def _worth(found: Judgement) -> str:
     return text
 
 
-def _champion(found: Judgement) -> str:
+def _champion(found: Evaluation) -> str:
     if found.champion.guess is None:
         return f"Not compared: {found.champion.why}."
     return (
@@ -205,7 +205,7 @@ def _champion(found: Judgement) -> str:
     )
 
 
-def _metrics(found: Judgement) -> list[dict]:
+def _metrics(found: Evaluation) -> list[dict]:
     rows = []
     for name, value in found.metrics.items():
         if name.endswith("_against_champion") or isinstance(value, Unmeasured):
@@ -227,7 +227,7 @@ def _range(ends: tuple[float, float] | None) -> str:
     return f"{shown(ends[0])} to {shown(ends[1])}" if ends else ""
 
 
-def _worse(found: Judgement, row: dict) -> bool:
+def _worse(found: Evaluation, row: dict) -> bool:
     "Surely worse than the whole."
     if not row["interval"]:
         return False

@@ -6,13 +6,13 @@ import errno
 import click
 from click.testing import CliRunner
 
-from mlkit.cli.command import Commands
+from mlkit.cli.command import ErrorsAsSentences
 from mlkit.errors import AlreadyThere
 
 
 # %% ../../notebooks/cli/01_command.ipynb #6737bed2
 def test_an_error_is_a_sentence_and_its_class_is_the_exit_code():
-    @click.group(cls=Commands)
+    @click.group(cls=ErrorsAsSentences)
     def group(): ...
 
     @group.command()
@@ -26,7 +26,7 @@ def test_an_error_is_a_sentence_and_its_class_is_the_exit_code():
 
 # %% ../../notebooks/cli/01_command.ipynb #7594c307
 def test_what_another_library_raises_is_a_sentence_too_and_never_the_exit_code_of_an_answer():
-    @click.group(cls=Commands)
+    @click.group(cls=ErrorsAsSentences)
     def fragile(): ...
 
     @fragile.command()

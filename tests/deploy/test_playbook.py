@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlkit.deploy.playbook import Step, read_event, refuse_templates, run_playbook
+from mlkit.deploy.playbook import TaskEvent, read_event, refuse_templates, run_playbook
 from mlkit.errors import MissingData, WrongType
 from mlkit.settings import Environment
 
@@ -21,7 +21,7 @@ def test_a_failed_task_says_which_host_and_why():
             "duration": 2.5,
         },
     }
-    assert read_event(event) == Step("h1", "Wait until ready", "failed", "exited with 3", 2.5)
+    assert read_event(event) == TaskEvent("h1", "Wait until ready", "failed", "exited with 3", 2.5)
     assert read_event({"event": "playbook_on_start"}) is None
     said = {
         "host": "h1",

@@ -4,15 +4,15 @@
 import io
 import json
 
-from mlkit.deploy.playbook import Step
+from mlkit.deploy.playbook import TaskEvent
 from mlkit.deploy.progress import plain, show_steps
 
 # %% ../../notebooks/deploy/03_progress.ipynb #2f515c86
 STEPS = [
-    Step("h1", "Wait until ready", "started"),
-    Step("h1", "Wait until ready", "ok", "", 2.5),
-    Step("h1", "Retire", "skipped"),
-    Step("h2", "Send", "failed", "disk full", 1.0),
+    TaskEvent("h1", "Wait until ready", "started"),
+    TaskEvent("h1", "Wait until ready", "ok", "", 2.5),
+    TaskEvent("h1", "Retire", "skipped"),
+    TaskEvent("h2", "Send", "failed", "disk full", 1.0),
 ]
 
 

@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from mlkit.deploy.playbook import Step
+from mlkit.deploy.playbook import TaskEvent
 from mlkit.deploy.status import (
     _cut,
     _differences,
@@ -27,7 +27,7 @@ def a_host(name, release, reachable=True, drift=()):
     live = {"release": release, "running": True, "model": "sha256:1", "model_through_proxy": "sha256:1"}
     here = {"live": live, "state": {"when": "2026-11-24T10:00:00Z"}, "lock": None, "drift": list(drift)}
     here |= {"traffic": {"requests": 3, "failed": 0, "rate": 1, "running": 0}, "releases": {}}
-    return _host_status(Step(name, "Look", "ok", result={"services": {"flights": here}, "engine": True}))
+    return _host_status(TaskEvent(name, "Look", "ok", result={"services": {"flights": here}, "engine": True}))
 
 
 AWAY = {"host": "h3", "reachable": False, "why": "no route", "services": []}
@@ -54,14 +54,14 @@ def test_a_host_without_the_service_differs_and_one_that_could_not_be_looked_at_
         "flights: the hosts differ: h1: flights-2-aa; h4: nothing"
     ]
     assert _differences([one, EMPTY, AWAY], "other") == []
-    broken = _host_status(Step("h5", "Look", "ok", result={"services": {}, "engine": False}))
+    broken = _host_status(TaskEvent("h5", "Look", "ok", result={"services": {}, "engine": False}))
     assert _drift_of_hosts([broken])[0].startswith("h5: no container engine answers")
     table = status_table({"hosts": [one, broken], "drift": []})
     assert table.splitlines()[-1].split() == ["h5", "-", "-", "-", "unknown"]
     steps = [
-        Step("h1", "Look", "ok"),
-        Step("h6", "Look", "failed", "state.json is not JSON"),
-        Step("h6", "End", "failed", "last"),
+        TaskEvent("h1", "Look", "ok"),
+        TaskEvent("h6", "Look", "failed", "state.json is not JSON"),
+        TaskEvent("h6", "End", "failed", "last"),
     ]
     assert [step.message for step in _failures(steps, {"h1"})] == ["last"]
 
@@ -76,8 +76,8 @@ def test_the_store_s_copy_shows_a_journal_that_was_cut_or_rewritten():
     entries = [entry | {"digest": digest(canonical(entry))} for entry in entries]
     with journal_kept(store, "lab", "flights") as keep:
         for entry in entries * 2:
-            keep(Step("h1", "Record", "changed", result={"entry": entry}))
-        keep(Step("h1", "Other", "ok", result={"entry": None}))
+            keep(TaskEvent("h1", "Record", "changed", result={"entry": entry}))
+        keep(TaskEvent("h1", "Other", "ok", result={"entry": None}))
     assert _cut(store, "lab", "flights", "h1", entries) == []
     [cut] = _cut(store, "lab", "flights", "h1", entries[:1])
     assert cut == "h1: entry 2 is in the store and not on the host: the journal was cut"
@@ -96,11 +96,11 @@ def test_what_a_host_answers_is_kept_nowhere_but_in_its_own_journal():
     store.put("registry/flights/000001.json", b"the champion")
     with journal_kept(store, "lab", "flights") as keep:
         for forged in ({"service": "../../registry/flights"}, {"service": "other"}, {"service": ["flights"]}):
-            keep(Step("h1", "Record", "changed", result={"entry": good | forged}))
+            keep(TaskEvent("h1", "Record", "changed", result={"entry": good | forged}))
     assert store.keys("journal") == [] and store.get("registry/flights/000001.json") == b"the champion"
     for forged in {"number": "1/../../../../registry/x"}, {"number": True}:
         with pytest.raises(CorruptRecord), journal_kept(store, "lab", "flights") as keep:
-            keep(Step("h1", "Record", "changed", result={"entry": good | forged}))
+            keep(TaskEvent("h1", "Record", "changed", result={"entry": good | forged}))
 
 
 # %% ../../notebooks/deploy/05_status.ipynb #167c67e5

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlkit.errors import CorruptRecord, WrongType
-from mlkit.flavors.lightgbm import MODEL, essence, importance, load, rows_learned, save
+from mlkit.flavors.lightgbm import MODEL, digest_input, importance, load, rows_learned, save
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #71d72a16
@@ -34,7 +34,7 @@ def small_booster(threads=1):
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #6baf4531
 def test_the_thread_count_is_no_part_of_a_model_s_identity():
     one, two = (save(small_booster(threads)[0]) for threads in (1, 2))
-    assert one != two and essence(one) == essence(two)
+    assert one != two and digest_input(one) == digest_input(two)
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #f580b146

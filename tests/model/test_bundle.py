@@ -47,7 +47,7 @@ def small_bundle(step=features):
 def test_equal_runs_make_one_model_whatever_they_are_called():
     one, two = small_bundle(), small_bundle()
     assert one.digest == two.digest
-    two.refuse_wrong_answers()
+    two.verify_golden_rows()
 
 
 # %% ../../notebooks/model/06_bundle.ipynb #c6fbda52
@@ -63,7 +63,7 @@ def test_a_bundle_opens_as_it_was_made():
     made = small_bundle()
     opened = open_folder(on_disk(made))
     assert (opened.digest, opened.signature, opened.features) == (made.digest, made.signature, made.features)
-    opened.refuse_wrong_answers()
+    opened.verify_golden_rows()
     assert opened.golden["predictions"] == made.golden["predictions"] and len(opened.golden["rows"]) == 20
 
 

@@ -19,7 +19,7 @@ from mlkit.errors import AlreadyThere, MissingData, SourceFailed
 from mlkit.model.bundle import BUNDLE, model_key
 from mlkit.model.column import Column
 from mlkit.model.signature import Output, Signature
-from mlkit.monitoring.compaction import LOCK, PLAN, _alone, compact
+from mlkit.monitoring.compaction import LOCK, PLAN, compact, exclusive_lock
 from mlkit.monitoring.predictions import labelled_predictions, read_predictions
 from mlkit.records import write_record
 from mlkit.serve.logs.append_log import finished_files
@@ -206,7 +206,7 @@ def test_labels_that_match_no_prediction_are_counted():
 def test_two_at_once_do_not_mix():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     ask(PredictionLog(folder, max_bytes=1), range(3))  # a file each
-    with _alone(folder, folder), pytest.raises(AlreadyThere, match="another mlkit compact"):
+    with exclusive_lock(folder, folder), pytest.raises(AlreadyThere, match="another mlkit compact"):
         compact(store, folder, "flights")
     assert compact(store, folder, "flights").predictions == 3
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from mlkit.errors import StateError
 from mlkit.records import digest
-from mlkit.release.archive import normalise
+from mlkit.release.archive import normalize
 
 # %% ../../notebooks/release/01_archive.ipynb #7d5990e8
 FILES = {"app/model.txt": b"trees", "app/run.py": b"print()", "etc/name": b"x"}
@@ -61,7 +61,7 @@ def test_equal_content_gives_equal_bytes_whoever_built_it():
     with TemporaryDirectory() as folder:
         folder = Path(folder)
         made = [
-            normalise(
+            normalize(
                 saved_image(folder / f"in{seed}", FILES, seed),
                 folder / f"out{seed}",
                 "mlkit/flights:1",
@@ -73,7 +73,7 @@ def test_equal_content_gives_equal_bytes_whoever_built_it():
         assert (
             (folder / "out1").read_bytes() == (folder / "out2").read_bytes() == (folder / "out3").read_bytes()
         )
-        other = normalise(
+        other = normalize(
             saved_image(folder / "in4", FILES | {"etc/name": b"y"}, 4), folder / "out4", "a:1", base_layers=1
         )
         assert other.id != made[0].id and other.layers[0] == made[0].layers[0]
@@ -83,7 +83,7 @@ def test_equal_content_gives_equal_bytes_whoever_built_it():
 def test_the_layers_of_the_base_stay_what_they_are_and_the_rest_is_named_by_its_content():
     with TemporaryDirectory() as folder:
         base = a_layer({"bin/sh": b"#", "a": b""}, 7)
-        image = normalise(
+        image = normalize(
             saved_image(Path(folder, "in"), FILES, 1, base),
             Path(folder, "out"),
             "mlkit/flights:1",
@@ -107,7 +107,7 @@ def test_what_is_no_image_is_refused_with_its_name():
     with TemporaryDirectory() as folder:
         Path(folder, "in").write_bytes(b"half an archive")
         try:
-            normalise(Path(folder, "in"), Path(folder, "out"), "a:1", base_layers=0)
+            normalize(Path(folder, "in"), Path(folder, "out"), "a:1", base_layers=0)
             raise AssertionError("it was accepted")
         except StateError as error:
             assert "in is no saved image" in str(error)

@@ -65,7 +65,7 @@ def test_two_runs_with_equal_inputs_have_one_key_whatever_they_are_called():
     )
     other.parameters = {"trees": 151}
     for run in one, two, other:
-        run.seal()
+        run.compute_digests()
     assert one.key == two.key != other.key
 
 
@@ -81,7 +81,7 @@ def test_another_split_and_other_training_rows_on_record_make_another_run():
         for more in ({"training": "sha256:1"}, {"training": "sha256:2"}, {})
     )
     for run in one, two, old:
-        run.seal()
+        run.compute_digests()
     assert len({one.key, two.key, old.key}) == 3 and one.inputs == two.inputs
 
 

@@ -12,7 +12,7 @@ from mlkit.errors import BodyTooLarge, SignatureMismatch, UnsupportedType
 from mlkit.model.bundle import make_bundle
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.serve.formats.negotiation import JSON
-from mlkit.serve.predictor import Manner, Predictor, finished, in_slices
+from mlkit.serve.predictor import Negotiation, Predictor, finished, in_slices
 
 
 # %% ../../notebooks/serve/03_predictor.ipynb #19c6091b
@@ -32,7 +32,7 @@ def small_predictor():
 def test_the_answer_is_the_booster_s_own_to_the_bit_and_says_which_model_gave_it():
     predictor, booster = small_predictor()
     body = b'{"rows":[{"carrier":"UA","distance":30},{"distance":3,"carrier":"AA"}]}'
-    answered = predictor.answer(body, Manner("application/json; charset=utf-8"))
+    answered = predictor.answer(body, Negotiation("application/json; charset=utf-8"))
     answer = json.loads(answered.body)
     assert answer["predictions"] == booster.predict(np.array([[30.0, 1.0], [3.0, 0.0]])).tolist()
     assert answer["model"] == predictor.bundle.digest and len(answered.predictions) == 2
@@ -54,7 +54,9 @@ def test_a_plain_row_and_the_same_row_by_the_ordinary_path_give_one_answer():
 # %% ../../notebooks/serve/03_predictor.ipynb #26eae05a
 def test_an_explained_answer_adds_up_to_the_raw_score():
     predictor, booster = small_predictor()
-    answered = predictor.answer(b"carrier,distance\nUA,30\n", Manner("text/csv", accept=JSON, explain=True))
+    answered = predictor.answer(
+        b"carrier,distance\nUA,30\n", Negotiation("text/csv", accept=JSON, explain=True)
+    )
     answer = json.loads(answered.body)
     assert answer["features"] == ["distance", "carrier", "expected value"]
     raw = booster.predict(np.array([[30.0, 1.0]]), raw_score=True)[0]
@@ -64,7 +66,7 @@ def test_an_explained_answer_adds_up_to_the_raw_score():
 # %% ../../notebooks/serve/03_predictor.ipynb #67592769
 def test_what_cannot_be_read_is_refused():
     with pytest.raises(UnsupportedType, match="cannot read a body of type 'text/html'"):
-        small_predictor()[0].answer(b"a,b", Manner("text/html"))
+        small_predictor()[0].answer(b"a,b", Negotiation("text/html"))
     with pytest.raises(SignatureMismatch, match="row 0, column 'carrier': unseen level 'ZZ'"):
         small_predictor()[0].answer(b'{"rows":[{"carrier":"ZZ","distance":1}]}')
 
@@ -74,7 +76,9 @@ def test_slices_of_any_size_give_the_answers_of_one_call_to_the_bit():
     predictor, booster = small_predictor()
     matrix = np.column_stack([np.arange(3000) % 40, np.arange(3000) % 2]).astype(float)
     assert finished(in_slices(booster.predict, matrix)).tobytes() == booster.predict(matrix).tobytes()
-    steps = predictor.steps(b"carrier,distance\n" + b"UA,30\nAA,3\n" * 1500, Manner("text/csv", accept=JSON))
+    steps = predictor.steps(
+        b"carrier,distance\n" + b"UA,30\nAA,3\n" * 1500, Negotiation("text/csv", accept=JSON)
+    )
     turns = sum(1 for _ in steps)
     assert turns > 3
 
@@ -83,5 +87,5 @@ def test_slices_of_any_size_give_the_answers_of_one_call_to_the_bit():
 def test_contributions_are_bounded_by_rows():
     with pytest.raises(BodyTooLarge, match="1,001 rows are to be explained, the most is 1,000"):
         small_predictor()[0].answer(
-            b"carrier,distance\n" + b"UA,30\n" * 1001, Manner("text/csv", explain=True)
+            b"carrier,distance\n" + b"UA,30\n" * 1001, Negotiation("text/csv", explain=True)
         )

@@ -11,7 +11,7 @@ import pytest
 from mlkit.errors import AlreadyThere, MissingData
 from mlkit.settings import find_project
 from mlkit.store import Store
-from mlkit.sweeps.execute import _alone, run_sweep
+from mlkit.sweeps.execute import exclusive_lock, run_sweep
 from mlkit.sweeps.plan import plan_sweep, read_sweep
 
 # %% ../../notebooks/sweeps/04_execute.ipynb #29eed0ca
@@ -79,9 +79,9 @@ def test_a_search_begins_with_the_notebooks_own_values_and_goes_on_from_its_reco
 def test_a_sweep_runs_once_at_a_time():
     project = project_with(PARAMETERS, WORK)
     path = project.root / ".mlkit/sweeps/x/lock"
-    with _alone(path, "x"):
+    with exclusive_lock(path, "x"):
         with pytest.raises(AlreadyThere, match=f"the sweep x is running: process {os.getpid()}"):
-            with _alone(path, "x"):
+            with exclusive_lock(path, "x"):
                 pass
-    with _alone(path, "x"):
+    with exclusive_lock(path, "x"):
         pass

@@ -20,7 +20,7 @@ from mlkit.validation.figures import (
     slices,
     svg,
 )
-from mlkit.validation.profit import Worth
+from mlkit.validation.profit import Outcomes
 
 # %% ../../notebooks/validation/05_figures.ipynb #b3489885
 GAINS = {"true_positive": 25, "false_positive": -10, "true_negative": 0, "false_negative": 0}
@@ -37,7 +37,7 @@ def test_a_figure_refers_to_nothing_outside_and_is_the_same_each_time():
 
 # %% ../../notebooks/validation/05_figures.ipynb #20e7d633
 def test_each_figure_says_what_it_shows():
-    worth = Worth("probability", "Warn?", "USD", GAINS)
+    worth = Outcomes("probability", "Warn?", "USD", GAINS)
     table = [
         {"column": "carrier", "part": part, "metrics": {"auc": auc}, "interval": [auc - 0.02, auc + 0.02]}
         for part, auc in {"UA": 0.7, "ZZ": 0.5}.items()

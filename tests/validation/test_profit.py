@@ -9,7 +9,13 @@ import pytest
 
 from mlkit.errors import BadSettings
 from mlkit.settings import read_project
-from mlkit.validation.profit import best_threshold, expected_rows, profit_curve, read_worth, trivial_policies
+from mlkit.validation.profit import (
+    best_threshold,
+    expected_rows,
+    profit_curve,
+    read_outcomes,
+    trivial_policies,
+)
 
 # %% ../../notebooks/validation/03_profit.ipynb #0f72add2
 FLIGHTS = "question = Warn?\nunit = USD\ntrue_positive = 25\nfalse_positive = -10\ntrue_negative = 0\nfalse_negative = -5"
@@ -31,13 +37,13 @@ def test_an_outcome_that_says_nothing_useful_is_refused():
         FLIGHTS + "\nper_unit_of_error = -1": "no setting 'per_unit_of_error'",
     }.items():
         with pytest.raises(BadSettings) as refused:
-            read_worth(project_with(text), "probability")
+            read_outcomes(project_with(text), "probability")
         assert words in str(refused.value)
 
 
 # %% ../../notebooks/validation/03_profit.ipynb #f311cb70
 def test_the_curve_of_five_rows_by_hand():
-    worth = read_worth(project_with(FLIGHTS), "probability")
+    worth = read_outcomes(project_with(FLIGHTS), "probability")
     truth, guess = np.array([1, 0, 1, 0, 0]), np.array([0.9, 0.8, 0.6, 0.3, 0.3])
     threshold, share, gain = profit_curve(worth, truth, guess)
     assert threshold.tolist() == [np.inf, 0.9, 0.8, 0.6, 0.3] and share.tolist() == [0, 0.2, 0.4, 0.6, 1]
@@ -49,12 +55,12 @@ def test_the_curve_of_five_rows_by_hand():
 
 # %% ../../notebooks/validation/03_profit.ipynb #9920f0f6
 def test_a_model_is_worth_what_it_adds_to_doing_without():
-    worth = read_worth(project_with(FLIGHTS), "probability")
+    worth = read_outcomes(project_with(FLIGHTS), "probability")
     truth, guess = np.tile([1, 0, 0, 0], 500), np.tile([0.9, 0.1, 0.1, 0.1], 500)
     never, always = trivial_policies(worth, truth).values()
     assert never.mean() == -5000 / 4 and always.mean() == (25 - 3 * 10) * 1000 / 4
     assert expected_rows(worth, truth, guess).mean() == 25_000 / 4
-    cost = read_worth(project_with("question = How late?\nunit = min\nper_unit_of_error = -2"), "value")
+    cost = read_outcomes(project_with("question = How late?\nunit = min\nper_unit_of_error = -2"), "value")
     assert expected_rows(cost, np.array([1.0, 2]), np.array([1.0, 5])).mean() == -3000
     assert trivial_policies(cost, np.array([1.0, 2, 6]))["always the median"].mean() == pytest.approx(
         -10_000 / 3
@@ -65,5 +71,5 @@ def test_a_model_is_worth_what_it_adds_to_doing_without():
 def test_a_threshold_chosen_on_noise_gains_nothing_on_other_noise():
     random = np.random.default_rng(0)
     truth, guess = (random.random(400) < 0.25).astype(float), random.random(400)
-    worth = read_worth(project_with(FLIGHTS), "probability")
+    worth = read_outcomes(project_with(FLIGHTS), "probability")
     assert expected_rows(worth, truth, guess).mean() < profit_curve(worth, truth, guess)[2].max()

@@ -16,7 +16,7 @@ from ...release.image import ENGINES, run_engine
 from ...release.release import make_release
 from ...settings import Project
 from ...store import Store
-from .server import Local, wait_until_serving
+from .server import LocalDeployment, wait_until_serving
 
 HARDENED = [
     *["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"],
@@ -31,7 +31,7 @@ def deploy_container(
     engine: str,
 ) -> str:
     "Serve the model as a container of this machine; gives its URL. Raises as `make_release`, `NotReady`, `PortInUse`."
-    local = Local(project)
+    local = LocalDeployment(project)
     if local.pid("gunicorn"):
         raise PortInUse(
             f"port {project.port} is taken by `mlkit deploy local` without an engine", "mlkit stop local"

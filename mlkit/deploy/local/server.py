@@ -8,7 +8,7 @@ __all__ = [
     "READY_WITHIN",
     "OWN_NAMES",
     "ALL_WORKERS",
-    "Local",
+    "LocalDeployment",
     "ask",
     "deploy_local",
     "wait_until_serving",
@@ -49,7 +49,7 @@ ALL_WORKERS = 16  # answers in a row from the new model: no old worker listens a
 
 # %% ../../../notebooks/deploy/local/02_server.ipynb #3de1d7cf
 @dataclass(frozen=True)
-class Local:
+class LocalDeployment:
     "The deployment of a project on this machine."
 
     project: Project
@@ -121,14 +121,14 @@ def ask(
 def deploy_local(
     project: Project,
     model: str,  # digest
-) -> Local:
+) -> LocalDeployment:
     "Serve the model on this machine. Raises `GateFailed`, `NotReady`, `PortInUse`; the model before stays live."
-    store, local = Store(project.store), Local(project)
+    store, local = Store(project.store), LocalDeployment(project)
     require_admission(store, project.model, model)
     local.make_folder()
     folder = _fetch(project, local, model)
     bundle = open_folder(folder, model)
-    bundle.refuse_wrong_answers()
+    bundle.verify_golden_rows()
     running = local.pid("gunicorn")
     before = (local.folder / "current").readlink() if running else None
     if not running:
@@ -147,7 +147,7 @@ def deploy_local(
     return local
 
 
-def _fetch(project: Project, local: Local, model: str) -> Path:
+def _fetch(project: Project, local: LocalDeployment, model: str) -> Path:
     "The bundle's files in a folder of this machine, whole or not there."
     bundle = load_model(Store(project.store), model, project.model)
     folder = local.folder / model_key(model)
@@ -160,7 +160,7 @@ def _fetch(project: Project, local: Local, model: str) -> Path:
     return folder
 
 
-def _point(local: Local, folder: Path) -> None:
+def _point(local: LocalDeployment, folder: Path) -> None:
     link = local.folder / f"current.{os.getpid()}"
     link.symlink_to(folder)
     link.replace(local.folder / "current")
@@ -178,7 +178,7 @@ def _refuse_taken_port(port: int) -> None:
             ) from None
 
 
-def _start(local: Local) -> None:
+def _start(local: LocalDeployment) -> None:
     environment = os.environ | {
         "PORT": str(local.project.port),
         "MLKIT_HOST": "127.0.0.1",
@@ -196,7 +196,7 @@ def _start(local: Local) -> None:
         )
 
 
-def _gunicorn(local: Local) -> list[str]:
+def _gunicorn(local: LocalDeployment) -> list[str]:
     return [
         *[sys.executable, "-m", "gunicorn", "-c", str(shipped("deploy/serve/gunicorn.conf.py"))],
         *["--pid", str(local.folder / "gunicorn.pid"), "mlkit.serve.asgi:application()"],
@@ -233,7 +233,7 @@ def status_local(
     project: Project,
 ) -> str:
     "What is live on this machine, and whether it still answers its golden rows. Raises `NotReady`."
-    local = Local(project)
+    local = LocalDeployment(project)
     try:
         serving = ask(local.url, "/readyz")["model"]["digest"]
     except NotReady as error:
@@ -257,7 +257,7 @@ def stop_local(
     project: Project,
 ) -> bool:
     "Stop the local server; it finishes the requests it has. False if none was running."
-    local = Local(project)
+    local = LocalDeployment(project)
     pid = local.pid("supervisor") or local.pid("gunicorn")
     if pid is None:
         return False

@@ -7,7 +7,7 @@ __all__ = [
     "log",
     "SCOPES",
     "NAME",
-    "HEAD",
+    "PREFIX_BYTES",
     "HASH",
     "OPEN",
     "NEEDS",
@@ -53,7 +53,7 @@ log = logging.getLogger("mlkit.serve")
 # %% ../../../notebooks/serve/auth/02_keys.ipynb #e0d4a274
 SCOPES = ("predict", "labels", "admin")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-HEAD = 8  # bytes of a hash that find its line
+PREFIX_BYTES = 8  # bytes of a hash that find its line
 HASH = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -94,11 +94,11 @@ def read_keys(
     for number, line in enumerate(text.splitlines(), 1):
         if words := line.partition("#")[0].split():
             key = _read_line(words, f"{where}, line {number}")
-            if key.digest[:HEAD] in keys:
+            if key.digest[:PREFIX_BYTES] in keys:
                 raise BadSettings(f"{where}, line {number}: this key stands in the file already")
             if rates.setdefault(key.name, key.rate) != key.rate:
                 raise BadSettings(f"{where}, line {number}: another limit than in the line of the same name")
-            keys[key.digest[:HEAD]] = key
+            keys[key.digest[:PREFIX_BYTES]] = key
     if not keys:
         raise BadSettings(f"{where} has no key", "make one: mlkit key new NAME")
     return list(keys.values())
@@ -227,7 +227,7 @@ class Keys:
         if not given:
             raise Unauthorized("this route needs an API key", "send it as: Authorization: Bearer KEY")
         digest = sha256(given.encode(errors="replace")).digest()
-        key, place = self._lines.get(digest[:HEAD], (NOBODY, 0))
+        key, place = self._lines.get(digest[:PREFIX_BYTES], (NOBODY, 0))
         if not compare_digest(digest, key.digest):
             raise Unauthorized("the API key is not known here", "was it replaced? ask who runs this server")
         if scope not in key.scopes:
@@ -275,7 +275,7 @@ class Keys:
     def _use(self, keys: list[Key]) -> None:
         self._buckets = self._buckets or Buckets(self._rates)
         self._lines = {
-            key.digest[:HEAD]: (key, self._buckets.place(key.name)) for key in [*keys, *self._probe]
+            key.digest[:PREFIX_BYTES]: (key, self._buckets.place(key.name)) for key in [*keys, *self._probe]
         }
         self.broken = ""
         log.info("%s: %d keys of %d names", self._path, len(keys), len({key.name for key in keys}))

@@ -7,8 +7,8 @@ __all__ = [
     "CAPACITY",
     "log",
     "folder",
-    "Cells",
-    "Number",
+    "MetricsFile",
+    "Sample",
     "Metric",
     "Distribution",
     "Histogram",
@@ -91,7 +91,7 @@ def _forget_dead_gauges() -> None:
                 os.close(file)
 
 
-class Cells:
+class MetricsFile:
     "The numbers of one kind in this process."
 
     def __init__(
@@ -99,11 +99,11 @@ class Cells:
         kind: str,  # "counter", "histogram", "gauge_livesum": the client's word, with which its file begins
     ):
         self.kind = kind
-        self.users: list = []  # what must look for its places again after a fork
+        self.subscribers: list = []  # what must look for its places again after a fork
         self._file = -1
         self._open()
 
-    def place(
+    def offset(
         self,
         metric: str,
         name: str,  # of the sample: the metric's, with _total, _sum or _bucket
@@ -115,12 +115,12 @@ class Cells:
         with _lock:
             return self._places.get(key) or self._append(key)
 
-    def renew(self) -> None:
+    def reopen_after_fork(self) -> None:
         "After a fork: the parent goes on with its file, we with another."
         if self._file >= 0:
             os.close(self._file)  # the lock stays with the parent
         self._open()
-        for user in self.users:
+        for user in self.subscribers:
             user.find_places()
 
     def _open(self) -> None:
@@ -163,16 +163,16 @@ def _padding(length: int) -> int:
 
 
 # %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #08ee1e7d
-class Number:
+class Sample:
     "One number: of a counter or a gauge, with its labels."
 
-    def __init__(self, cells: Cells, where: tuple):
+    def __init__(self, cells: MetricsFile, where: tuple):
         self._cells, self._where = cells, where
         self.find_places()
-        cells.users.append(self)
+        cells.subscribers.append(self)
 
     def find_places(self) -> None:
-        self._values, self._place = self._cells.values, self._cells.place(*self._where)
+        self._values, self._place = self._cells.values, self._cells.offset(*self._where)
 
     def inc(self, amount: float = 1.0) -> None:
         with _lock:
@@ -191,24 +191,24 @@ class Metric:
 
     def __init__(
         self,
-        cells: Cells,
+        cells: MetricsFile,
         name: str,  # of a counter: ends with _total
         help: str,
         labels: tuple[str, ...] = (),  # their names
     ):
         self._cells, self._name, self._help, self._labels = cells, name, help, labels
-        self._numbers: dict[tuple, Number] = {}
+        self._numbers: dict[tuple, Sample] = {}
 
     def labels(
         self,
         *values: object,  # one a label
-    ) -> Number:
+    ) -> Sample:
         "The number with these labels."
         number = self._numbers.get(values)
         if number is None:
             labels = dict(zip(self._labels, map(str, values), strict=True))
             where = (self._name.removesuffix("_total"), self._name, labels, self._help)
-            number = self._numbers[values] = Number(self._cells, where)
+            number = self._numbers[values] = Sample(self._cells, where)
         return number
 
 
@@ -216,17 +216,19 @@ class Metric:
 class Distribution:
     "One histogram, with its labels."
 
-    def __init__(self, cells: Cells, name: str, help: str, labels: dict[str, str], edges: tuple[float, ...]):
+    def __init__(
+        self, cells: MetricsFile, name: str, help: str, labels: dict[str, str], edges: tuple[float, ...]
+    ):
         self._cells, self._edges = cells, edges
         bounds = [*map(repr, map(float, edges)), "+Inf"]
         self._where = [(name, f"{name}_sum", labels, help)]
         self._where += [(name, f"{name}_bucket", labels | {"le": bound}, help) for bound in bounds]
         self.find_places()
-        cells.users.append(self)
+        cells.subscribers.append(self)
 
     def find_places(self) -> None:
         self._values = self._cells.values
-        self._sum, *self._buckets = [self._cells.place(*where) for where in self._where]
+        self._sum, *self._buckets = [self._cells.offset(*where) for where in self._where]
 
     def observe(self, value: float) -> None:
         with _lock:
@@ -238,15 +240,17 @@ class Distribution:
         counts = np.bincount(np.searchsorted(self._edges, values), minlength=len(self._buckets)).tolist()
         with _lock:
             self._values[self._sum] += float(values.sum())
-            for place, count in zip(self._buckets, counts, strict=True):
+            for offset, count in zip(self._buckets, counts, strict=True):
                 if count:
-                    self._values[place] += count
+                    self._values[offset] += count
 
 
 class Histogram:
     "How values are spread, by labels; `edges` may differ from label to label."
 
-    def __init__(self, cells: Cells, name: str, help: str, labels: tuple[str, ...], edges: tuple[float, ...]):
+    def __init__(
+        self, cells: MetricsFile, name: str, help: str, labels: tuple[str, ...], edges: tuple[float, ...]
+    ):
         self._cells, self._name, self._help, self._labels, self._edges = cells, name, help, labels, edges
         self._known: dict[tuple, Distribution] = {}
 
@@ -268,10 +272,10 @@ class Histogram:
 @cache
 def cells(
     kind: str,
-) -> Cells:
+) -> MetricsFile:
     "This process's numbers of this kind."
-    made = Cells(kind)
-    os.register_at_fork(after_in_child=made.renew)
+    made = MetricsFile(kind)
+    os.register_at_fork(after_in_child=made.reopen_after_fork)
     return made
 
 

@@ -18,8 +18,8 @@ __all__ = [
     "PROBABILITY_EDGES",
     "prediction_edges",
     "Meter",
-    "begin",
-    "observe_request",
+    "request_started",
+    "request_finished",
     "exposition",
 ]
 
@@ -111,7 +111,7 @@ class Meter:
         rows: int,
         predictions: float | Sequence,  # the one answer, or one a row
     ) -> None:
-        "Rows that were predicted by another route, whose end is told by `observe_request`."
+        "Rows that were predicted by another route, whose end is told by `request_finished`."
         ROWS.inc(rows)
         if not self._one_output:
             return
@@ -124,12 +124,12 @@ class Meter:
             self._spread.observe_all(values[np.isfinite(values)])
 
 
-def begin() -> None:
+def request_started() -> None:
     "A request begins."
     IN_FLIGHT.inc()
 
 
-def observe_request(
+def request_finished(
     route: str,  # the rule, never a path that a client made up
     status: int,
     seconds: float,

@@ -32,7 +32,7 @@ from ...errors import Forbidden, NotReady
 from ...model.bundle import Bundle
 from ...model.signature import Column
 from ..auth.keys import given_key
-from ..predictor import Manner
+from ..predictor import Negotiation
 from ..service import Head, Service
 from .openapi import openapi_document
 
@@ -166,7 +166,7 @@ def curl_command(
 
 
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #fae35707
-EXPLAIN = Manner(explain=True)
+EXPLAIN = Negotiation(explain=True)
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from mlkit.deploy.local.server import Local, _refuse_taken_port, _start, ask, stop_local
+from mlkit.deploy.local.server import LocalDeployment, _refuse_taken_port, _start, ask, stop_local
 from mlkit.errors import NotReady, PortInUse
 from mlkit.settings import read_project
 
@@ -23,14 +23,14 @@ def project_at(port):
 
 # %% ../../../notebooks/deploy/local/02_server.ipynb #26885cf7
 def test_the_folder_of_a_local_deployment_is_its_user_s_alone():
-    local = Local(project_at(1))
+    local = LocalDeployment(project_at(1))
     local.folder.mkdir(mode=0o777, parents=True)  # as an earlier mlkit made it
     assert local.probe.startswith("mlkit_") and local.folder.stat().st_mode & 0o777 == 0o700
 
 
 # %% ../../../notebooks/deploy/local/02_server.ipynb #3a43f07a
 def test_a_local_server_goes_by_the_names_of_this_machine():
-    local = Local(project_at(8000))
+    local = LocalDeployment(project_at(8000))
     local.make_folder()
     with patch("subprocess.Popen") as started:
         _start(local)

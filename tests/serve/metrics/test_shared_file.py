@@ -27,7 +27,7 @@ def told(folder):
 
 # %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #c0c1ff58
 def test_two_workers_are_added_up_and_one_killed_at_once_loses_nothing():
-    place = Path(tempfile.mkdtemp())
+    offset = Path(tempfile.mkdtemp())
     code = """
 asked = counter("asked_total", "Questions", ("route",)).labels("/predict")
 seconds = histogram("seconds", "Time", ("route",), (0.1, 1)).labels("/predict")
@@ -38,15 +38,15 @@ busy.inc()
 print("counted", flush=True)
 time.sleep(60)
 """
-    workers = [in_worker(code, place) for _ in range(2)]
+    workers = [in_worker(code, offset) for _ in range(2)]
     for worker in workers:
         assert worker.stdout.readline() == "counted\n"
-    text = told(place)
+    text = told(offset)
     assert "busy 2.0" in text
     for worker in workers:
         worker.kill()
         worker.wait()
-    text = told(place)
+    text = told(offset)
     assert 'asked_total{route="/predict"} 2000.0' in text
     assert 'seconds_bucket{le="0.1",route="/predict"} 0.0' in text
     assert 'seconds_bucket{le="1.0",route="/predict"} 2000.0' in text
@@ -57,17 +57,17 @@ time.sleep(60)
 
 # %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #8c3f7b13
 def test_workers_one_after_the_other_leave_one_file_and_count_on():
-    place = Path(tempfile.mkdtemp())
+    offset = Path(tempfile.mkdtemp())
     code = 'counter("asked_total", "Questions").labels().inc(); os.kill(os.getpid(), 9)'
     for _ in range(5):
-        in_worker(code, place).wait()
-    assert [path.name for path in place.iterdir()] == ["counter_0.db"]
-    assert "asked_total 5.0" in told(place)
+        in_worker(code, offset).wait()
+    assert [path.name for path in offset.iterdir()] == ["counter_0.db"]
+    assert "asked_total 5.0" in told(offset)
 
 
 # %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #9312c1c5
 def test_a_forked_worker_counts_in_a_file_of_its_own():
-    place = Path(tempfile.mkdtemp())
+    offset = Path(tempfile.mkdtemp())
     code = """
 asked = counter("asked_total", "Questions").labels()
 asked.inc()
@@ -79,14 +79,14 @@ for _ in range(10_000):
     asked.inc()
 os.wait()
 """
-    assert in_worker(code, place).wait() == 0
-    assert len(list(place.iterdir())) == 2
-    assert "asked_total 20001.0" in told(place)
+    assert in_worker(code, offset).wait() == 0
+    assert len(list(offset.iterdir())) == 2
+    assert "asked_total 20001.0" in told(offset)
 
 
 # %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #773f9759
 def test_threads_lose_no_count():
-    place = Path(tempfile.mkdtemp())
+    offset = Path(tempfile.mkdtemp())
     code = """
 from threading import Thread
 sys.setswitchinterval(1e-6)
@@ -94,38 +94,38 @@ asked = counter("asked_total", "Questions").labels()
 threads = [Thread(target=lambda: [asked.inc() for _ in range(20_000)]) for _ in range(4)]
 [t.start() for t in threads]; [t.join() for t in threads]
 """
-    assert in_worker(code, place).wait() == 0
-    assert "asked_total 80000.0" in told(place)
+    assert in_worker(code, offset).wait() == 0
+    assert "asked_total 80000.0" in told(offset)
 
 
 # %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #c1c93cd4
 def test_more_labels_than_fit_fail_nothing():
-    place = Path(tempfile.mkdtemp())
+    offset = Path(tempfile.mkdtemp())
     code = """
 asked = counter("asked_total", "Questions", ("who",))
 for number in range(5000):
     asked.labels(number).inc()
 asked.labels(0).inc()
 """
-    assert in_worker(code, place).wait() == 0
-    assert 'asked_total{who="0"} 2.0' in told(place)
+    assert in_worker(code, offset).wait() == 0
+    assert 'asked_total{who="0"} 2.0' in told(offset)
 
 
 # %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #4de0fef5
 def test_a_worker_whose_folder_cannot_be_written_counts_for_itself():
-    place = Path(tempfile.mkdtemp())
-    (place / "counter_0.db").mkdir()
+    offset = Path(tempfile.mkdtemp())
+    (offset / "counter_0.db").mkdir()
     code = 'asked = counter("asked_total", "Questions").labels(); asked.inc(); print("alive")'
-    assert in_worker(code, place).communicate()[0] == "alive\n"
+    assert in_worker(code, offset).communicate()[0] == "alive\n"
 
 
 # %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #1c59f7c0
 def test_what_a_dead_worker_had_in_flight_goes_with_it():
-    place = Path(tempfile.mkdtemp())
+    offset = Path(tempfile.mkdtemp())
     worker = in_worker(
-        'gauge("busy", "In flight").labels().inc(); print("in", flush=True); time.sleep(60)', place
+        'gauge("busy", "In flight").labels().inc(); print("in", flush=True); time.sleep(60)', offset
     )
-    assert worker.stdout.readline() == "in\n" and "busy 1.0" in told(place)
+    assert worker.stdout.readline() == "in\n" and "busy 1.0" in told(offset)
     worker.send_signal(signal.SIGKILL)
     worker.wait()
-    assert "busy" not in told(place)
+    assert "busy" not in told(offset)

@@ -17,9 +17,9 @@ from mlkit.serve.metrics.telemetry import (
     PREDICTIONS,
     PROBABILITY_EDGES,
     Meter,
-    begin,
-    observe_request,
     prediction_edges,
+    request_finished,
+    request_started,
 )
 
 
@@ -60,7 +60,7 @@ def test_a_prediction_is_counted_once_in_everything():
         "mlkit_rows_total",
     )
     before = [told(sample) for sample in samples]
-    begin()
+    request_started()
     assert told("mlkit_requests_in_flight") == 1
     meter.observe_prediction(0.0002, 1, 0.97)
     assert [told(sample) - was for sample, was in zip(samples, before, strict=True)] == [1, 1, 1, 1]
@@ -84,8 +84,8 @@ def test_the_predictions_of_a_batch_are_spread_over_the_buckets_of_their_model()
 # %% ../../../notebooks/serve/metrics/02_telemetry.ipynb #7134518a
 def test_another_request_is_counted_by_its_route_and_status():
     before = told('mlkit_requests_total{route="/labels",status="400"}')
-    begin()
-    observe_request("/labels", 400, 0.5)
+    request_started()
+    request_finished("/labels", 400, 0.5)
     ERRORS.labels("BodyRefused").inc()
     assert told('mlkit_requests_total{route="/labels",status="400"}') == before + 1
     assert told('mlkit_errors_total{error="BodyRefused"}') >= 1

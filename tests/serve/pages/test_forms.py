@@ -16,7 +16,7 @@ from mlkit.model.bundle import make_bundle
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.serve.options import Options
 from mlkit.serve.pages.forms import STATIC, add_pages, curl_command, explained
-from mlkit.serve.predictor import Manner, Predictor
+from mlkit.serve.predictor import Negotiation, Predictor
 from mlkit.serve.service import Service
 
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #ade87013
@@ -91,7 +91,7 @@ def test_texts_from_the_data_are_harmless():
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #6d5186f3
 def test_contributions_add_up_to_the_score():
     row = BUNDLE.golden["rows"][0]
-    answer = Predictor(BUNDLE).answer(json.dumps({"rows": [row]}).encode(), Manner(explain=True))
+    answer = Predictor(BUNDLE).answer(json.dumps({"rows": [row]}).encode(), Negotiation(explain=True))
     result = explained(BUNDLE, row, json.loads(answer.body))
     total = result["average"] + sum(bar["share"] for bar in result["bars"])
     assert total == pytest.approx(result["score"])
