@@ -1,7 +1,7 @@
 """A bundle answers as the booster that was trained, to the bit: random models of every kind, asked for random rows.
 
 The rows are those that go wrong elsewhere: both zeros, the smallest and the largest numbers, NaN, infinity, categories
-that were never seen, negative, broken or huge, and each threshold of the model with its two neighbours.
+that were never seen, negative, broken or huge, and each threshold of the model with its two neighbors.
 """
 
 import lightgbm

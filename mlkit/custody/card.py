@@ -200,7 +200,7 @@ def _again(bundle: Bundle, makers: list[dict], verdict: dict | None, said: dict)
     elif not makers:
         lines += ["No recorded run of this store made it: by hand, or elsewhere.", ""]
     lines += [f"**Note:** {why}.", ""] if why else []
-    lines += [f"- **Model:** `{bundle.digest}`, {bundle.flavour}", f"- **Run:** `{bundle.run}`"]
+    lines += [f"- **Model:** `{bundle.digest}`, {bundle.flavor}", f"- **Run:** `{bundle.run}`"]
     lines += [f"- **Verdict:** `{verdict['id']}`, by the run `{verdict['run']}`"] if verdict else []
     lines += [f"- **{key.title()}:** {said[key]}" for key in ("license", "contact") if said.get(key)]
     return "\n".join(lines)

@@ -28,12 +28,12 @@ MARKS = {
 
 def plain(
     step: TaskEvent,
-    colour: bool = False,
+    color: bool = False,
 ) -> str:
     "One line: `h1           ✓ Wait until ready  2.5 s`."
     mark, code = MARKS[step.outcome]
     line = f"{step.host:12} {mark} {step.task}  {step.seconds:.1f} s"
-    return f"\033[{code}m{line}\033[0m" if colour and step.outcome != "ok" else line
+    return f"\033[{code}m{line}\033[0m" if color and step.outcome != "ok" else line
 
 
 def record_of(step: TaskEvent) -> dict:
@@ -99,7 +99,7 @@ def _table(hosts: dict[str, tuple[TaskEvent, float, float]], now: float):
     from rich.table import Table
     from rich.text import Text
 
-    colours = {"ok": "green", "changed": "yellow", "started": "cyan"}
+    colors = {"ok": "green", "changed": "yellow", "started": "cyan"}
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
@@ -107,6 +107,6 @@ def _table(hosts: dict[str, tuple[TaskEvent, float, float]], now: float):
         table.add_column(justify="right", no_wrap=True)
     for host, (step, begun, first) in hosts.items():
         took = now - begun if step.outcome == "started" else step.seconds
-        words = Text(f"{MARKS[step.outcome][0]} {step.task}", style=colours.get(step.outcome, "red"))
+        words = Text(f"{MARKS[step.outcome][0]} {step.task}", style=colors.get(step.outcome, "red"))
         table.add_row(Text(host, style="bold"), words, f"{took:.1f} s", f"total {now - first:.0f} s")
     return table

@@ -179,9 +179,9 @@ def in_container(
 ) -> str:
     "A shell command that finds the container that gets the requests of the service on its host, and runs the words."
     route = f"/etc/haproxy/mlkit.d/{service}.cfg"  # what the proxy does, as in the role proxy; the first is the live one
-    colour = rf"sed -nE 's/^ +server (blue|green) .*/\1/p' {route} | head -n 1"
+    color = rf"sed -nE 's/^ +server (blue|green) .*/\1/p' {route} | head -n 1"
     installed = "command -v docker >/dev/null && echo docker || echo podman"  # as in a deployment
     return (
         f"test -r {route} || {{ echo '{service} is not live here'; exit 4; }}; "
-        f"container=mlkit-{service}-$({colour}); engine=${{engine_name:-$({installed})}}; {words}"
+        f"container=mlkit-{service}-$({color}); engine=${{engine_name:-$({installed})}}; {words}"
     )

@@ -12,7 +12,7 @@ __all__ = [
     "BLUE",
     "ORANGE",
     "RED",
-    "GREY",
+    "GRAY",
     "STYLE",
     "load",
     "features",
@@ -96,10 +96,10 @@ def features(columns):
 
 
 # %% ../../notebooks/examples/01_flights.ipynb #6f4d78ad
-BLUE, ORANGE, RED, GREY = "#4477aa", "#ee7733", "#cc3311", "#999999"
+BLUE, ORANGE, RED, GRAY = "#4477aa", "#ee7733", "#cc3311", "#999999"
 STYLE = {
     "axes.axisbelow": True,
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.grid": True,
     "axes.prop_cycle": f"cycler('color', ['{BLUE}', '{ORANGE}'])",
     "axes.spines.right": False,
@@ -112,9 +112,9 @@ STYLE = {
     "figure.figsize": (10, 3.2),
     "grid.color": "#eeeeee",
     "legend.frameon": False,
-    "xtick.color": GREY,
+    "xtick.color": GRAY,
     "xtick.labelcolor": "black",
-    "ytick.color": GREY,
+    "ytick.color": GRAY,
     "ytick.labelcolor": "black",
 }
 
@@ -131,18 +131,18 @@ def plot_quality(
     _, (roc, recall, calibration) = plt.subplots(1, 3, figsize=(10, 3.6))
     false_rate, true_rate, _ = roc_curve(truth, guess)
     roc.plot(false_rate, true_rate)
-    roc.plot([0, 1], [0, 1], ":", color=GREY)
+    roc.plot([0, 1], [0, 1], ":", color=GRAY)
     roc.set(title=f"ROC: AUC {roc_auc_score(truth, guess):.3f}")
     roc.set(xlabel="false positive rate", ylabel="true positive rate")
     precise, recalled, _ = precision_recall_curve(truth, guess)
     recall.plot(recalled[:-1], precise[:-1])
-    recall.axhline(truth.mean(), ls=":", color=GREY)
+    recall.axhline(truth.mean(), ls=":", color=GRAY)
     recall.set(title=f"Precision: average {average_precision_score(truth, guess):.3f}", ylim=(0, 1))
     recall.set(xlabel="recall", ylabel="precision")
     observed, predicted = calibration_curve(truth, guess, n_bins=20, strategy="quantile")
     end = max(observed.max(), predicted.max())
     calibration.plot(predicted, observed, "o-", ms=4)
-    calibration.plot([0, end], [0, end], ":", color=GREY)
+    calibration.plot([0, end], [0, end], ":", color=GRAY)
     calibration.set(
         title="Calibration: 20 equal groups", xlabel="predicted probability", ylabel="share that was late"
     )

@@ -43,7 +43,7 @@ from mlkit.model.features import (
 )
 
 from ..errors import CorruptRecord, NotReady, UnknownName, WrongType
-from ..flavors.flavor import flavour
+from ..flavors.flavor import find_flavor
 from ..records import canonical, digest, plain_name, read_record, write_record
 from .signature import Signature, json_rows
 
@@ -58,7 +58,7 @@ class Bundle:
 
     name: str
     digest: str
-    flavour: str
+    flavor: str
     signature: Signature
     features: tuple[Feature, ...]
     run: str  # the run that made it first
@@ -99,7 +99,7 @@ GOLDEN_ROWS = 20
 
 def make_bundle(
     name: str,  # the registry name: "flights"
-    kind: str,  # the flavour: "lightgbm"
+    flavor: str,  # the library: "lightgbm"
     model: Any,  # what the library trained
     signature: Signature,
     columns: Columns,  # training rows, as `frame_columns` gives them
@@ -112,13 +112,13 @@ def make_bundle(
     It answers as the model does, or it is not made: what the library itself answers the rows, or `predictions`, is
     compared to the bit. Raises `WrongType`, `NotReady`.
     """
-    library = flavour(kind)
+    library = find_flavor(flavor)
     files = {**library.save(model), REQUIREMENTS: _requirements(library)}
     if step:
         files[STEP] = step_source(step).encode()
     stepped = step(columns) if step else columns
     features, levels = features_of(library, files, stepped)
-    bundle = Bundle(name, "", kind, signature, features, run, {}, files, library.load(files), _step(files))
+    bundle = Bundle(name, "", flavor, signature, features, run, {}, files, library.load(files), _step(files))
     rows = len(next(iter(columns.values())))
     chosen = np.linspace(0, rows - 1, min(GOLDEN_ROWS, rows)).astype(int)
     golden = {"rows": json_rows(signature, columns, chosen)}
@@ -132,7 +132,7 @@ def make_bundle(
     _refuse_other_answers(bundle, library, model, columns, stepped, levels, predictions)
     files[GOLDEN] = write_record("golden", golden)
     bundle = replace(bundle, golden=golden)
-    bundle = replace(bundle, digest=_digest(kind, signature, features, golden, files))
+    bundle = replace(bundle, digest=_digest(flavor, signature, features, golden, files))
     fields = _fields(bundle)
     files[BUNDLE] = write_record("bundle", fields | {"checksum": digest(canonical(fields))})
     return bundle
@@ -156,7 +156,7 @@ def _digest(
                 "flavour": flavor,
                 "signature": msgspec.to_builtins(signature),
                 "features": msgspec.to_builtins(features),
-                "model": digest(flavour(flavor).digest_input(files)),
+                "model": digest(find_flavor(flavor).digest_input(files)),
                 "step": digest(files.get(STEP, b"")),
                 "golden": golden,
             }
@@ -168,7 +168,7 @@ def _fields(bundle: Bundle) -> dict:
     return {
         "name": bundle.name,
         "digest": bundle.digest,
-        "flavour": bundle.flavour,
+        "flavour": bundle.flavor,
         "signature": msgspec.to_builtins(bundle.signature),
         "features": msgspec.to_builtins(bundle.features),
         "run": bundle.run,
@@ -300,7 +300,7 @@ def open_bundle(
     if record.pop("checksum", None) != digest(canonical(record)):
         raise CorruptRecord(f"{where}/{BUNDLE} is not what the bundle was made with", "fetch the model again")
     try:
-        library = flavour(record["flavour"])
+        library = find_flavor(record["flavour"])
         files = {BUNDLE: head} | _read_files(read, where, record["files"], library)
         parts = (
             record["flavour"],

@@ -237,7 +237,7 @@ def bad_whole(
     array: np.ndarray,  # float64, of any shape
 ) -> np.ndarray:
     "Which cells are no whole numbers, or beyond `LARGEST_WHOLE`. NaN compares as False, so it is not bad."
-    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+    with np.errstate(invalid="ignore"):  # a signaling NaN is a NaN
         return (np.floor(array) < array) | (np.abs(array) > LARGEST_WHOLE)
 
 

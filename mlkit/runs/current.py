@@ -19,7 +19,7 @@ import pandas as pd
 from ..data import dataset
 from ..data.split import read_split
 from ..errors import AlreadyThere, MissingData, MlkitError, WrongType
-from ..flavors.flavor import flavour
+from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle, codes_are_known, make_bundle, model_key
 from ..model.features import Columns, FeatureStep
 from ..model.signature import Signature, refuse_leaks
@@ -98,7 +98,7 @@ class Run:
         signature: Signature,
         columns: Columns,  # all training rows, as `frame_columns` gives them
         step: FeatureStep | None = None,  # the function `features`, if there is one
-        kind: str = "lightgbm",  # the flavour
+        flavor: str = "lightgbm",  # the library
         predictions: Any = None,  # what the model answers these rows, where they were coded by hand
         target: Any = None,  # what it learned to answer them: with it, a judged row is told from one that only looks alike
     ) -> Bundle:
@@ -109,8 +109,10 @@ class Run:
         """
         refuse_leaks(signature, self.project.leaks)
         self._note_unknown_leaks()
-        bundle = make_bundle(self.project.model, kind, model, signature, columns, step, self.id, predictions)
-        if predictions is None and not codes_are_known(flavour(kind), bundle.files, bundle.features):
+        bundle = make_bundle(
+            self.project.model, flavor, model, signature, columns, step, self.id, predictions
+        )
+        if predictions is None and not codes_are_known(find_flavor(flavor), bundle.files, bundle.features):
             coded = ", ".join(repr(f.name) for f in bundle.features if f.levels is not None)
             raise WrongType(
                 f"nothing says how the texts of {coded} became numbers",

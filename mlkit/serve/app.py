@@ -85,7 +85,7 @@ def _add_routes(app: Flask, service: Service) -> None:
             {
                 "name": bundle.name,
                 "digest": bundle.digest,
-                "flavour": bundle.flavour,
+                "flavour": bundle.flavor,
                 "run": bundle.run,
                 "release": service.options.release,
                 "signature": msgspec.to_builtins(bundle.signature),

@@ -28,7 +28,7 @@ from typing import TextIO
 
 from ..store import Store
 from ..validation import figures
-from ..validation.figures import BLUE, GREY, STYLE, few_ticks, svg
+from ..validation.figures import BLUE, GRAY, STYLE, few_ticks, svg
 from .plan import Sweep, SweepRecord, Trial
 from .search import Search
 
@@ -162,7 +162,7 @@ def plot(
 def _over(axis, subject, record, sweep, known) -> None:
     values = [trial.parameters[subject] for trial in known]
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    axis.plot(values if numbers else list(map(str, values)), [t.value for t in known], "o", color=GREY, ms=5)
+    axis.plot(values if numbers else list(map(str, values)), [t.value for t in known], "o", color=GRAY, ms=5)
     best = record.best.parameters[subject]
     axis.plot([best if numbers else str(best)], [record.best.value], "o", color=BLUE, ms=8)
     if getattr(sweep.space[subject], "log", False):
@@ -178,7 +178,7 @@ def _history(axis, subject, record, sweep, known) -> None:
     better = min if sweep.minimise else max
     best = [better(t.value for t in known[: n + 1]) for n in range(len(known))]
     numbers = [trial.number for trial in known]
-    axis.plot(numbers, [t.value for t in known], "o", color=GREY, ms=5)
+    axis.plot(numbers, [t.value for t in known], "o", color=GRAY, ms=5)
     axis.step(numbers, best, where="post", color=BLUE)
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set(title=f"Best {record.metric} so far", xlabel="trial")

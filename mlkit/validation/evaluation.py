@@ -33,7 +33,7 @@ from mlkit.validation.metrics import (
 )
 
 from ..errors import SignatureMismatch
-from ..flavors.flavor import flavour
+from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle
 from ..model.features import Columns
 from ..model.signature import frame_columns
@@ -104,8 +104,8 @@ def golden_rows_wrong(
 def importance_of(
     bundle: Bundle,
 ) -> dict[str, float]:
-    "Each feature's share in what the model knows, the largest first; empty where the flavour cannot say."
-    ask = getattr(flavour(bundle.flavour), "importance", None)
+    "Each feature's share in what the model knows, the largest first; empty where the flavor cannot say."
+    ask = getattr(find_flavor(bundle.flavor), "importance", None)
     if ask is None:
         return {}
     shares = dict(zip((f.name for f in bundle.features), ask(bundle.model).tolist(), strict=True))

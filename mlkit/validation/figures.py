@@ -8,7 +8,7 @@ __all__ = [
     "ORANGE",
     "GREEN",
     "RED",
-    "GREY",
+    "GRAY",
     "INK",
     "STYLE",
     "svg",
@@ -37,11 +37,11 @@ from .metrics import calibration as calibration_groups
 from .metrics import contributions
 from .profit import Outcomes, profit_curve
 
-BLUE, ORANGE, GREEN, RED, GREY, INK = "#4477aa", "#ee7733", "#228866", "#cc3311", "#8a94a0", "#1d2733"
+BLUE, ORANGE, GREEN, RED, GRAY, INK = "#4477aa", "#ee7733", "#228866", "#cc3311", "#8a94a0", "#1d2733"
 STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.labelcolor": INK,
     "axes.grid": True,
     "axes.titlelocation": "left",
@@ -51,8 +51,8 @@ STYLE = {
     "axes.titlepad": 10,
     "axes.axisbelow": True,
     "grid.color": "#e8ecf0",
-    "xtick.color": GREY,
-    "ytick.color": GREY,
+    "xtick.color": GRAY,
+    "ytick.color": GRAY,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "legend.frameon": False,
@@ -135,7 +135,7 @@ def roc(
     champion: np.ndarray | None = None,  # what the champion answers
 ) -> None:
     "True against false positives, over all thresholds."
-    axis.plot([0, 1], [0, 1], ":", color=GREY)
+    axis.plot([0, 1], [0, 1], ":", color=GRAY)
     for label, answers, color in _both(guess, champion):
         true, false = _thin(*_ranked(truth, answers))
         area = contributions("auc", truth, answers).mean()
@@ -151,7 +151,7 @@ def precision_recall(
     champion: np.ndarray | None = None,
 ) -> None:
     "How many of those found are right, against how many are found."
-    axis.axhline(truth.mean(), ls=":", color=GREY, label=f"by chance, {truth.mean():.2f}")
+    axis.axhline(truth.mean(), ls=":", color=GRAY, label=f"by chance, {truth.mean():.2f}")
     for label, answers, color in _both(guess, champion):
         true, false = (line[1:] for line in _ranked(truth, answers))
         recall, precision = _thin(true / true[-1], true / (true + false), points=1000)
@@ -181,7 +181,7 @@ def calibration(
             predicted, observed, spread, fmt="o-", ms=4, lw=1.5, elinewidth=1, color=color, label=label
         )
         top = max(top, predicted.max(), (observed + spread).max())
-    axis.plot([0, top], [0, top], ":", color=GREY)
+    axis.plot([0, top], [0, top], ":", color=GRAY)
     axis.set(xlabel="predicted probability", ylabel="observed share", title="calibration")
     if champion is not None:
         axis.legend(loc="upper left")
@@ -213,7 +213,7 @@ def predicted_against_truth(
     chosen = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), 2000)).astype(int))
     axis.plot(guess[chosen], truth[chosen], ".", ms=3, alpha=0.4, color=BLUE, rasterized=True)
     ends = [min(truth.min(), guess.min()), max(truth.max(), guess.max())]
-    axis.plot(ends, ends, ":", color=GREY)
+    axis.plot(ends, ends, ":", color=GRAY)
     axis.set(xlabel="predicted", ylabel="what came", title="predictions and truth")
     few_ticks(axis)
 
@@ -250,7 +250,7 @@ def slices(
     for where, color in ((surely, ORANGE), (~surely, BLUE)):
         spread = np.abs(ends[where] - values[where, None]).T
         axis.errorbar(values[where], np.array(at)[where], xerr=spread, fmt="o", ms=5, lw=1.5, color=color)
-    axis.axvline(overall, ls=":", color=GREY)
+    axis.axvline(overall, ls=":", color=GRAY)
     axis.set(xlabel=metric, title=f"{metric} by slice", yticks=at, yticklabels=names, ylim=(0.6, y + 1))
     few_ticks(axis)
     axis.invert_yaxis()
@@ -322,7 +322,7 @@ def profit(
             axis.plot(share[best], gain[best], "o", ms=7, color=INK, zorder=5)
             words, at = f"{gain[best]:,.0f}, from {threshold[best]:.3f} on", (share[best], gain[best])
             axis.annotate(words, at, xytext=(10, 6), textcoords="offset points", weight="bold")
-    axis.axhline(0, color=GREY, lw=1)
+    axis.axhline(0, color=GRAY, lw=1)
     axis.margins(y=0.15)
     axis.set(xlabel="share of rows acted on", ylabel=f"{worth.unit} per thousand", title="what it is worth")
     if champion is not None:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CorruptRecord, MlkitError, WrongType
-from ..flavors.flavor import flavour
+from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle
 from ..model.column import Column, frame_array
 from ..model.signature import Signature
@@ -119,7 +119,7 @@ def keep_training_rows(
     "Keep the digests of the rows beside the model. Raises `WrongType`, `StoreUnreachable`."
     found = np.sort(row_digests(bundle.signature, columns, target))
     trained = TrainingRows(found, target is not None)
-    count = getattr(flavour(bundle.flavour), "rows_learned", None)
+    count = getattr(find_flavor(bundle.flavor), "rows_learned", None)
     if count and (learned := count(bundle.files)) > len(found):
         trained = _unknown(
             f"save_model was given {len(found):,} rows, and the model learned from {learned:,} or more"

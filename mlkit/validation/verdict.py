@@ -99,14 +99,14 @@ class Verdict:
     @property
     def html(self) -> str:
         "The same words as a table, for a notebook."
-        colours = {True: "#228833", False: "#cc3311"}
+        colors = {True: "#228833", False: "#cc3311"}
         rows = [
-            f'<tr><td style="color:{colours[g.passed]}"><b>{"pass" if g.passed else "FAIL"}</b></td>'
+            f'<tr><td style="color:{colors[g.passed]}"><b>{"pass" if g.passed else "FAIL"}</b></td>'
             f"<td>{escape(g.metric)}</td><td>{escape(g.comparison)} {g.threshold:g}</td><td>{escape(g.found)}</td></tr>"
             for g in self.gates
         ]
         head = str(self).splitlines()[0]
-        return f'<b style="color:{colours[self.passed]}">{head}</b><table>{"".join(rows)}</table>'
+        return f'<b style="color:{colors[self.passed]}">{head}</b><table>{"".join(rows)}</table>'
 
 
 def shown(

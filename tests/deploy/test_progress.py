@@ -25,9 +25,9 @@ def shown(how):
 
 
 # %% ../../notebooks/deploy/03_progress.ipynb #fffc37c5
-def test_a_log_has_one_line_a_finished_step_and_no_colours():
+def test_a_log_has_one_line_a_finished_step_and_no_colors():
     assert shown("plain") == f"{'h1':12} ✓ Wait until ready  2.5 s\n{'h2':12} ✗ Send  1.0 s\n"
-    assert plain(STEPS[3], colour=True).startswith("\033[31m")
+    assert plain(STEPS[3], color=True).startswith("\033[31m")
 
 
 # %% ../../notebooks/deploy/03_progress.ipynb #089aecaf

@@ -4,11 +4,11 @@
 import pytest
 
 from mlkit.errors import UnknownName
-from mlkit.flavors.flavor import flavour
+from mlkit.flavors.flavor import find_flavor
 
 
 # %% ../../notebooks/flavors/01_flavor.ipynb #b8c736b1
-def test_a_flavour_is_found_by_its_name():
-    assert flavour("lightgbm").REQUIREMENTS
-    with pytest.raises(UnknownName, match="no flavour 'catboost'"):
-        flavour("catboost")
+def test_a_flavor_is_found_by_its_name():
+    assert find_flavor("lightgbm").REQUIREMENTS
+    with pytest.raises(UnknownName, match="no flavor 'catboost'"):
+        find_flavor("catboost")

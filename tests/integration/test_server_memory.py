@@ -24,7 +24,7 @@ from eventually import eventually
 from mlkit.model.bundle import make_bundle, model_key
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.monitoring.compaction import compact
-from mlkit.monitoring.predictions import labelled_predictions, read_predictions
+from mlkit.monitoring.predictions import labeled_predictions, read_predictions
 from mlkit.settings import shipped
 from mlkit.store import Store
 
@@ -153,5 +153,5 @@ def test_labels_find_their_predictions(server, tmp_path):
     master.wait(timeout=40)
     store = Store(str(tmp_path / "store"))
     compact(store, tmp_path / "log", "flights")
-    frame = labelled_predictions(store, "flights").sort_values("row")
+    frame = labeled_predictions(store, "flights").sort_values("row")
     assert frame.distance.tolist() == [5, 35] and frame.label.tolist() == [0, 1]

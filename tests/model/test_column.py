@@ -71,9 +71,9 @@ def test_arrays_are_judged_as_cells_are():
     for column, cells, words in cases:
         array = np.array(cells, dtype=object if column.type == "category" else float)
         assert {p["row"]: p["problem"] for p in array_problems(column, array)} == words
-    signalling = np.array([0x7FF0000000000001], "u8").view(float)
+    signaling = np.array([0x7FF0000000000001], "u8").view(float)
     with np.errstate(invalid="raise"):
-        assert not array_problems(Column("c", "integer", missing=True), signalling)
+        assert not array_problems(Column("c", "integer", missing=True), signaling)
     with pytest.raises(SignatureMismatch, match="row 0, column 'c': missing"):
         check_arrays((Column("c", "number"),), {"c": np.array([nan])})
 

@@ -30,8 +30,8 @@ def features(columns):
 # %% ../../notebooks/model/05_features.ipynb #42c7a07f
 def test_the_step_that_travels_is_the_step_that_was_written():
     asked = {"sched_dep_time": np.array([545.0, 1730.0])}
-    travelled = load_step(step_source(features))(asked)
-    assert list(travelled["hour"]) == list(features(asked)["hour"]) == [5, 17]
-    assert list(travelled["rush"]) == [False, True]
+    traveled = load_step(step_source(features))(asked)
+    assert list(traveled["hour"]) == list(features(asked)["hour"]) == [5, 17]
+    assert list(traveled["rush"]) == [False, True]
     with pytest.raises(WrongType, match="not a function named `features`"):
         step_source(lambda columns: columns)

@@ -20,7 +20,7 @@ from mlkit.model.bundle import BUNDLE, model_key
 from mlkit.model.column import Column
 from mlkit.model.signature import Output, Signature
 from mlkit.monitoring.compaction import LOCK, PLAN, compact, exclusive_lock
-from mlkit.monitoring.predictions import labelled_predictions, read_predictions
+from mlkit.monitoring.predictions import labeled_predictions, read_predictions
 from mlkit.records import write_record
 from mlkit.serve.logs.append_log import finished_files
 from mlkit.serve.logs.labels import open_label_log, take_labels
@@ -183,7 +183,7 @@ def test_killed_anywhere_and_run_again_every_row_is_there_once():
             lambda: store.keys("labels"),
         ],
     )
-    frame = labelled_predictions(store, "flights")
+    frame = labeled_predictions(store, "flights")
     assert sorted(frame.seats) == list(range(400)) and sorted(frame.id) == sorted(ids)
     assert not list(folder.glob("*.jsonl*")) and not (folder / PLAN).exists()
 

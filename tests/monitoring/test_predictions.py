@@ -16,7 +16,7 @@ from mlkit.model.bundle import BUNDLE, model_key
 from mlkit.model.column import Column
 from mlkit.model.signature import Output, Signature
 from mlkit.monitoring.compaction import compact
-from mlkit.monitoring.predictions import find_prediction, labelled_predictions, read_predictions
+from mlkit.monitoring.predictions import find_prediction, labeled_predictions, read_predictions
 from mlkit.monitoring.tables import ADDED, OURS, column_name, to_parquet
 from mlkit.records import write_record
 from mlkit.serve.logs.labels import open_label_log, take_labels
@@ -74,10 +74,10 @@ def test_the_label_that_came_last_is_joined():
     tell((0, 0))
     labels.finish()
     compact(store, folder, "flights")
-    frame = labelled_predictions(store, "flights").set_index("id")
+    frame = labeled_predictions(store, "flights").set_index("id")
     assert frame.label.to_dict() == {ids[0]: 0.0, ids[1]: 0.0} and frame.prediction.tolist() == [0.25] * 2
     with pytest.raises(MissingData, match="no predictions of flights on those days"):
-        labelled_predictions(store, "flights", last=date(2020, 1, 1))
+        labeled_predictions(store, "flights", last=date(2020, 1, 1))
 
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #9dfd9b05
@@ -88,7 +88,7 @@ def test_a_label_may_be_a_text():
     take_labels(json.dumps({"labels": [{"id": id, "label": "late"}]}).encode(), "application/json", labels)
     log.finish(), labels.finish()
     compact(store, folder, "flights")
-    assert labelled_predictions(store, "flights").label.tolist() == ["late"]
+    assert labeled_predictions(store, "flights").label.tolist() == ["late"]
 
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #e37e760e
@@ -105,7 +105,7 @@ def test_a_table_of_before_whose_input_is_called_label_keeps_it():
     }
     store.put("predictions/flights/date=2026-11-20/ab/1.parquet", to_parquet(pyarrow.table(before)))
     store.put("labels/flights/date=2026-11-20/1.parquet", to_parquet(pyarrow.table(labels)))
-    [line] = labelled_predictions(store, "flights").to_dict("records")
+    [line] = labeled_predictions(store, "flights").to_dict("records")
     assert (line["label"], line["input_label"], line["input_input_label"]) == (1.0, "window", 3)
 
 
@@ -137,7 +137,7 @@ def test_no_input_is_lost_whatever_it_is_called_also_where_labels_are_joined():
     log.finish(), labels.finish()
     assert compact(store, folder, "flights").unmatched == 0
     assert find_prediction(store, folder, id) == {"rows": [row], "predictions": [0.25]}
-    for frame in read_predictions(store, "flights"), labelled_predictions(store, "flights"):
+    for frame in read_predictions(store, "flights"), labeled_predictions(store, "flights"):
         [line] = frame.to_dict("records")
         assert {name: line[column_name(name)] for name in names} == row
         assert line["id"] == id and line["prediction"] == 0.25 and frame.columns.is_unique

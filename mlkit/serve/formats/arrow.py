@@ -133,7 +133,7 @@ class _Cells:
             return self.texts(rows, valid, _TEXTS[field.kind])
         if field.kind in _DECIMALS:
             return self._decimals(rows, valid, field)
-        with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+        with np.errstate(invalid="ignore"):  # a signaling NaN is a NaN
             cells = (self._bits(rows) if field.kind == "bool" else self._array(field.kind, rows)).astype(
                 float
             )

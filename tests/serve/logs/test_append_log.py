@@ -58,7 +58,7 @@ def test_a_writer_killed_twenty_times_loses_no_acknowledged_record():
 
 
 # %% ../../../notebooks/serve/logs/01_append_log.ipynb #8193ba38
-def test_a_torn_line_is_recognised():
+def test_a_torn_line_is_recognized():
     assert lines_of(b'{"a":1}\n{"a":2}\n{"a"') == ([b'{"a":1}', b'{"a":2}'], b'{"a"')
     assert lines_of(b'{"a":1}\n') == ([b'{"a":1}'], b"") and lines_of(b"") == ([], b"")
 

@@ -1,4 +1,4 @@
-"""The model as MLflow keeps it. Its own LightGBM flavour cannot be asked with text, so a pyfunc codes the levels."""
+"""The model as MLflow keeps it. Its own LightGBM flavor cannot be asked with text, so a pyfunc codes the levels."""
 
 import json
 import os

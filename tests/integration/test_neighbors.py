@@ -8,7 +8,7 @@ from laptop import Load
 
 
 @pytest.fixture(scope="module")
-def neighbours(tmp_path_factory, make_fleet, base_images):
+def neighbors(tmp_path_factory, make_fleet, base_images):
     "Two projects, flights and churn, live on the same two hosts; churn has a release to go back to."
     fleet, found = make_fleet(2), {}
     for name, port in (("flights", 8300), ("churn", 8310)):
@@ -23,8 +23,8 @@ def neighbours(tmp_path_factory, make_fleet, base_images):
     return found
 
 
-def test_one_is_deployed_and_rolled_back_under_load_on_both(neighbours):
-    flights, churn = neighbours["flights"], neighbours["churn"]
+def test_one_is_deployed_and_rolled_back_under_load_on_both(neighbors):
+    flights, churn = neighbors["flights"], neighbors["churn"]
     before = flights.fleet.ssh(1, "docker ps -q --no-trunc --filter label=mlkit.service=flights")
     with Load(flights.address, 8300) as ours, Load(churn.address, 8310) as theirs:
         churn.mlkit("deploy", "lab", churn.releases[1])
@@ -37,8 +37,8 @@ def test_one_is_deployed_and_rolled_back_under_load_on_both(neighbours):
     assert live == {"flights": flights.releases[0], "churn": churn.releases[0]} and found["drift"] == []
 
 
-def test_ports_that_overlap_are_refused(neighbours):
-    churn = neighbours["churn"]
+def test_ports_that_overlap_are_refused(neighbors):
+    churn = neighbors["churn"]
     churn.lab(**churn.settings | {"service_port": 8302})
     refused = churn.mlkit("deploy", "lab", churn.releases[1], check=False)
     churn.lab(**churn.settings | {"service_port": 8310})
