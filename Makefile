@@ -7,7 +7,7 @@ UV = UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 MODULES = $(shell find notebooks -name '*.ipynb' -not -path '*/.*')
 
-.PHONY: demo test unit bench-runs bench-serve export lock lab clean
+.PHONY: demo test unit bench-runs bench-serve bench-deploy export show lock lab clean
 
 demo: $(VENV)/.ready  ## from nothing to a live prediction on this machine
 	mlkit run prepare
@@ -45,6 +45,9 @@ export: $(VENV)/.ready  ## notebooks → library and tests; run it after every c
 	ruff format -q mlkit tests
 	ruff check -q --select I --fix mlkit tests
 	nbdev-clean
+
+show: $(VENV)/.ready  ## what the show cells of the module notebooks show now is kept in them
+	python tests/notebooks/shown.py $(filter-out notebooks/pipelines/%,$(MODULES))
 
 lock: $(VENV)/.ready  ## new pins for all dependencies, for Python 3.11 to 3.13
 	touch setup.py  # uv does not know that settings.ini belongs to it

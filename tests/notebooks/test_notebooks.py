@@ -1,11 +1,13 @@
 "The notebooks, run as their readers run them."
 
+import multiprocessing
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from shown import differences
 
 BIN = Path(sys.executable).parent
 
@@ -14,9 +16,15 @@ def run(*words, cwd, **options):
     return subprocess.run([str(w) for w in words], cwd=cwd, capture_output=True, text=True, **options)
 
 
-def test_the_module_notebooks_run_from_top_to_bottom(root):
-    done = run(BIN / "nbdev-test", "--skip-folder-re", r"^[_.]|pipelines", "--n-workers", 2, cwd=root)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_module_notebooks_run_from_top_to_bottom_and_show_what_is_kept(root):
+    "Their tests do not run again: they run as the unit tests."
+    notebooks = [
+        path for path in sorted((root / "notebooks").rglob("*.ipynb")) if "pipelines" not in path.parts
+    ]
+    with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=10) as pool:
+        found = [words for each in pool.imap(differences, notebooks) for words in each]
+    if found:
+        pytest.fail("\n\n".join([*found, "keep what they show now: make show"]), pytrace=False)
 
 
 def test_the_library_is_what_the_notebooks_say(root, tmp_path):
