@@ -7,7 +7,7 @@ UV = UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 MODULES = $(shell find notebooks -name '*.ipynb' -not -path '*/.*')
 
-.PHONY: demo test unit bench-runs bench-serve bench-deploy export show lock lab clean
+.PHONY: demo test unit bench-runs bench-serve bench-deploy export show docs lock lab clean
 
 demo: $(VENV)/.ready  ## from nothing to a live prediction on this machine
 	mlkit run prepare
@@ -48,6 +48,10 @@ export: $(VENV)/.ready  ## notebooks → library and tests; run it after every c
 
 show: $(VENV)/.ready  ## what the show cells of the module notebooks show now is kept in them
 	python tests/notebooks/shown.py $(filter-out notebooks/pipelines/%,$(MODULES))
+
+docs: $(VENV)/.ready  ## the documentation site in build/site; links that lead nowhere are an error
+	python docs/make_site.py
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict -q
 
 lock: $(VENV)/.ready  ## new pins for all dependencies, for Python 3.11 to 3.13
 	touch setup.py  # uv does not know that settings.ini belongs to it

@@ -83,7 +83,7 @@ class Project:
     "A folder with a settings.ini, and what that file says."
 
     root: Path
-    name: str
+    name: str  # of the project, and of its service on hosts
     store: str  # an fsspec URL, or an absolute folder
     model: str  # the registry name of the project's model
     dataset: str  # the dataset that the pipelines read

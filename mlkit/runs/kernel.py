@@ -44,8 +44,8 @@ CHANNELED = "evidence.jsonl"  # what the run says of itself, in its work folder
 class Limits:
     "How long a cell and a run may take."
 
-    cell_seconds: int = 3600
-    run_seconds: int = 6 * 3600
+    cell_seconds: int = 3600  # how long one cell may take
+    run_seconds: int = 6 * 3600  # how long all cells of a notebook may take
 
 
 def read_limits(

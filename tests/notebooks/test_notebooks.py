@@ -47,3 +47,12 @@ def test_the_library_is_what_the_notebooks_say(root, tmp_path):
             "or `nbdev-update` if you edited the .py files, and commit",
             pytrace=False,
         )
+
+
+def test_the_documentation_site_is_made_and_every_link_leads_somewhere(root):
+    done = run("make", "docs", f"VENV={BIN.parent}", cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = root / "build/site"
+    assert "auc" in (site / "library/validation/01_metrics.html").read_text()
+    assert "mlkit deploy" in (site / "reference/commands.html").read_text()
+    assert "MLKIT_MAX_BODY" in (site / "reference/settings.html").read_text()
