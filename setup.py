@@ -26,6 +26,10 @@ def lines(key):
     return [line for line in package.get(key, "").splitlines() if line.strip()]
 
 
+EXTRAS = {name: lines(f"{name}_requires") for name in ("train", "lab", "deploy", "sweep", "s3")}
+everything = [each for extra in EXTRAS.values() for each in extra]
+
+
 class BuildWithShipped(build_py):
     "Puts what stands beside the library in a checkout inside the wheel: see mlkit.settings.shipped."
 
@@ -64,7 +68,7 @@ setup(
         ]
     },
     install_requires=lines("requires"),
-    extras_require={"dev": lines("dev_requires"), "s3": lines("s3_requires")},
+    extras_require=EXTRAS | {"all": everything, "dev": everything + lines("dev_requires")},
     entry_points={"console_scripts": ["mlkit=mlkit.cli.main:main"]},
     cmdclass={"build_py": BuildWithShipped},
 )

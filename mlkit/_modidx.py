@@ -29,6 +29,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlkit.cli.deploys.progress_options': ('cli/deploys.html#progress_options', 'mlkit/cli/deploys.py'),
                                    'mlkit.cli.deploys.release': ('cli/deploys.html#release', 'mlkit/cli/deploys.py'),
                                    'mlkit.cli.deploys.rollback': ('cli/deploys.html#rollback', 'mlkit/cli/deploys.py'),
+                                   'mlkit.cli.deploys.serve': ('cli/deploys.html#serve', 'mlkit/cli/deploys.py'),
                                    'mlkit.cli.deploys.stop': ('cli/deploys.html#stop', 'mlkit/cli/deploys.py')},
             'mlkit.cli.fleet': { 'mlkit.cli.fleet._in_containers': ('cli/fleet.html#_in_containers', 'mlkit/cli/fleet.py'),
                                  'mlkit.cli.fleet._on_the_lock': ('cli/fleet.html#_on_the_lock', 'mlkit/cli/fleet.py'),

@@ -6,6 +6,7 @@
 __all__ = [
     "TRACEBACK",
     "LONGEST",
+    "EXTRAS",
     "HINTS",
     "ErrorsAsSentences",
     "say",
@@ -93,6 +94,14 @@ def shortened(
 
 
 # %% ../../notebooks/cli/01_command.ipynb #6424e55e
+EXTRAS = {  # what brings a package that not everyone needs
+    "train": {"IPython", "ipykernel", "lightgbm", "matplotlib", "nbclient", "nbformat", "pandas", "papermill"}
+    | {"pyarrow", "sklearn", "sqlalchemy"},
+    "lab": {"jupyterlab", "nbdev", "fastcore"},
+    "deploy": {"ansible", "ansible_runner", "rich"},
+    "sweep": {"optuna"},
+    "s3": {"s3fs"},
+}
 HINTS = {
     errno.ENOSPC: "free room on that disk, or point TMPDIR and `store` in settings.ini to another",
     errno.EDQUOT: "free room, or ask for a larger quota",
@@ -117,7 +126,12 @@ def in_words(
     if isinstance(error, MemoryError):
         return SystemRefused("there is not enough memory", "close other programs, or take fewer rows")
     if isinstance(error, ModuleNotFoundError):
-        return ToolMissing(f"the package {error.name} is not installed", "install mlkit-workbench again")
+        name = error.name.partition(".")[0]
+        extra = next((extra for extra, names in EXTRAS.items() if name in names), "")
+        wanted = f"mlkit-workbench[{extra}]" if extra else "--force-reinstall mlkit-workbench"
+        return ToolMissing(
+            f"this needs the package {name}, which is not installed", f"pip install '{wanted}'"
+        )
     return Unforeseen(
         f"mlkit failed where it should not: {type(error).__name__}: {' '.join(str(error).split())}",
         "the same command with --traceback shows where; please report it",

@@ -139,7 +139,10 @@ def library() -> ctypes.CDLL:
             loaded = ctypes.CDLL(str(place))
             loaded.LGBM_GetLastError.restype = ctypes.c_char_p
             return loaded
-    raise ToolMissing("LightGBM's library is not installed", "pip install lightgbm")
+    raise ToolMissing(
+        "LightGBM's library is not installed",
+        "to serve, its library alone is enough: pip install --no-deps lightgbm",
+    )
 
 
 def _call(function: str, *arguments: Any) -> None:

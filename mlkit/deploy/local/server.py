@@ -6,7 +6,6 @@
 __all__ = [
     "SUPERVISE",
     "READY_WITHIN",
-    "OWN_NAMES",
     "ALL_WORKERS",
     "LocalDeployment",
     "ask",
@@ -38,12 +37,11 @@ from ...errors import NotReady, PortInUse
 from ...model.bundle import Bundle, model_key, open_folder
 from ...records import inside
 from ...registry import load_model, require_admission
-from ...settings import Project, shipped
+from ...settings import OWN_NAMES, Project, shipped
 from ...store import Store
 
 SUPERVISE = "from mlkit.deploy.local.supervisor import main; main()"
 READY_WITHIN = 20  # seconds: an idle laptop needs one
-OWN_NAMES = "localhost,127.0.0.1,[::1]"  # another site's page may have its name lead here (DNS rebinding)
 ALL_WORKERS = 16  # answers in a row from the new model: no old worker listens any more
 
 
