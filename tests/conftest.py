@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-SHARED_HOSTS = {"test_fleet", "test_line", "test_release"}  # files that share one fleet
 
 
 def pytest_configure(config):
@@ -25,11 +24,9 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        tier, name = item.path.relative_to(TESTS).parts[0], item.path.stem
+        tier = item.path.relative_to(TESTS).parts[0]
         if tier in ("notebooks", "integration"):
             item.add_marker(tier)
-            # Of two processes each takes whole files: their fixtures are hosts and images.
-            item.add_marker(pytest.mark.xdist_group("shared hosts" if name in SHARED_HOSTS else name))
     # Files of hosts first, for they take longest: the last to end is then a short one.
     items.sort(key=lambda item: "make_fleet" not in item.fixturenames and "fleet" not in item.fixturenames)
 
