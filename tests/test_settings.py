@@ -39,12 +39,12 @@ def project_of(text):
 
 # %% ../notebooks/02_settings.ipynb #fd404b12
 def test_a_project_is_found_from_any_folder_inside_it():
-    root = project_of("[project]\nname = churn\nstore = ./artefacts\n[gates]\nauc = >= 0.7\n")
+    root = project_of("[project]\nname = churn\nstore = ./artifacts\n[gates]\nauc = >= 0.7\n")
     deep = root / "notebooks" / "pipelines"
     deep.mkdir(parents=True)
     project = find_project(deep)
     assert project.root == root.resolve() and project.gates[0] == Gate("auc", ">=", 0.7)
-    assert project.store == str(root.resolve() / "artefacts") or "MLKIT_STORE" in os.environ
+    assert project.store == str(root.resolve() / "artifacts") or "MLKIT_STORE" in os.environ
 
 
 # %% ../notebooks/02_settings.ipynb #ae32111e
@@ -119,8 +119,8 @@ def test_names_of_columns_are_read_the_same_way_with_blanks_commas_and_quotes():
 
 # %% ../notebooks/02_settings.ipynb #9ed0dad7
 def test_the_store_is_where_a_shell_would_look_and_an_editor_s_mark_is_no_fault():
-    root = project_of("\ufeff[project]\nname = churn\nstore = ~/artefacts\n")
-    assert read_project(root).store == str(Path.home() / "artefacts")
+    root = project_of("\ufeff[project]\nname = churn\nstore = ~/artifacts\n")
+    assert read_project(root).store == str(Path.home() / "artifacts")
 
 
 # %% ../notebooks/02_settings.ipynb #4e093729
