@@ -78,6 +78,7 @@ def with_links(text: str, path: Path, page: str, pages: dict[Path, str]) -> str:
 def notebook_page(path: Path, target: Path) -> str:
     "A notebook as a page: directives become words, tests are folded."
     notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.language_info = {"name": "python"}  # so that code is highlighted
     notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith("#| default_exp")]
     folded = {}
     for cell in notebook.cells:
