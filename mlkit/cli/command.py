@@ -36,7 +36,7 @@ class ErrorsAsSentences(click.Group):
     "Shows whatever goes wrong as a sentence; the exit code says what kind of thing it was."
 
     def add_command(self, command, name=None):
-        if not isinstance(command, click.Group):
+        if not isinstance(command, click.Group) and "traceback" not in {each.name for each in command.params}:
             command.params.append(_traceback_option())
         super().add_command(command, name)
 
