@@ -1,6 +1,7 @@
 """From a notebook cell to a live prediction: what notebooks and scripts import. A name is loaded when it is first asked for."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -57,6 +58,33 @@ __all__ = [
     "run_notebook",
     "split_by_time",
 ]
+
+
+if TYPE_CHECKING:  # what an editor and a type checker see
+    from .data.dataset import split_by_time as split_by_time
+    from .errors import MlkitError as MlkitError
+    from .model.bundle import Bundle as Bundle
+    from .model.bundle import make_bundle as make_bundle
+    from .model.bundle import open_folder as open_folder
+    from .model.column import Column as Column
+    from .model.features import encode as encode
+    from .model.features import fit_features as fit_features
+    from .model.signature import Output as Output
+    from .model.signature import Signature as Signature
+    from .model.signature import frame_columns as frame_columns
+    from .model.signature import infer_signature as infer_signature
+    from .registry import find_model as find_model
+    from .registry import load_model as load_model
+    from .registry import promote as promote
+    from .registry import register as register
+    from .runs.current import current_run as current_run
+    from .runs.execute import run_notebook as run_notebook
+    from .runs.record import list_runs as list_runs
+    from .runs.record import read_run as read_run
+    from .settings import find_project as find_project
+    from .store import Store as Store
+    from .validation import figures as figures
+    from .validation.metrics import plain_metrics as plain_metrics
 
 
 def __getattr__(name: str):

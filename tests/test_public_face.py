@@ -46,3 +46,22 @@ def test_importing_mlkit_imports_nothing_else():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert [m for m in eval(done.stdout) if m.startswith("mlkit")] == ["mlkit"]
     assert len(eval(done.stdout)) < 10
+
+
+def test_a_type_checker_knows_the_public_face(tmp_path):
+    (tmp_path / "asks.py").write_text(
+        f"from mlkit import {', '.join(mlkit.__all__)}\n"
+        "reveal_type(current_run())\n"
+        "current_run().no_such_method()\n"
+        "Store(3)\n"
+    )
+    words = ["mypy", "--follow-imports=silent", "--ignore-missing-imports", "--cache-dir", tmp_path / "cache"]
+    done = subprocess.run(
+        [sys.executable, "-m", *words, tmp_path / "asks.py"], capture_output=True, text=True
+    )
+    assert 'Revealed type is "mlkit.runs.current.Run"' in done.stdout
+    assert (
+        '"Run" has no attribute "no_such_method"' in done.stdout
+        and '"Store" has incompatible type' in done.stdout
+    )
+    assert "Found 2 errors" in done.stdout, done.stdout
