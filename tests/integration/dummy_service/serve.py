@@ -31,9 +31,10 @@ def metrics():
     return "\n".join(lines).encode() + b"\n"
 
 
-def may_read(key):
-    "Whether this is the deployment's own key."
-    return PROBE in ("", "sha256:" + hashlib.sha256((key or "").encode()).hexdigest())
+def may_read(headers):
+    "Whether this is the deployment's own key: as a deployment sends it, or as Prometheus does."
+    key = headers["X-Api-Key"] or (headers["Authorization"] or "").removeprefix("Bearer ")
+    return PROBE in ("", "sha256:" + hashlib.sha256(key.encode()).hexdigest())
 
 
 def predict(row):
@@ -54,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        if self.path == "/metrics" and not may_read(self.headers["X-Api-Key"]):
+        if self.path == "/metrics" and not may_read(self.headers):
             self.answer(401, {"title": "an API key is needed", "status": 401})
         elif self.path == "/metrics":
             self.send_response(200)
