@@ -14,12 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import nbformat
 import papermill
 from traitlets.config import Config
 
 from mlkit.runs.execute import run_notebook
 from mlkit.settings import find_project
+from mlkit.testing import write_notebook
 
 TARGET = 0.3  # seconds a run
 PARAMETERS = "n: int = 1  # [0, 1000000]"
@@ -29,10 +29,7 @@ WORK = 'from IPython.display import display\nMIME = "application/vnd.mlkit.metri
 def make_project(root: Path):
     "A project in a git checkout with a commit and a change, and one small notebook."
     (root / "settings.ini").write_text("[project]\nname = bench\npipelines = .\n")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (PARAMETERS, WORK)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(notebook, root / "work.ipynb")
+    write_notebook(root / "work.ipynb", PARAMETERS, WORK)
     (root / ".gitignore").write_text("store/\n.mlkit/\nplain.ipynb\n")
     git = ["git", "-C", str(root), "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "Begin"]):

@@ -33,7 +33,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ..errors import BodyRefused, BodyTooLarge, MissingData, SignatureMismatch
+from ..errors import BodyRefused, BodyTooLarge, SignatureMismatch
 from ..model.bundle import BUNDLE, model_key
 from ..model.column import Column
 from ..model.signature import Signature

@@ -8,14 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lightgbm
-import numpy as np
-import pandas as pd
 import psutil
 from eventually import eventually
 
-from mlkit.model.bundle import make_bundle
-from mlkit.model.signature import Output, frame_columns, infer_signature
+from mlkit.testing import save_bundle, small_model
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "deploy/serve/gunicorn.conf.py"
@@ -24,20 +20,7 @@ PLAIN = b'{"rows":[{"distance":3,"temp":1.5,"carrier":"AA"}]}'
 
 def save_model(folder, trees=5, step=None):
     "A bundle in `folder`: a whole number, a number that may be missing, a category that may be new."
-    frame = pd.DataFrame(
-        {"distance": np.arange(400) % 40, "temp": np.arange(400) / 7, "carrier": ["AA", "UA"] * 200}
-    )
-    frame.loc[::9, "temp"] = np.nan
-    signature = infer_signature(frame, Output("late", "probability"))
-    columns = frame_columns(signature, frame)
-    matrix = np.column_stack([columns["distance"], columns["temp"], np.arange(400) % 2])
-    data = lightgbm.Dataset(matrix, matrix[:, 0] > 20, params={"verbose": -1})
-    settings = {"objective": "binary", "num_threads": 1, "verbose": -1, "seed": 1}
-    booster = lightgbm.train(settings, data, num_boost_round=trees)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in make_bundle("flights", "lightgbm", booster, signature, columns, step).files.items():
-        (folder / name).write_bytes(content)
-    return folder
+    return save_bundle(small_model(trees, step=step), folder)
 
 
 class LiveServer:

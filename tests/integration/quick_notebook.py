@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 
-import nbformat
 import psutil
 
 from mlkit.runs.record import read_run
 from mlkit.settings import find_project
 from mlkit.store import Store
+from mlkit.testing import write_notebook
 
 MLKIT = [sys.executable, "-m", "mlkit"]
 PARAMETERS = "n: int = 0  # [0, 100000]\nbroken: int = -1"
@@ -25,10 +25,7 @@ display({"application/vnd.mlkit.metrics+json": {"twice": 2.0 * n}, "text/plain":
 
 def quick_project(folder):
     (folder / "settings.ini").write_text("[project]\nname = quick\npipelines = .\n")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (PARAMETERS, WORK)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(notebook, folder / "work.ipynb")
+    write_notebook(folder / "work.ipynb", PARAMETERS, WORK)
     return find_project(folder)
 
 

@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+
+from mlkit.testing import write_notebook
 
 TRAIN = [
     "trees: int = 5",
@@ -57,14 +57,7 @@ class Clone:
         assert done.returncode == 0, done.stderr
 
     def write_notebook(self, cells):
-        notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {
-            "name": "python3",
-            "display_name": "Python 3",
-            "language": "python",
-        }
-        notebook.cells[0].metadata["tags"] = ["parameters"]
-        nbformat.write(notebook, self.folder / "train.ipynb")
+        write_notebook(self.folder / "train.ipynb", *cells)
 
     def train(self):
         done = self.mlkit("train", "--json", "--force")

@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+
+from mlkit.testing import write_notebook
 
 SETTINGS = "[project]\nname = flights\npipelines = .\n[split]\ncolumn = day\nat = AT\n[gates]\nauc = >= 0.5\n"
 PREPARE = """
@@ -49,14 +49,7 @@ class Small:
             "train": ["rounds: int = 5", START, TRAIN],
             "validate": ['model: str = "latest"', START, VALIDATE],
         }.items():
-            notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
-            notebook.metadata["kernelspec"] = {
-                "name": "python3",
-                "display_name": "Python 3",
-                "language": "python",
-            }
-            notebook.cells[0].metadata["tags"] = ["parameters"]
-            nbformat.write(notebook, folder / f"{name}.ipynb")
+            write_notebook(folder / f"{name}.ipynb", *cells)
         subprocess.run([sys.executable, "-c", PREPARE], cwd=folder, check=True, capture_output=True)
 
     def split(self, at):

@@ -17,56 +17,21 @@ import pytest
 
 from mlkit.errors import AlreadyThere, MissingData, SourceFailed
 from mlkit.model.bundle import BUNDLE, model_key
-from mlkit.model.column import Column
-from mlkit.model.signature import Output, Signature
 from mlkit.monitoring.compaction import LOCK, PLAN, compact, exclusive_lock
 from mlkit.monitoring.predictions import labeled_predictions, read_predictions
 from mlkit.records import write_record
 from mlkit.serve.logs.append_log import finished_files
 from mlkit.serve.logs.labels import open_label_log, take_labels
-from mlkit.serve.logs.predictions import PredictionLog, Recorder
+from mlkit.serve.logs.predictions import PredictionLog
 from mlkit.store import Store
-
-# %% ../../notebooks/monitoring/02_compaction.ipynb #f5ee6ed4
-MODEL = "sha256:" + "ab" * 32
-SIGNATURE = Signature(
-    (
-        Column("carrier", "category", levels=("AA", "UA")),
-        Column("seats", "integer", missing=True),
-        Column("temp", "number", missing=True),
-        Column("full", "boolean"),
-        Column("time", "integer"),
-    ),
-    Output("late", "probability"),
-)
-ROW = {"carrier": "AA", "seats": 150, "temp": None, "full": True, "time": 1200}
-
-
-def store_with_model(model=MODEL, signature=SIGNATURE):
-    store = Store(tempfile.mkdtemp())
-    fields = {"name": "flights", "signature": msgspec.to_builtins(signature)}
-    store.put(f"{model_key(model)}/{BUNDLE}", write_record("bundle", fields))
-    return store
-
-
-def id_of(number, model=MODEL):
-    return f"{time.time_ns() // 1_000_000:012x}-{model[7:19]}-{number:012x}"
-
-
-def ask(log, numbers, model=MODEL, **changes):
-    "Predictions as a server logs them, one row each; their ids."
-    recorder, ids = Recorder(SIGNATURE, model, "flights-3"), [id_of(n, model) for n in numbers]
-    for number, id in zip(numbers, ids, strict=True):
-        body = json.dumps({"rows": [ROW | {"seats": number} | changes]}).encode()
-        log.write(recorder.of_json(id, body, b"[0.25]"))
-    return ids
+from mlkit.testing import LOGGED_SIGNATURE, log_predictions, store_with_model
 
 
 # %% ../../notebooks/monitoring/02_compaction.ipynb #f638375c
 def test_finished_files_become_tables_and_are_gone():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     log = PredictionLog(folder)
-    ids = ask(log, [10, 20])
+    ids = log_predictions(log, [10, 20])
     log.finish()
     done = compact(store, folder, "flights")
     assert (done.predictions, done.files, done.torn, done.refused, done.kept) == (2, 1, 0, 0, [])
@@ -82,10 +47,10 @@ def test_finished_files_become_tables_and_are_gone():
 def test_a_torn_line_and_a_line_that_is_no_record_stop_nothing():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     log = PredictionLog(folder)
-    ask(log, [1, 2])
-    ask(log, [3], carrier="ZZ")
+    log_predictions(log, [1, 2])
+    log_predictions(log, [3], carrier="ZZ")
     log.write(b"nonsense\n")
-    ask(log, [4])
+    log_predictions(log, [4])
     log.finish()
     (path,) = folder.glob("*.jsonl")
     with open(path, "ab") as file:
@@ -102,7 +67,7 @@ def test_a_file_that_speaks_of_a_model_that_the_store_lacks_waits_for_it():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     other = "sha256:" + "cd" * 32
     log = PredictionLog(folder)
-    ask(log, [1], model=other)
+    log_predictions(log, [1], model=other)
     log.finish()
     done = compact(store, folder, "flights")
     assert (
@@ -110,7 +75,7 @@ def test_a_file_that_speaks_of_a_model_that_the_store_lacks_waits_for_it():
         and "has no models/sha256-cdcd" in done.kept[0]
         and len(list(folder.glob("*.jsonl"))) == 1
     )
-    fields = {"name": "flights", "signature": msgspec.to_builtins(SIGNATURE)}
+    fields = {"name": "flights", "signature": msgspec.to_builtins(LOGGED_SIGNATURE)}
     store.put(f"{model_key(other)}/{BUNDLE}", write_record("bundle", fields))
     assert compact(store, folder, "flights").predictions == 1
 
@@ -119,9 +84,9 @@ def test_a_file_that_speaks_of_a_model_that_the_store_lacks_waits_for_it():
 def test_the_file_of_a_killed_worker_is_compacted_and_that_of_a_living_one_is_not():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     log = PredictionLog(folder)
-    ask(log, [1])
+    log_predictions(log, [1])
     if (child := os.fork()) == 0:
-        ask(log, [2])
+        log_predictions(log, [2])
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     done = compact(store, folder, "flights")
@@ -159,7 +124,7 @@ def compacted_under_fire(store, folder, moments):
 def test_killed_anywhere_and_run_again_every_row_is_there_once():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     log, labels = PredictionLog(folder, max_bytes=2000), open_label_log(folder)
-    ids = ask(log, range(400))
+    ids = log_predictions(log, range(400))
     for part in (ids[:200], ids[200:]):
         body = {"labels": [{"id": id, "label": 1} for id in part]}
         take_labels(json.dumps(body).encode(), "application/json", labels)
@@ -192,7 +157,7 @@ def test_killed_anywhere_and_run_again_every_row_is_there_once():
 def test_labels_that_match_no_prediction_are_counted():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     log, labels = PredictionLog(folder), open_label_log(folder)
-    ids = ask(log, range(3))
+    ids = log_predictions(log, range(3))
     wrong = [(f"{ids[0][:26]}{'e' * 12}", 0), (ids[1], 7), (f"{'f' * 12}{ids[0][12:]}", 0)]
     body = {"labels": [{"id": id, "row": row, "label": 1} for id, row in [*((id, 0) for id in ids), *wrong]]}
     take_labels(json.dumps(body).encode(), "application/json", labels)
@@ -205,7 +170,7 @@ def test_labels_that_match_no_prediction_are_counted():
 # %% ../../notebooks/monitoring/02_compaction.ipynb #a5dee1a7
 def test_two_at_once_do_not_mix():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
-    ask(PredictionLog(folder, max_bytes=1), range(3))  # a file each
+    log_predictions(PredictionLog(folder, max_bytes=1), range(3))  # a file each
     with exclusive_lock(folder, folder), pytest.raises(AlreadyThere, match="another mlkit compact"):
         compact(store, folder, "flights")
     assert compact(store, folder, "flights").predictions == 3
@@ -237,7 +202,7 @@ def test_a_log_folder_that_an_attacker_owns_gives_him_nothing_when_root_compacts
         store, folder = store_with_model(), base / "log"
         folder.mkdir()
         log = PredictionLog(folder)
-        ask(log, [1])
+        log_predictions(log, [1])
         log.write(b"nonsense\n")
         log.finish()
         plant(folder / name)
@@ -283,7 +248,7 @@ def test_a_log_folder_that_is_swapped_for_a_link_leads_root_nowhere_else():
     roots, folder = base / "roots", base / "log"
     for where in (roots, folder):
         log = PredictionLog(where)
-        ask(log, [1])
+        log_predictions(log, [1])
         log.finish()
     before = sorted(path.name for path in roots.iterdir())
     os.chown(folder, attacker, attacker)

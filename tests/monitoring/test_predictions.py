@@ -3,66 +3,29 @@
 # %% ../../notebooks/monitoring/03_predictions.ipynb #imports
 import json
 import tempfile
-import time
 from datetime import date
 from pathlib import Path
 
-import msgspec
 import pyarrow
 import pytest
 
 from mlkit.errors import MissingData
-from mlkit.model.bundle import BUNDLE, model_key
 from mlkit.model.column import Column
 from mlkit.model.signature import Output, Signature
 from mlkit.monitoring.compaction import compact
 from mlkit.monitoring.predictions import find_prediction, labeled_predictions, read_predictions
 from mlkit.monitoring.tables import ADDED, OURS, column_name, to_parquet
-from mlkit.records import write_record
 from mlkit.serve.logs.labels import open_label_log, take_labels
 from mlkit.serve.logs.predictions import PredictionLog, Recorder
 from mlkit.store import Store
-
-# %% ../../notebooks/monitoring/03_predictions.ipynb #a58d0951
-MODEL = "sha256:" + "ab" * 32
-SIGNATURE = Signature(
-    (
-        Column("carrier", "category", levels=("AA", "UA")),
-        Column("seats", "integer", missing=True),
-        Column("temp", "number", missing=True),
-        Column("full", "boolean"),
-        Column("time", "integer"),
-    ),
-    Output("late", "probability"),
-)
-ROW = {"carrier": "AA", "seats": 150, "temp": None, "full": True, "time": 1200}
-
-
-def store_with_model(model=MODEL, signature=SIGNATURE):
-    store = Store(tempfile.mkdtemp())
-    fields = {"name": "flights", "signature": msgspec.to_builtins(signature)}
-    store.put(f"{model_key(model)}/{BUNDLE}", write_record("bundle", fields))
-    return store
-
-
-def id_of(number, model=MODEL):
-    return f"{time.time_ns() // 1_000_000:012x}-{model[7:19]}-{number:012x}"
-
-
-def ask(log, numbers, model=MODEL, **changes):
-    "Predictions as a server logs them, one row each; their ids."
-    recorder, ids = Recorder(SIGNATURE, model, "flights-3"), [id_of(n, model) for n in numbers]
-    for number, id in zip(numbers, ids, strict=True):
-        body = json.dumps({"rows": [ROW | {"seats": number} | changes]}).encode()
-        log.write(recorder.of_json(id, body, b"[0.25]"))
-    return ids
+from mlkit.testing import LOGGED_MODEL, LOGGED_ROW, log_predictions, prediction_id, store_with_model
 
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #95e975d7
 def test_the_label_that_came_last_is_joined():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     log, labels = PredictionLog(folder), open_label_log(folder)
-    ids = ask(log, [1, 2, 3])
+    ids = log_predictions(log, [1, 2, 3])
 
     def tell(*outcomes):
         body = {"labels": [{"id": ids[n], "label": label} for n, label in outcomes]}
@@ -84,7 +47,7 @@ def test_the_label_that_came_last_is_joined():
 def test_a_label_may_be_a_text():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     log, labels = PredictionLog(folder), open_label_log(folder)
-    (id,) = ask(log, [1])
+    (id,) = log_predictions(log, [1])
     take_labels(json.dumps({"labels": [{"id": id, "label": "late"}]}).encode(), "application/json", labels)
     log.finish(), labels.finish()
     compact(store, folder, "flights")
@@ -113,15 +76,15 @@ def test_a_table_of_before_whose_input_is_called_label_keeps_it():
 def test_a_prediction_is_found_in_the_log_and_in_the_store():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     log = PredictionLog(folder)
-    _, id, _ = ask(log, [1, 2, 3])
-    asked = ROW | {"seats": 2}
+    _, id, _ = log_predictions(log, [1, 2, 3])
+    asked = LOGGED_ROW | {"seats": 2}
     assert find_prediction(store, folder, id) == {"rows": [asked], "predictions": [0.25]}
     log.finish()
     assert find_prediction(store, folder, id) == {"rows": [asked], "predictions": [0.25]}
     compact(store, folder, "flights")
     found = find_prediction(store, folder, id)
     assert found == {"rows": [asked], "predictions": [0.25]}
-    assert find_prediction(store, folder, id_of(9)) is None
+    assert find_prediction(store, folder, prediction_id(9)) is None
 
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #d0998556
@@ -131,7 +94,7 @@ def test_no_input_is_lost_whatever_it_is_called_also_where_labels_are_joined():
     row = {name: number for number, name in enumerate(names)}
     store, folder = store_with_model(signature=signature), Path(tempfile.mkdtemp())
     log, labels = PredictionLog(folder), open_label_log(folder)
-    recorder, id = Recorder(signature, MODEL, "flights-3"), id_of(1)
+    recorder, id = Recorder(signature, LOGGED_MODEL, "flights-3"), prediction_id(1)
     log.write(recorder.of_json(id, json.dumps({"rows": [row]}).encode(), b"[0.25]"))
     take_labels(json.dumps({"labels": [{"id": id, "label": 1}]}).encode(), "application/json", labels)
     log.finish(), labels.finish()

@@ -4,15 +4,11 @@
 import io
 import json
 import tempfile
-import time
 from pathlib import Path
 
 import msgspec
 import pyarrow.parquet as parquet
 
-from mlkit.model.bundle import BUNDLE, model_key
-from mlkit.model.column import Column
-from mlkit.model.signature import Output, Signature
 from mlkit.monitoring.tables import (
     ADDED,
     OURS,
@@ -25,43 +21,15 @@ from mlkit.monitoring.tables import (
     read_records,
     to_parquet,
 )
-from mlkit.records import write_record
 from mlkit.serve.logs.predictions import PredictionLog, Recorder
-from mlkit.store import Store
-
-# %% ../../notebooks/monitoring/01_tables.ipynb #983a537d
-MODEL = "sha256:" + "ab" * 32
-SIGNATURE = Signature(
-    (
-        Column("carrier", "category", levels=("AA", "UA")),
-        Column("seats", "integer", missing=True),
-        Column("temp", "number", missing=True),
-        Column("full", "boolean"),
-        Column("time", "integer"),
-    ),
-    Output("late", "probability"),
+from mlkit.testing import (
+    LOGGED_MODEL,
+    LOGGED_ROW,
+    LOGGED_SIGNATURE,
+    log_predictions,
+    prediction_id,
+    store_with_model,
 )
-ROW = {"carrier": "AA", "seats": 150, "temp": None, "full": True, "time": 1200}
-
-
-def store_with_model(model=MODEL, signature=SIGNATURE):
-    store = Store(tempfile.mkdtemp())
-    fields = {"name": "flights", "signature": msgspec.to_builtins(signature)}
-    store.put(f"{model_key(model)}/{BUNDLE}", write_record("bundle", fields))
-    return store
-
-
-def id_of(number, model=MODEL):
-    return f"{time.time_ns() // 1_000_000:012x}-{model[7:19]}-{number:012x}"
-
-
-def ask(log, numbers, model=MODEL, **changes):
-    "Predictions as a server logs them, one row each; their ids."
-    recorder, ids = Recorder(SIGNATURE, model, "flights-3"), [id_of(n, model) for n in numbers]
-    for number, id in zip(numbers, ids, strict=True):
-        body = json.dumps({"rows": [ROW | {"seats": number} | changes]}).encode()
-        log.write(recorder.of_json(id, body, b"[0.25]"))
-    return ids
 
 
 # %% ../../notebooks/monitoring/01_tables.ipynb #f5a92f3b
@@ -75,11 +43,13 @@ def test_the_name_of_a_label_comes_from_the_model_in_its_prediction_s_id():
 def test_rows_become_typed_columns():
     folder = Path(tempfile.mkdtemp())
     log = PredictionLog(folder)
-    ids = ask(log, [10, 20])
-    recorder = Recorder(SIGNATURE, MODEL, "flights-3")
-    columns = SIGNATURE.columns([ROW, ROW | {"seats": None, "temp": 3.5, "carrier": "UA", "full": False}])
-    log.write(recorder.of_columns(id_of(3), columns, b"[0.5,0.75]", trace="00-1-2-01"))
-    ask(log, [3], carrier="ZZ")
+    ids = log_predictions(log, [10, 20])
+    recorder = Recorder(LOGGED_SIGNATURE, LOGGED_MODEL, "flights-3")
+    columns = LOGGED_SIGNATURE.columns(
+        [LOGGED_ROW, LOGGED_ROW | {"seats": None, "temp": 3.5, "carrier": "UA", "full": False}]
+    )
+    log.write(recorder.of_columns(prediction_id(3), columns, b"[0.5,0.75]", trace="00-1-2-01"))
+    log_predictions(log, [3], carrier="ZZ")
     log.finish()
     (path,) = folder.iterdir()
     records, bad, torn = read_records(path, PREDICTIONS)
@@ -101,12 +71,12 @@ def test_rows_become_typed_columns():
 def test_the_classes_of_a_model_stay_together():
     record = {
         "format": "mlkit.prediction/1",
-        "id": id_of(1),
+        "id": prediction_id(1),
         "time": "2026-11-24T00:00:00Z",
-        "model": MODEL,
+        "model": LOGGED_MODEL,
         "release": "",
     }
-    line = json.dumps(record | {"rows": [ROW, ROW], "predictions": [[0.25, 0.75], [0.5, 0.5]]})
+    line = json.dumps(record | {"rows": [LOGGED_ROW, LOGGED_ROW], "predictions": [[0.25, 0.75], [0.5, 0.5]]})
     tables, _ = prediction_tables([msgspec.json.decode(line, type=Record)], Models(store_with_model()))
     ((_, table),) = tables.items()
     assert table["prediction"].to_pylist() == [[0.25, 0.75], [0.5, 0.5]]

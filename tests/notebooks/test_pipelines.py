@@ -12,6 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from mlkit.testing import write_notebook
+
 BIN = Path(sys.executable).parent
 WEAK = ["-p", "trees", "20", "-p", "num_leaves", "4"]  # learns too little to pass
 DAYS = "-p tune 2013-01-02 -p trees 1".split()  # of the first two thousand rows
@@ -89,10 +91,7 @@ def notebook(tmp_path):
 
     def make(name, *cells, settings="[project]\nname = demo\n"):
         (tmp_path / "settings.ini").write_text(settings)
-        made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        made.cells[0].metadata["tags"] = ["parameters"]
-        nbformat.write(made, tmp_path / name)
+        write_notebook(tmp_path / name, *cells)
         return tmp_path / name
 
     return make

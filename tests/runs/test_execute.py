@@ -6,8 +6,6 @@ import html
 import json
 import os
 import subprocess
-import tempfile
-from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
@@ -24,6 +22,7 @@ from mlkit.runs.kernel import Limits, read_limits
 from mlkit.runs.record import read_run
 from mlkit.settings import find_project
 from mlkit.store import Store
+from mlkit.testing import notebook_project
 
 # %% ../../notebooks/runs/04_execute.ipynb #be696b0c
 TRAIN = """
@@ -39,16 +38,7 @@ API = "from mlkit.runs.current import current_run\nrun = current_run()"
 
 
 def project_with(*cells, settings=""):
-    "A project of one notebook, `work`, whose first cell is the parameters cell."
-    root = Path(tempfile.mkdtemp())
-    (root / "settings.ini").write_text(
-        f"[project]\nname = demo\npipelines = .\n[gates]\nauc = >= 0.5\n{settings}"
-    )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(notebook, root / "work.ipynb")
-    return find_project(root)
+    return notebook_project(*cells, settings={"gates": f"auc = >= 0.5\n{settings}"})
 
 
 def work(project, force=False, **given):

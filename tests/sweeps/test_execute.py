@@ -2,17 +2,14 @@
 
 # %% ../../notebooks/sweeps/04_execute.ipynb #imports
 import os
-import tempfile
-from pathlib import Path
 
-import nbformat
 import pytest
 
 from mlkit.errors import AlreadyThere, MissingData
-from mlkit.settings import find_project
 from mlkit.store import Store
 from mlkit.sweeps.execute import exclusive_lock, run_sweep
 from mlkit.sweeps.plan import plan_sweep, read_sweep
+from mlkit.testing import notebook_project
 
 # %% ../../notebooks/sweeps/04_execute.ipynb #29eed0ca
 PARAMETERS = """
@@ -28,24 +25,13 @@ show("metrics", {"score": -((depth - 4) ** 2) - (rate - 0.3) ** 2}, "")
 """
 
 
-def project_with(*cells):
-    "A project of one notebook, `work`, whose first cell is the parameters cell."
-    root = Path(tempfile.mkdtemp())
-    (root / "settings.ini").write_text("[project]\nname = demo\npipelines = .\n")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(notebook, root / "work.ipynb")
-    return find_project(root)
-
-
 def plan(project, is_search=False, searched=None, metric="score", **given):
     return plan_sweep(project, project.root / "work.ipynb", given, is_search, searched, metric)
 
 
 # %% ../../notebooks/sweeps/04_execute.ipynb #deb2a370
 def test_one_failed_trial_does_not_end_the_others_and_the_same_sweep_continues():
-    project = project_with(PARAMETERS, WORK)
+    project = notebook_project(PARAMETERS, WORK)
     seen = []
     sweep = plan(project, depth="4,5,6")
     record = run_sweep(project, sweep, jobs=2, on_change=lambda record, trial: seen.append(trial.outcome))
@@ -64,7 +50,7 @@ def test_one_failed_trial_does_not_end_the_others_and_the_same_sweep_continues()
 
 # %% ../../notebooks/sweeps/04_execute.ipynb #26fa2dac
 def test_a_search_begins_with_the_notebooks_own_values_and_goes_on_from_its_record():
-    project = project_with(PARAMETERS, WORK)
+    project = notebook_project(PARAMETERS, WORK)
     sweep = plan(project, is_search=True, searched=["rate"], metric="score")
     record = run_sweep(project, sweep, jobs=2, trials=3)
     assert record.trials[0].parameters == {"rate": 0.1} and len(record.trials) == 3
@@ -77,7 +63,7 @@ def test_a_search_begins_with_the_notebooks_own_values_and_goes_on_from_its_reco
 
 # %% ../../notebooks/sweeps/04_execute.ipynb #59293498
 def test_a_sweep_runs_once_at_a_time():
-    project = project_with(PARAMETERS, WORK)
+    project = notebook_project(PARAMETERS, WORK)
     path = project.root / ".mlkit/sweeps/x/lock"
     with exclusive_lock(path, "x"):
         with pytest.raises(AlreadyThere, match=f"the sweep x is running: process {os.getpid()}"):

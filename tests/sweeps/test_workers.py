@@ -2,29 +2,14 @@
 
 # %% ../../notebooks/sweeps/03_workers.ipynb #imports
 import json
-import tempfile
 import time
-from pathlib import Path
 
-import nbformat
-
-from mlkit.settings import find_project
 from mlkit.store import Store
 from mlkit.sweeps.workers import Workers
+from mlkit.testing import notebook_project
 
 
 # %% ../../notebooks/sweeps/03_workers.ipynb #607376fa
-def project_with(*cells):
-    "A project of one notebook, `work`, whose first cell is the parameters cell."
-    root = Path(tempfile.mkdtemp())
-    (root / "settings.ini").write_text("[project]\nname = demo\npipelines = .\n")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(notebook, root / "work.ipynb")
-    return find_project(root)
-
-
 def outcome(workers):
     "The report that ends a run."
     while True:
@@ -35,7 +20,7 @@ def outcome(workers):
 
 # %% ../../notebooks/sweeps/03_workers.ipynb #c6bc11fa
 def test_a_worker_that_dies_is_one_failed_run():
-    project = project_with("n: int = 1", "import time\nif n == 1:\n    time.sleep(60)")
+    project = notebook_project("n: int = 1", "import time\nif n == 1:\n    time.sleep(60)")
     notebook = project.root / "work.ipynb"
     with (
         open(project.root / "lock", "w") as lock,
@@ -51,7 +36,7 @@ def test_a_worker_that_dies_is_one_failed_run():
 
 # %% ../../notebooks/sweeps/03_workers.ipynb #1ff39c07
 def test_a_run_ends_with_whoever_waited_for_it():
-    project = project_with("n: int = 1", "import time\ntime.sleep(60)")
+    project = notebook_project("n: int = 1", "import time\ntime.sleep(60)")
     with (
         open(project.root / "lock", "w") as lock,
         Workers(project, 1, project.root / "log", lock.fileno()) as workers,
