@@ -10,7 +10,6 @@ __all__ = [
     "DEFAULT_GATES",
     "NAMED",
     "ENVIRONMENT",
-    "OWN_NAMES",
     "Gate",
     "Environment",
     "Project",
@@ -306,9 +305,6 @@ def _seconds(section: SectionProxy, key: str, default: int) -> int:
 
 
 # %% ../notebooks/02_settings.ipynb #0c0be0a3
-OWN_NAMES = "localhost,127.0.0.1,[::1]"  # another site's page may have its name lead here (DNS rebinding)
-
-
 def shipped(
     name: str,  # "playbooks/deploy.yml", "Dockerfile", "deploy/serve/gunicorn.conf.py"
 ) -> Path:

@@ -310,8 +310,8 @@ def serve(folder, host, port, workers):
     Example:
       mlkit serve ./model --port 8080
     """
+    from mlkit.deploy.local.server import OWN_NAMES, gunicorn_command
     from mlkit.model.bundle import open_folder
-    from mlkit.settings import OWN_NAMES, shipped
 
     open_folder(folder)  # what cannot be served is refused here, in a sentence, and not by each worker
     environment = os.environ | {"MLKIT_MODEL": str(folder.resolve()), "MLKIT_HOST": host, "PORT": str(port)}
@@ -319,9 +319,7 @@ def serve(folder, host, port, workers):
         environment["WEB_CONCURRENCY"] = str(workers)
     if host == "127.0.0.1":
         environment.setdefault("MLKIT_HOSTS", OWN_NAMES)
-    settings = str(shipped("deploy/serve/gunicorn.conf.py"))
-    command = [sys.executable, "-m", "gunicorn", "-c", settings, "mlkit.serve.asgi:application()"]
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, gunicorn_command(), environment)
 
 
 # %% ../../notebooks/cli/05_deploys.ipynb #e376a08a

@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = [
     "SUPERVISE",
+    "OWN_NAMES",
     "READY_WITHIN",
     "ALL_WORKERS",
     "LocalDeployment",
     "ask",
     "deploy_local",
+    "gunicorn_command",
     "wait_until_serving",
     "status_local",
     "stop_local",
@@ -37,10 +39,11 @@ from ...errors import NotReady, PortInUse
 from ...model.bundle import Bundle, model_key, open_folder
 from ...records import inside
 from ...registry import load_model, require_admission
-from ...settings import OWN_NAMES, Project, shipped
+from ...settings import Project, shipped
 from ...store import Store
 
 SUPERVISE = "from mlkit.deploy.local.supervisor import main; main()"
+OWN_NAMES = "localhost,127.0.0.1,[::1]"  # another site's page may have its name lead here (DNS rebinding)
 READY_WITHIN = 20  # seconds: an idle laptop needs one
 ALL_WORKERS = 16  # answers in a row from the new model: no old worker listens any more
 
@@ -187,18 +190,25 @@ def _start(local: LocalDeployment) -> None:
         "MLKIT_PREDICTIONS": str(local.project.local_log),
         "PROMETHEUS_MULTIPROC_DIR": str(local.folder / "metrics"),
     }
-    command = [sys.executable, "-c", SUPERVISE, str(local.folder), *_gunicorn(local)]
+    command = [
+        sys.executable,
+        "-c",
+        SUPERVISE,
+        str(local.folder),
+        *gunicorn_command("--pid", str(local.folder / "gunicorn.pid")),
+    ]
     with open(local.log, "ab") as log:
         subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
         )
 
 
-def _gunicorn(local: LocalDeployment) -> list[str]:
-    return [
-        *[sys.executable, "-m", "gunicorn", "-c", str(shipped("deploy/serve/gunicorn.conf.py"))],
-        *["--pid", str(local.folder / "gunicorn.pid"), "mlkit.serve.asgi:application()"],
-    ]
+def gunicorn_command(
+    *options: str,  # further ones of gunicorn
+) -> list[str]:
+    "What starts a server on this machine; the model and all else are in its environment."
+    settings = str(shipped("deploy/serve/gunicorn.conf.py"))
+    return [sys.executable, "-m", "gunicorn", "-c", settings, *options, "mlkit.serve.asgi:application()"]
 
 
 def wait_until_serving(
