@@ -6,16 +6,15 @@
 __all__ = ["SETTINGS", "NAMESPACE", "sign_promotion", "model_to_serve"]
 
 # %% ../../notebooks/release/05_promotion.ipynb #5444b257
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..errors import BadSettings, MissingData, StateError
+from ..errors import StateError
 from ..records import canonical
 from ..registry import Registry, find_model, read_registry
 from ..settings import Project
 from ..store import Store
-from .signing import sign, signer_of
+from .signing import sign, signer_of, signers_file, signing_key
 
 SETTINGS = {"key", "signers"}  # of [registry]
 NAMESPACE = "mlkit-promotion"  # a signature made for anything else does not count
@@ -29,20 +28,14 @@ def sign_promotion(
     alias: str,  # that was just pointed somewhere
 ) -> bool:
     "Sign where an alias points, if the project asks for it. Raises `BadSettings` without a key, `MissingData`, `StateError`."
-    said = project.section("registry", SETTINGS)
-    key = os.environ.get("MLKIT_SIGNING_KEY") or said.get("key")
-    if not said.get("signers"):
+    if not project.section("registry", SETTINGS).get("signers"):
         return False
-    if not key:
-        raise BadSettings(
-            "[registry] signers asks for signed promotions, and there is no key to sign with",
-            "set MLKIT_SIGNING_KEY=~/.ssh/id_ed25519, or key in [registry]",
-        )
+    key = signing_key(project, "registry", SETTINGS, "promotions")
     place, statement = _statement(store, read_registry(store, name), alias)
     with TemporaryDirectory(prefix="mlkit-") as folder:
         record = Path(folder, "promotion.json")
         record.write_bytes(statement)
-        store.put(place, sign(record, project.root / Path(key).expanduser(), NAMESPACE).read_bytes())
+        store.put(place, sign(record, key, NAMESPACE).read_bytes())
     return True
 
 
@@ -75,18 +68,10 @@ def model_to_serve(
     reference: str,  # as `find_model` takes it
 ) -> str:
     "The digest of a model that is to go live. Raises as `find_model`, and `StateError` for a pointer that no signer of the project signed."
-    digest, said = (
-        find_model(store, reference, project.model),
-        project.section("registry", SETTINGS).get("signers"),
-    )
-    if not said or reference == digest:
+    digest = find_model(store, reference, project.model)
+    if not project.section("registry", SETTINGS).get("signers") or reference == digest:
         return digest
-    path = project.root / Path(said).expanduser()
-    if not path.is_file():
-        raise MissingData(
-            f"[registry] signers: there is no file {path}",
-            f'a line for each: NAME namespaces="{NAMESPACE}" ssh-ed25519 AAAA…',
-        )
+    signers = signers_file(project, "registry", SETTINGS, NAMESPACE)
     name, _, alias = reference.rpartition("@")
     registry = read_registry(store, name) if name else None
     if not registry or alias not in registry.aliases:
@@ -96,7 +81,7 @@ def model_to_serve(
         )
     place, statement = _statement(store, registry, alias)
     signature = store.get(place) if store.has(place) else b""
-    if not signer_of(statement, signature, path.read_text(), NAMESPACE):
+    if not signer_of(statement, signature, signers.read_text(), NAMESPACE):
         problem = "is signed by nobody whom [registry] signers names" if signature else "is not signed"
         raise StateError(
             f"that {reference} is {digest[:19]} {problem}",

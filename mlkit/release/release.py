@@ -6,7 +6,6 @@
 __all__ = ["SETTINGS", "signers_of", "Release", "make_release", "open_release"]
 
 # %% ../../notebooks/release/06_release.ipynb #0d9e5748
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from ..errors import BadSettings, MissingData, unknown_name
+from ..errors import MissingData, unknown_name
 from ..provenance import commit_of
 from ..records import digest, read_record, write_record
 from ..registry import load_model, read_registry, require_admission
@@ -22,7 +21,7 @@ from ..settings import Project, shipped
 from ..store import Store
 from .image import build_image, find_engine, push_image
 from .sbom import debian_packages, make_sbom, python_packages
-from .signing import sign
+from .signing import NAMESPACE, sign, signers_file, signing_key
 
 SETTINGS = {"key", "signers", "registry"}  # of [release]
 
@@ -30,26 +29,11 @@ SETTINGS = {"key", "signers", "registry"}  # of [release]
 # %% ../../notebooks/release/06_release.ipynb #6156b738
 def signers_of(project: Project) -> Path | None:
     "The file of those whose releases the hosts take; None where unsigned ones are taken. Raises `MissingData`."
-    said = project.section("release", SETTINGS).get("signers")
-    path = project.root / Path(said).expanduser() if said else None
-    if path and not path.is_file():
-        raise MissingData(
-            f"[release] signers: there is no file {path}",
-            'a line for each: NAME namespaces="mlkit-release" ssh-ed25519 AAAA…',
-        )
-    return path
+    return signers_file(project, "release", SETTINGS, NAMESPACE)
 
 
 def _signing_key(project: Project) -> Path | None:
-    "The key that releases are signed with: MLKIT_SIGNING_KEY, or `key` in [release]; None where none is asked for."
-    said = project.section("release", SETTINGS)
-    key = os.environ.get("MLKIT_SIGNING_KEY") or said.get("key")
-    if said.get("signers") and not key:
-        raise BadSettings(
-            "[release] signers asks for signed releases, and there is no key to sign with",
-            "set MLKIT_SIGNING_KEY=~/.ssh/id_ed25519, or key in [release]",
-        )
-    return project.root / Path(key).expanduser() if key else None
+    return signing_key(project, "release", SETTINGS, "releases")
 
 
 # %% ../../notebooks/release/06_release.ipynb #4d0bd787
