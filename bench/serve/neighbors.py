@@ -1,7 +1,7 @@
 """What a heavy request does to those beside it: `python bench/serve/neighbors.py`.
 
 Two workers on this machine, eight clients who ask for one row, with and without company. The same model and rows as
-`make bench-serve`. Prints the rate and the 99th percentile of the eight, and of /livez.
+`make bench-serve`. Alone and beside in turn; prints the answers and the 99th percentile of the eight, and of /livez.
 """
 
 import http.client
@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests/integration"))
 from live_server import LiveServer, request, save_model  # noqa: E402
 
-SECONDS = 8
+SECONDS, ROUNDS = 4, 5
 CSV = b"distance,temp,carrier\n"
 ROWS = [b"%d,%d,AA\n" % (random.Random(n).randrange(40), n % 57) for n in range(1000)]
 
@@ -78,18 +78,24 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         server = LiveServer(save_model(Path(folder) / "model", trees=500), Path(folder))
         try:
-            alone, lives, _ = measure(server)
-            print(
-                f"alone: {len(alone.seconds)} answers in {SECONDS} s, p99 {alone.p99():.1f} ms, /livez p99 {lives.p99():.1f} ms"
-            )
-            eight, lives, heavy = measure(server, (2, large(50_000)))
-            share = 100 * len(eight.seconds) / len(alone.seconds)
-            print(
-                f"beside two with 50,000 rows: {len(eight.seconds)} answers ({share:.0f} %), p99 {eight.p99():.1f} ms, "
-                f"/livez p99 {lives.p99():.1f} ms; the two: {len(heavy.seconds)} answers, {set(heavy.codes)}"
-            )
+            rounds = [(measure(server), measure(server, (2, large(50_000)))) for _ in range(ROUNDS)]
         finally:
             server.stop()
+    for number, (alone, beside) in enumerate(rounds, 1):
+        print(
+            f"round {number}: alone {words(alone)}; beside two with 50,000 rows {words(beside)}, {share(alone, beside):.0%}"
+        )
+    print(f"median: {statistics.median(share(*each) for each in rounds):.0%} of what the eight get alone")
+
+
+def share(alone, beside):
+    return len(beside[0].seconds) / len(alone[0].seconds)
+
+
+def words(measured):
+    eight, lives, heavy = measured
+    text = f"{len(eight.seconds)} answers, p99 {eight.p99():.1f} ms, /livez p99 {lives.p99():.1f} ms"
+    return f"{text}, the two {len(heavy.seconds)} answers, {set(heavy.codes)}" if heavy else text
 
 
 if __name__ == "__main__":
