@@ -12,6 +12,7 @@ __all__ = [
     "read_parameters",
     "parse_cell",
     "check_parameters",
+    "statements",
 ]
 
 # %% ../../notebooks/notebook/01_parameters.ipynb #eb8f39a2
@@ -290,14 +291,20 @@ _OTHER_LANGUAGE = re.compile(r"\s*%%(?!time\b|capture\b|prun\b)")  # what follow
 _MAGIC = re.compile(r"^[ \t]*[%!?].*$|^.*\?[ \t]*$", re.M)  # a line that is not Python
 
 
-def _refuse_assigned_again(contract: dict[str, Parameter], cell: Any, where: str) -> None:
-    if "injected-parameters" in cell.metadata.get("tags", []) or _OTHER_LANGUAGE.match(cell.source):
-        return
+def statements(
+    cell: str,  # its source
+) -> list[ast.stmt]:
+    "The Python of a code cell without its magics; nothing of bash, HTML, or what is not Python: that fails when it runs."
     try:
-        body = ast.parse(_MAGIC.sub("", cell.source)).body
-    except SyntaxError:  # it fails when it runs, and says so
+        return [] if _OTHER_LANGUAGE.match(cell) else ast.parse(_MAGIC.sub("", cell)).body
+    except SyntaxError:
+        return []
+
+
+def _refuse_assigned_again(contract: dict[str, Parameter], cell: Any, where: str) -> None:
+    if "injected-parameters" in cell.metadata.get("tags", []):
         return
-    for node in body:
+    for node in statements(cell.source):
         for name in _constants(node):
             if name in contract:
                 raise BadSettings(

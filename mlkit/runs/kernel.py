@@ -18,7 +18,6 @@ __all__ = [
 # %% ../../notebooks/runs/03_kernel.ipynb #15c56bfa
 import ast
 import os
-import re
 import sys
 import time
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ import psutil
 
 from ..errors import BadSettings, NotebookFailed, ToolMissing
 from ..notebook.outputs import CHANNEL
+from ..notebook.parameters import statements
 from ..provenance import read_notebook
 from ..settings import Project
 
@@ -189,11 +189,8 @@ def found_only_here(
 def _imported(notebook: Path) -> set[str]:
     found = set()
     for cell in read_notebook(notebook).cells:
-        lines = re.sub(r"^[ \t]*[%!].*$", "", cell.source, flags=re.M) if cell.cell_type == "code" else ""
-        try:
-            nodes = list(ast.walk(ast.parse(lines)))
-        except SyntaxError:  # the run says it
-            continue
+        body = statements(cell.source) if cell.cell_type == "code" else []
+        nodes = [node for statement in body for node in ast.walk(statement)]
         found |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
         found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     return {name.partition(".")[0] for name in found}
