@@ -128,10 +128,8 @@ def in_words(
     if isinstance(error, ModuleNotFoundError):
         name = error.name.partition(".")[0]
         extra = next((extra for extra, names in EXTRAS.items() if name in names), "")
-        wanted = f"mlkit-workbench[{extra}]" if extra else "--force-reinstall mlkit-workbench"
-        return ToolMissing(
-            f"this needs the package {name}, which is not installed", f"pip install '{wanted}'"
-        )
+        wanted = f"'mlkit-workbench[{extra}]'" if extra else name
+        return ToolMissing(f"this needs the package {name}, which is not installed", f"pip install {wanted}")
     return Unforeseen(
         f"mlkit failed where it should not: {type(error).__name__}: {' '.join(str(error).split())}",
         "the same command with --traceback shows where; please report it",

@@ -2,11 +2,13 @@
 
 # %% ../../notebooks/cli/01_command.ipynb #imports
 import errno
+from importlib.metadata import packages_distributions, requires
 
 import click
 from click.testing import CliRunner
+from packaging.requirements import Requirement
 
-from mlkit.cli.command import ErrorsAsSentences
+from mlkit.cli.command import EXTRAS, ErrorsAsSentences, in_words
 from mlkit.errors import AlreadyThere
 
 
@@ -54,3 +56,22 @@ def test_what_another_library_raises_is_a_sentence_too_and_never_the_exit_code_o
         "error: mlkit failed where it should not: ZeroDivisionError: division by"
     )
     assert len(answers["bug"].stderr) < 500
+
+
+# %% ../../notebooks/cli/01_command.ipynb #47ca8b3f
+def test_a_missing_package_is_named_with_the_command_that_brings_it_and_the_extras_are_those_of_settings_ini():
+    assert in_words(ModuleNotFoundError(name="lightgbm.basic")).hint == "pip install 'mlkit-workbench[train]'"
+    assert in_words(ModuleNotFoundError(name="click")).hint == "pip install click"
+
+    def brought_by(package, extra=""):
+        wanted = [Requirement(line) for line in requires(package) or []]
+        wanted = [one.name for one in wanted if not one.marker or one.marker.evaluate({"extra": extra})]
+        base = {Requirement(line).name for line in requires(package) or [] if "extra" not in line}
+        return {name.lower() for name in wanted if not extra or name not in base}
+
+    for extra, modules in EXTRAS.items():
+        direct = brought_by("mlkit-workbench", extra)
+        near = direct.union(*(brought_by(name) for name in direct))
+        found = {module: {name.lower() for name in packages_distributions()[module]} for module in modules}
+        assert all(names & near for names in found.values()), (extra, found)
+        assert direct <= set.union(*found.values()), (extra, direct)
