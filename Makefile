@@ -46,8 +46,9 @@ export: $(VENV)/.ready  ## notebooks → library and tests; run it after every c
 	ruff check -q --select I --fix mlkit tests
 	nbdev-clean
 
-show: $(VENV)/.ready  ## what the show cells of the module notebooks show now is kept in them
+show: $(VENV)/.ready  ## what the notebooks show now is kept in them: the show cells of modules, and the pipelines
 	python tests/notebooks/shown.py $(filter-out notebooks/pipelines/%,$(MODULES))
+	python tests/notebooks/shown.py --pipelines
 
 docs: $(VENV)/.ready  ## the documentation site in build/site; links that lead nowhere are an error
 	python docs/make_site.py

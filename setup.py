@@ -59,7 +59,8 @@ setup(
     python_requires=f">={package['min_python']}",
     packages=find_packages(include=[package["lib_path"], f"{package['lib_path']}.*"]),
     package_data={
-        package["lib_path"]: ["py.typed", 
+        package["lib_path"]: [
+            "py.typed",
             "validation/*.html",
             "validation/*.css",
             "serve/pages/templates/*",

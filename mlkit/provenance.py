@@ -109,7 +109,7 @@ def read_notebook(
 
 
 def _joined(text: Any) -> Any:
-    "A text may be kept as a list of its lines."
+    "A string may be kept as a list of its lines."
     return "".join(text) if isinstance(text, list) and all(isinstance(line, str) for line in text) else text
 
 

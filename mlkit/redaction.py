@@ -107,7 +107,7 @@ COMMON = set(
 def strength(
     value: str,
 ) -> str:
-    "How sure it is that a text with this value in it shows the secret."
+    "How sure it is that a string with this value in it shows the secret."
     plain = value.strip().lower()
     if len(plain) < 6 or plain in COMMON or (len(plain) < 8 and (plain.isalpha() or plain.isdigit())):
         return BESIDE
@@ -164,7 +164,7 @@ class Redactor:
         return ENCODED.sub(self._decoded, text)
 
     def _sought(self, size: int) -> list[tuple[str, str]]:
-        """The forms that a text of this size is searched for: each of the secrets that were given, the plain value of each
+        """The forms that a string of this size is searched for: each of the secrets that were given, the plain value of each
         that was found, and of its other forms as many as the work allows.
         """
         left, sought = MOST_WORK // max(1, size), []
@@ -181,7 +181,7 @@ class Redactor:
         is_field: bool = False,  # of a record: its keys stay
         name: str = "",  # the key that it stands under
     ) -> Any:
-        "`value` with each text redacted, also a text that stands under a secret's name."
+        "`value` with each text redacted, also a string that stands under a secret's name."
         if isinstance(value, dict):
             return {
                 key if is_field else self.text(key): item
@@ -288,7 +288,7 @@ KEY_BODY = re.compile(
 LONGEST_KEY = 65536  # characters
 MOST_LEARNED = 200  # values that were found: each costs a look at every text
 MOST_FORMS = 50_000  # with which lines of private keys are still added
-MOST_WORK = 20_000_000_000  # characters of a text times forms of found values: some seconds
+MOST_WORK = 20_000_000_000  # characters of a string times forms of found values: some seconds
 ASSIGNED = re.compile(
     r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{0,63})(?:\\?[\"'])?\]?(?: ?: ?\w{1,32})? ?[=:] ?"
     r"(?P<quote>\\?[\"'])(?P<value>(?:(?!(?P=quote))[^\n]){1,512})(?P=quote)"
@@ -317,7 +317,7 @@ PICTURES = ("image/png", "image/jpeg", "image/gif", "application/pdf")
 
 
 def redact_notebook(
-    data: bytes,  # a notebook as it is saved; one that a kill has cut off counts as a text
+    data: bytes,  # a notebook as it is saved; one that a kill has cut off counts as a string
     redactor: Redactor,
 ) -> bytes:
     "The notebook without secrets."
@@ -382,7 +382,7 @@ def _shown(mime: str, said: Any, redactor: Redactor) -> Any:
 
 
 def _lines(said: Any, redactor: Redactor) -> Any:
-    "A text of a notebook: as one, or as the list of its lines."
+    "A string of a notebook: as one, or as the list of its lines."
     if isinstance(said, list) and all(isinstance(line, str) for line in said):
         return redactor.text("".join(said)).splitlines(keepends=True)
     return redactor.text(said) if isinstance(said, str) else redactor.tree(said)

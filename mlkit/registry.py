@@ -149,7 +149,7 @@ def promote(
 ) -> int:
     "Point `alias` at a version. Raises `UnknownName`, `GateFailed`, `AlreadyThere` if somebody was faster."
     if not alias.isidentifier():
-        raise UnknownName(f"{alias!r} is no alias", "an alias is a word: champion")
+        raise UnknownName(f"{alias!r} is not an alias", "an alias is a word: champion")
     registry = read_registry(store, name)
     number = registry.version_of(selector)
     verdict = require_verdict(store, registry.versions[number - 1]["model"], override)

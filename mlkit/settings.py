@@ -8,6 +8,7 @@ __all__ = [
     "NAME",
     "SECTIONS",
     "DEFAULT_GATES",
+    "OLD_METRICS",
     "NAMED",
     "ENVIRONMENT",
     "Gate",
@@ -26,6 +27,7 @@ import shlex
 from configparser import ConfigParser, Error, SectionProxy
 from dataclasses import dataclass
 from pathlib import Path
+from warnings import warn
 
 from .errors import BadSettings, MissingData, UnknownName, unknown_name
 
@@ -166,6 +168,7 @@ SECTIONS = {
     "registry": None,  # mlkit.release.promotion
 }
 DEFAULT_GATES = {"training_rows_judged": "<= 0"}  # `off` takes one away
+OLD_METRICS = {"golden_rows_wrong": "golden_rows_failed"}  # what a project may still call them
 NAMED = ("dataset ", "environment ")  # sections of which there are many
 ENVIRONMENT = {
     "inventory",
@@ -224,6 +227,9 @@ def read_names(
 
 def _gates(said: dict[str, str]) -> tuple[Gate, ...]:
     "Those of settings.ini, and those that are on until it says otherwise; none where it has none: nothing passes."
+    for old in said.keys() & OLD_METRICS.keys():
+        warn(f"{SETTINGS}: [gates] {old} is now called {OLD_METRICS[old]}", FutureWarning, stacklevel=2)
+    said = {OLD_METRICS.get(name, name): text for name, text in said.items()}
     off = {name for name, text in said.items() if name in DEFAULT_GATES and text.strip() == "off"}
     unsaid = {name: text for name, text in DEFAULT_GATES.items() if name not in said}
     meant = {name: text for name, text in (said | unsaid).items() if name not in off}
@@ -263,7 +269,7 @@ def _name(section: SectionProxy, key: str, text: str) -> str:
 def _port(project: SectionProxy) -> int:
     text = project.get("port", "8000")
     if not (text.isdigit() and 0 < int(text) < 65536):
-        raise BadSettings(f"{SETTINGS}: [project] port = {text!r} is no port", "a number from 1 to 65535")
+        raise BadSettings(f"{SETTINGS}: [project] port = {text!r} is not a port", "a number from 1 to 65535")
     return int(text)
 
 
@@ -299,7 +305,8 @@ def _seconds(section: SectionProxy, key: str, default: int) -> int:
     text = section.get(key, str(default))
     if not (text.isdigit() and int(text)):
         raise BadSettings(
-            f"{SETTINGS}: [{section.name}] {key} = {text!r} is no number of seconds", "a whole number from 1"
+            f"{SETTINGS}: [{section.name}] {key} = {text!r} is not a number of seconds",
+            "a whole number from 1",
         )
     return int(text)
 

@@ -149,28 +149,24 @@ def reached(imports, *rooms):
     return found
 
 
-def tops(modules, imports):
+def tops(modules):
     "Their rooms, and their files where they are in none."
     return {m.split(".")[0] if "." in m else f"{m}.py" for m in modules}
 
 
 def test_a_run_is_stale_when_what_it_can_reach_has_changed_and_only_then(imports):
-    assert tops(reached(imports, "runs"), imports) | set(GROUND) | {"examples"} == set(REACHED)
+    assert tops(reached(imports, "runs")) | set(GROUND) | {"examples"} == set(REACHED)
 
 
 def test_all_that_the_public_face_shows_counts_for_a_run(imports):
-    assert tops(reached(imports, "errors"), imports) <= set(REACHED)
+    assert tops(reached(imports, "errors")) <= set(REACHED)
     assert {home.split(".")[0] if "." in home else f"{home}.py" for home in mlkit.HOME.values()} <= set(
         REACHED
     )
 
 
 def test_the_image_holds_what_the_server_imports_and_no_other_room(imports, root):
-    assert (
-        tops(reached(imports, "serve", "flavors"), imports)
-        <= set(CODE)
-        == {*GROUND, "flavors", "model", "serve"}
-    )
+    assert tops(reached(imports, "serve", "flavors")) <= set(CODE) == {*GROUND, "flavors", "model", "serve"}
     sent = re.findall(r"^!mlkit/(\S+)$", (root / ".dockerignore").read_text(), re.M)
     assert sorted(sent) == sorted(CODE)
 

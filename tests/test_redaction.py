@@ -189,7 +189,7 @@ def test_a_large_output_with_very_many_secrets_is_redacted_with_bounded_work():
     assert len(redactor._values) <= 201
     for size in (10**6, 50 * 10**6, 10**9):
         sought = {form for form, _ in redactor._sought(size)}
-        assert given <= sought, "what the environment gave is looked for in a text of any size"
+        assert given <= sought, "what the environment gave is looked for in a string of any size"
         assert redactor._values <= sought, "and so is the plain value of what was found"
         assert size * len(sought - given - redactor._values) <= 20 * 10**9
     assert redactor.text("again: v000003x000023757") == "again: [redacted: token_3]"

@@ -4,6 +4,7 @@
 import os
 import tempfile
 from pathlib import Path
+from warnings import catch_warnings
 
 from mlkit.errors import BadSettings
 from mlkit.settings import Gate, _store_url, find_project, read_names, read_project
@@ -47,11 +48,13 @@ def test_a_project_is_found_from_any_folder_inside_it():
     assert project.store == str(root.resolve() / "artifacts") or "MLKIT_STORE" in os.environ
 
 
+# %% ../notebooks/02_settings.ipynb #21c3d4bf
+def gates_of(section):
+    return [str(gate) for gate in read_project(project_of(f"[project]\nname = churn\n{section}")).gates]
+
+
 # %% ../notebooks/02_settings.ipynb #ae32111e
 def test_the_gate_on_training_rows_is_on_until_settings_say_otherwise():
-    def gates_of(section):
-        return [str(gate) for gate in read_project(project_of(f"[project]\nname = churn\n{section}")).gates]
-
     assert gates_of("[gates]\nauc = >= 0.7\n") == ["auc >= 0.7", "training_rows_judged <= 0"]
     assert gates_of("[gates]\ntraining_rows_judged = <= 30\nauc = >= 0.7\n") == [
         "training_rows_judged <= 30",
@@ -64,6 +67,18 @@ def test_the_gate_on_training_rows_is_on_until_settings_say_otherwise():
         raise AssertionError("accepted")
     except BadSettings as error:
         assert "[gates] auc = 'off' is not a gate" in str(error)
+
+
+# %% ../notebooks/02_settings.ipynb #e697b381
+def test_an_old_name_of_a_metric_still_counts_and_says_the_new_one():
+    with catch_warnings(record=True) as warned:
+        assert gates_of("[gates]\ngolden_rows_wrong = <= 0\n") == [
+            "golden_rows_failed <= 0",
+            "training_rows_judged <= 0",
+        ]
+    assert [str(each.message) for each in warned] == [
+        "settings.ini: [gates] golden_rows_wrong is now called golden_rows_failed"
+    ]
 
 
 # %% ../notebooks/02_settings.ipynb #68caeb7a
@@ -118,7 +133,7 @@ def test_names_of_columns_are_read_the_same_way_with_blanks_commas_and_quotes():
 
 
 # %% ../notebooks/02_settings.ipynb #9ed0dad7
-def test_the_store_is_where_a_shell_would_look_and_an_editor_s_mark_is_no_fault():
+def test_the_store_is_where_a_shell_would_look_and_an_editor_s_mark_is_not_a_fault():
     root = project_of("\ufeff[project]\nname = churn\nstore = ~/artifacts\n")
     assert read_project(root).store == str(Path.home() / "artifacts")
 

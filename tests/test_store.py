@@ -34,7 +34,7 @@ def test_a_store_that_cannot_be_is_refused_by_its_address():
 
 
 # %% ../notebooks/03_store.ipynb #caa0c57c
-def test_a_folder_is_not_a_key_and_a_key_is_no_folder():
+def test_a_folder_is_not_a_key_and_a_key_is_not_a_folder():
     store = new_store()
     store.put("models/sha256-a/bundle.json", b"{}")
     store.put("models/latest-flights.json", b"{}")

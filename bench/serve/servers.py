@@ -66,7 +66,7 @@ class Running:
         self.cold_start = 0.0  # seconds from the launch to the first right status
 
     def bodies(self, model: Path, rows: int) -> Path:
-        "The file with the bodies that this server understands, one a line."
+        "The file with the bodies that this server understands, one per line."
         return model / "bodies" / f"{self.server.format}-{rows}"
 
     def ask(self, body: bytes, connection: http.client.HTTPConnection | None = None) -> tuple[int, bytes]:

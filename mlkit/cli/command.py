@@ -25,6 +25,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 
 import click
 
@@ -43,7 +44,9 @@ class ErrorsAsSentences(click.Group):
     def invoke(self, ctx):
         _write_any_text()
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, *_: click.echo(f"warning: {message}", err=True)
+                return super().invoke(ctx)
         except click.exceptions.Exit:
             raise
         except click.ClickException as error:

@@ -289,7 +289,7 @@ def compact(folder, as_json):
         click.echo(f"kept {line}", err=True)
     if done.refused:
         click.echo(
-            f"{done.refused} lines are no records of their model: refused-*.jsonl in the log", err=True
+            f"{done.refused} lines are not records of their model: refused-*.jsonl in the log", err=True
         )
     if done.kept or done.refused:
         sys.exit(StateError.exit_code)

@@ -136,7 +136,7 @@ def _run_and_show(notebook, given, force, as_json):
 @click.option("--search", metavar="NAME[,NAME…]", help="What to search.  [default: all that declare a range]")
 @click.option("--metric", help="What the best is best in: a metric that the notebook logs.")
 @click.option(
-    *("--minimise/--maximise", "--minimize/--maximize"),
+    *("--minimize/--maximize", "--minimise/--maximise"),
     "minimise",
     default=None,
     help="Whether the smallest or the largest is the best.  [default: as the metric's name says]",

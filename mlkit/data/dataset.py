@@ -66,7 +66,7 @@ def fingerprint_dataset(
     project: Project,
     name: str,
 ) -> Dataset:
-    "What identifies the rows of `name`, which are not held in memory. Raises as `read_dataset` does."
+    "What identifies the rows of `name`, which are not held in memory. Raises what `read_dataset` raises."
     read_expectations(name, project.section(f"dataset {name}"))
     source = find_source(project, name)
     if isinstance(source, Query):

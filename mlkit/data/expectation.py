@@ -100,7 +100,7 @@ class ColumnExpectation:
             text, missing = words[: allowed.start()], float(allowed[1] or 1)
         kind, *rest = shlex.split(text) or [""]
         if kind not in TYPES:
-            raise ValueError(f"{kind!r} is no type: {', '.join(TYPES)}")
+            raise ValueError(f"{kind!r} is not a type: {', '.join(TYPES)}")
         if not 0 <= missing <= 1:
             raise ValueError("the share of missing values is a number from 0 to 1")
         if kind == "category":
@@ -141,7 +141,7 @@ class ColumnExpectation:
 def _range(kind: str, text: str) -> tuple[Any, Any]:
     low, dots, high = text.partition("..")
     if not dots or not (low or high):
-        raise ValueError(f"{text!r} is no range: 0..100, 0.. or ..100")
+        raise ValueError(f"{text!r} is not a range: 0..100, 0.. or ..100")
     if kind == "time":
         ends = pd.Timestamp(low) if low else None, pd.Timestamp(high) if high else None
         whole_day = (

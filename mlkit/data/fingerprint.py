@@ -72,7 +72,7 @@ class Cache:
         self,
         contents: dict[str, Content],  # of all files that the dataset has now, by name
     ) -> None:
-        "Remember what has a settled stamp; a cache that cannot be written is no cache."
+        "Remember what has a settled stamp; a cache that cannot be written is not a cache."
         lasting = {name: content for name, content in contents.items() if is_stable(content.stamp)}
         if lasting != self.known:
             files = {name: asdict(content) for name, content in lasting.items()}

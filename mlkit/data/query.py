@@ -73,7 +73,7 @@ class Query:
             return pd.DataFrame.from_records(rows, columns=columns, coerce_float=True), digest
 
     def digest(self) -> RowDigest:
-        "The digest of the rows, which are not held. Raises as `read` does."
+        "The digest of the rows, which are not held. Raises what `read` raises."
         with self._result() as (columns, pieces):
             digest = RowDigest(columns)
             for piece in pieces:

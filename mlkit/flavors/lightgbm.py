@@ -181,7 +181,7 @@ class Model:
         self,
         matrix: np.ndarray,  # rows × features, NaN for missing
     ) -> np.ndarray:
-        "Rows × outputs × (features + the expected value): each row of an output adds up to its raw score. Raises as `predict`."
+        "Rows × outputs × (features + the expected value): each row of an output adds up to its raw score. Raises what `predict` raises."
         answers = self._ask(matrix, CONTRIBUTIONS, self.outputs * (self.width + 1))
         return answers.reshape(len(answers), self.outputs, self.width + 1)
 
@@ -279,7 +279,7 @@ class RowAsker:
         self,
         values: Sequence[float],  # one a feature, NaN for missing
     ) -> float | list[float]:
-        "One answer, or one for each class. Raises `struct.error` for what is no number or another width."
+        "One answer, or one for each class. Raises `struct.error` for what is not a number or another width."
         self._pack(self._row, 0, *values)
         if self._ask(*self._addresses):
             raise CorruptRecord(

@@ -62,7 +62,8 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
                 raise unknown_choice(f"column {self.name!r}: {word}", getattr(self, word), known)
         if not isinstance(self.name, str):
             raise WrongType(
-                f"a column is named {self.name!r}", "a name is a text: frame.columns = frame.columns.map(str)"
+                f"a column is named {self.name!r}",
+                "a name is a string: frame.columns = frame.columns.map(str)",
             )
         if self.type == "category" and not all(isinstance(level, str) for level in self.levels):
             raise WrongType(f"column {self.name!r} has levels that are not texts", "turn them into texts")
@@ -77,7 +78,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         words = {"number": "a finite number", "integer": "a whole number", "boolean": "true or false"}
         if self.type == "category":
             shown = ", ".join(map(_cut, self.levels[:8])) + (", …" if len(self.levels) > 8 else "")
-            text = "a text" if self.unseen == "missing" else f"one of {shown}"
+            text = "a string" if self.unseen == "missing" else f"one of {shown}"
         else:
             text = words[self.type]
         return f"{text}, or null" if self.missing else text
@@ -92,7 +93,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         kind = type(value)
         if self.type == "category":
             if kind is not str:
-                return f"{in_words(value)} where a text is expected"
+                return f"{in_words(value)} where a string is expected"
             known = value in self.levels or self.unseen == "missing"
             return None if known else f"unseen level {value[:40]!r}{self._looks_like(value)}"
         if self.type == "boolean":
@@ -236,7 +237,7 @@ def _bad_levels(column: Column, array: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def bad_whole(
     array: np.ndarray,  # float64, of any shape
 ) -> np.ndarray:
-    "Which cells are no whole numbers, or beyond `LARGEST_WHOLE`. NaN compares as False, so it is not bad."
+    "Which cells are not whole numbers, or beyond `LARGEST_WHOLE`. NaN compares as False, so it is not bad."
     with np.errstate(invalid="ignore"):  # a signaling NaN is a NaN
         return (np.floor(array) < array) | (np.abs(array) > LARGEST_WHOLE)
 

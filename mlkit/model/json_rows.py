@@ -96,7 +96,7 @@ class JsonBody:
         body: bytes,  # a row object a line
         max_rows: int,
     ) -> dict[str, np.ndarray]:
-        "NDJSON as checked columns. Raises as `columns`."
+        "NDJSON as checked columns. Raises what `columns` raises."
         self._refuse_crowd(body, max_rows)
         refuse_rows(body.count(b"\n"), max_rows)
         lines = body.removesuffix(b"\n").split(b"\n")

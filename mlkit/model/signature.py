@@ -68,7 +68,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         self,
         rows: list[dict],  # decoded JSON rows
     ) -> dict[str, np.ndarray]:
-        "Rows that are already decoded, golden rows for instance, as columns. Raises as `decode`."
+        "Rows that are already decoded, golden rows for instance, as columns. Raises what `decode` raises."
         return self.json.columns(msgspec.json.encode({"rows": rows}), len(rows))
 
 
@@ -113,7 +113,7 @@ MANY_LEVELS = 50  # in half of the rows or more: nothing that a request will rep
 def infer_signature(
     frame: Any,  # a DataFrame of training rows: exactly the input columns
     output: Output,
-    unseen: Mapping[str, str] = {},  # noqa: B006  column → "missing" where an unseen level is no mistake
+    unseen: Mapping[str, str] = {},  # noqa: B006  column → "missing" where an unseen level is not a mistake
 ) -> Signature:
     "The signature that fits `frame`. Raises `UnknownName` for a policy of no column, `WrongType`."
     names = list(frame)

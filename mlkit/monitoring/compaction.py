@@ -267,7 +267,7 @@ def _as_ourselves() -> Iterator[None]:
 
 
 def _plainly(path: str, flags: int) -> int:
-    "An opener that follows no link and waits for no pipe. Raises `OSError` for what is no plain file."
+    "An opener that follows no link and waits for no pipe. Raises `OSError` for what is not a plain file."
     file = os.open(path, flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o640)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)

@@ -10,8 +10,8 @@ __all__ = [
     "ADDED",
     "KINDS",
     "Record",
-    "Outcome",
-    "Outcomes",
+    "Label",
+    "Labels",
     "read_records",
     "Models",
     "prediction_tables",
@@ -74,7 +74,7 @@ class Record(msgspec.Struct):
     trace: str | None = None
 
 
-class Outcome(msgspec.Struct):
+class Label(msgspec.Struct):
     "What became of one row."
 
     id: str
@@ -83,15 +83,15 @@ class Outcome(msgspec.Struct):
     time: datetime | None = None
 
 
-class Outcomes(msgspec.Struct):
+class Labels(msgspec.Struct):
     "A line of the labels log."
 
     format: str
     taken: datetime
-    labels: list[Outcome]
+    labels: list[Label]
 
 
-KINDS = {PREDICTIONS: (Record, "mlkit.prediction/1"), LABELS: (Outcomes, "mlkit.label/1")}
+KINDS = {PREDICTIONS: (Record, "mlkit.prediction/1"), LABELS: (Labels, "mlkit.label/1")}
 
 
 def read_records(
@@ -244,7 +244,7 @@ def _arrow(column: Column, values: np.ndarray) -> Any:
 
 
 def label_tables(
-    records: list[Outcomes],
+    records: list[Labels],
     models: Models,
     name: str,  # where the store does not know a label's model
 ) -> dict[str, Any]:

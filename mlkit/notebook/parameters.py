@@ -53,7 +53,7 @@ class Parameter:
         self,
         text: str,  # as typed in a shell
     ) -> Any:
-        "The value that `text` means here: 007 is a text for a str and 7 for an int. Raises `WrongType`."
+        "The value that `text` means here: 007 is a string for a str and 7 for an int. Raises `WrongType`."
         if self.optional and text in ("None", "null"):
             return None
         if self.type == "str":
@@ -150,7 +150,7 @@ def read_parameters(
 def parse_cell(
     source: str,
 ) -> dict[str, Parameter]:
-    "The parameters that a cell assigns. Raises `ValueError` for a line that is no plain assignment of a literal."
+    "The parameters that a cell assigns. Raises `ValueError` for a line that is not a plain assignment of a literal."
     comments, found = _comments(source), {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Import | ast.ImportFrom) or (

@@ -53,7 +53,7 @@ def normalize(
     name: str,  # "mlkit/flights:3": it loads under this and the first 12 digits of its id
     base_layers: int,  # how many of the lowest layers belong to the base image
 ) -> Image:
-    "Write a saved image so that equal content gives equal bytes. Raises `StateError` for what is no saved image."
+    "Write a saved image so that equal content gives equal bytes. Raises `StateError` for what is not a saved image."
     try:
         with tarfile.open(saved) as given:
             manifest = json.load(given.extractfile("manifest.json"))[0]
@@ -64,7 +64,7 @@ def normalize(
                     layers.append(_write_layer(given.extractfile(member), tar, as_it_is=number < base_layers))
                 return _write_config(tar, config, layers, name)
     except (tarfile.TarError, KeyError, ValueError, IndexError) as error:
-        raise StateError(f"{saved} is no saved image: {error}", "build the release again") from error
+        raise StateError(f"{saved} is not a saved image: {error}", "build the release again") from error
 
 
 def _write_layer(layer: BinaryIO, tar: tarfile.TarFile, as_it_is: bool) -> tuple[str, int]:

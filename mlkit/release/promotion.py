@@ -67,7 +67,7 @@ def model_to_serve(
     store: Store,
     reference: str,  # as `find_model` takes it
 ) -> str:
-    "The digest of a model that is to go live. Raises as `find_model`, and `StateError` for a pointer that no signer of the project signed."
+    "The digest of a model that is to go live. Raises what `find_model` raises, and `StateError` for a pointer that no signer of the project signed."
     digest = find_model(store, reference, project.model)
     if not project.section("registry", SETTINGS).get("signers") or reference == digest:
         return digest

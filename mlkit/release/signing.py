@@ -65,7 +65,7 @@ def sign(
     kind = _keygen("-l", "-f", str(key)).stdout
     if "(ED25519)" not in kind:
         raise BadSettings(
-            f"{key} is no ed25519 key: {kind.strip() or 'ssh-keygen cannot read it'}",
+            f"{key} is not an ed25519 key: {kind.strip() or 'ssh-keygen cannot read it'}",
             "ssh-keygen -t ed25519 makes one",
         )
     signature = record.with_name(record.name + ".sig")

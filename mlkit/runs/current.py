@@ -65,7 +65,7 @@ class Run:
         self,
         frame: pd.DataFrame,
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        "The training rows and the held-out rows, as `[split]` in settings.ini says. Raises as `read_split` and `Split.parts`."
+        "The training rows and the held-out rows, as `[split]` in settings.ini says. Raises what `read_split` and `Split.parts` raise."
         return read_split(self.project).parts(frame)
 
     def write(
@@ -142,11 +142,11 @@ class Run:
         self,
         bundle: Bundle,
         frame: pd.DataFrame,  # the held-out rows of the dataset that was read last
-        truth: Any,  # what came, one a row
-        guess: Any,  # what the bundle answered, one a row
+        truth: Any,  # what came, one per row
+        guess: Any,  # what the bundle answered, one per row
         more: dict[str, float] | None = None,  # metrics of the notebook's own
     ) -> gate.Verdict:
-        "Measure the model, hold the project's gates against it, keep the verdict and its report. Raises as `judge_rows`."
+        "Measure the model, hold the project's gates against it, keep the verdict and its report. Raises what `judge_rows` raises."
         if not self.sources:
             raise MissingData("no dataset was read in this run", 'run.read("flights") says what is judged')
         source = list(self.sources.values())[-1]

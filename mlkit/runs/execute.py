@@ -260,7 +260,7 @@ def adopt_notebook(
 ) -> RunRecord:
     """Make a run of a notebook that was executed elsewhere.
 
-    Raises `BadSettings` for what is no notebook, `UnknownName` if no pipeline has those code cells, `NotebookFailed`
+    Raises `BadSettings` for what is not a notebook, `UnknownName` if no pipeline has those code cells, `NotebookFailed`
     if a cell raised or was not run, `SecretFound`.
     """
     given = parse_cell(injected_parameters(executed))

@@ -55,7 +55,7 @@ def read_limits(
     values = {}
     for name, text in project.section("limits", set(Limits.__dataclass_fields__)).items():
         if not (text.isdigit() and int(text)):
-            raise BadSettings(f"[limits] {name} = {text!r} is no number of seconds", f"{name} = 3600")
+            raise BadSettings(f"[limits] {name} = {text!r} is not a number of seconds", f"{name} = 3600")
         values[name] = int(text)
     return Limits(**values)
 

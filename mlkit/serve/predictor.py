@@ -73,7 +73,7 @@ class EncodedAnswer:
     id: str
     body: bytes  # the answer
     content_type: str
-    predictions: np.ndarray | list  # one a row; a list of one where the row was plain
+    predictions: np.ndarray | list  # one per row; a list of one where the row was plain
     columns: dict[str, np.ndarray] | None  # what was asked; None if the body says it as it is: {"rows": …}
 
 

@@ -185,7 +185,7 @@ class Service:
         head: Head,
         scope: str,  # predict, labels or admin
     ) -> str:
-        "The name of the key, looked at before anything of the body. Raises as `Keys.check`, and what is wrong with the head."
+        "The name of the key, looked at before anything of the body. Raises what `Keys.check` raises, and what is wrong with the head."
         if head.problem:
             raise head.problem
         return self.keys.check(head.key, scope)
@@ -215,7 +215,7 @@ class Service:
                 name, refused = "", name
                 raise refused
             answered = yield from self.ready().steps(body, head.negotiation)
-            probing = self.keys.is_probe(head.key)  # golden rows are no predictions for anybody
+            probing = self.keys.is_probe(head.key)  # golden rows are not predictions for anybody
             if self._log and not probing and self._log.takes(answered.id):
                 self._record(answered, body, trace)
             reply = Reply(200, _headers(answered), answered.body)

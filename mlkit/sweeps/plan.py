@@ -78,7 +78,7 @@ def plan_sweep(
     if metric is None and (is_search or minimise is not None):
         raise BadSettings(
             "what is the best trial best in?",
-            "a metric that the notebook logs: --metric tuning_auc, or --metric tuning_mae --minimise",
+            "a metric that the notebook logs: --metric tuning_auc, or --metric tuning_mae --minimize",
         )
     if metric and minimise is None:
         minimise = less_is_better(metric)
@@ -125,7 +125,7 @@ def less_is_better(
     if less == more:
         raise BadSettings(
             f"whether a large or a small {metric} is better is not known",
-            f"--metric {metric} --minimise or --metric {metric} --maximise",
+            f"--metric {metric} --minimize or --metric {metric} --maximize",
         )
     return less
 

@@ -58,7 +58,7 @@ def headline(
     best = record.best
     if not best and not record.metric and record.with_outcome("done"):
         logged = ", ".join(record.with_outcome("done")[0].metrics) or "none"
-        return f"{words}; no best: which metric? --metric NAME --minimise or --maximise; it logs: {logged}"
+        return f"{words}; no best: which metric? --metric NAME --minimize or --maximize; it logs: {logged}"
     return words + (f"; best {record.metric} {best.value:.4f}: {best.words}" if best else "")
 
 

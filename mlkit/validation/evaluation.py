@@ -8,7 +8,7 @@ __all__ = [
     "Champion",
     "ask_champion",
     "seconds_per_row",
-    "golden_rows_wrong",
+    "golden_rows_failed",
     "importance_of",
     "Evaluation",
     "judge_rows",
@@ -93,7 +93,7 @@ def seconds_per_row(
     return float(np.median(spent))
 
 
-def golden_rows_wrong(
+def golden_rows_failed(
     bundle: Bundle,
 ) -> int:
     "How many golden rows the bundle does not answer to the bit."
@@ -163,8 +163,8 @@ def judge_rows(
     project: Project,
     bundle: Bundle,
     frame: Mapping[str, Any],  # the held-out rows, a DataFrame
-    truth: Any,  # what came, one a row
-    guess: Any,  # what the bundle answered, one a row
+    truth: Any,  # what came, one per row
+    guess: Any,  # what the bundle answered, one per row
     champion: Bundle | None = None,
     more: Mapping[str, float] | None = None,  # metrics that the notebook computed itself
     trained: TrainingRows = NOT_RECORDED,  # what the model was trained on
@@ -197,7 +197,7 @@ def judge_rows(
         metrics[f"{name}_against_champion"] = value
     metrics |= _worst_metrics(kind, slicing, parts)
     metrics |= {
-        "golden_rows_wrong": golden_rows_wrong(bundle),
+        "golden_rows_failed": golden_rows_failed(bundle),
         "leak_columns": sum(c.name in project.leaks for c in bundle.signature.inputs),
         **overlap.metrics,
         "seconds_per_row": seconds_per_row(bundle, columns),

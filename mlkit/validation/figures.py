@@ -233,7 +233,7 @@ def errors(
 # %% ../../notebooks/validation/05_figures.ipynb #7ee808d8
 def slices(
     axis: Any,
-    table: list[dict],  # of a `Evaluation`
+    table: list[dict],  # of an `Evaluation`
     metric: str,
     overall: float,
 ) -> None:

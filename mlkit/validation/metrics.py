@@ -37,7 +37,7 @@ LESS_IS_BETTER = {"brier", "log_loss", "calibration_error", "mae", "rmse"}
 
 def checked(
     kind: str,  # "probability" or "value"
-    truth: Any,  # what came: true or false, or a number, one a row
+    truth: Any,  # what came: true or false, or a number, one per row
     guess: Any,  # what the model answered
 ) -> tuple[np.ndarray, np.ndarray]:
     "Both as arrays of floats. Raises `WrongType` for what cannot be measured."

@@ -90,7 +90,7 @@ def _number(key: str, text: str) -> float:
     except ValueError:
         number = np.nan
     if not np.isfinite(number):
-        raise BadSettings(f"{SETTINGS}: [outcome] {key} = {text!r} is no number", f"{key} = -10")
+        raise BadSettings(f"{SETTINGS}: [outcome] {key} = {text!r} is not a number", f"{key} = -10")
     return number
 
 

@@ -34,7 +34,7 @@ def read_slicing(
     smallest = said.get("smallest", "500")
     if not (smallest.isdigit() and int(smallest)):
         raise BadSettings(
-            f"{SETTINGS}: [slices] smallest = {smallest!r} is no number of rows", "smallest = 500"
+            f"{SETTINGS}: [slices] smallest = {smallest!r} is not a number of rows", "smallest = 500"
         )
     columns = read_names(said.get("columns", ""), "[slices] columns")
     if said and not columns:

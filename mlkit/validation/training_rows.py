@@ -7,7 +7,7 @@ __all__ = [
     "METRIC",
     "Digests",
     "TARGET",
-    "NO_TEXT",
+    "MISSING",
     "NOT_RECORDED",
     "row_digests",
     "TrainingRows",
@@ -66,17 +66,16 @@ def row_digests(
 
 
 TARGET = Column("the target", "number", missing=True)
-NO_TEXT = b"\0"  # cannot be a level's digest: those have eight bytes
+MISSING = 0  # as likely a level's digest as any other number of 64 bits
 
 
 def _words(column: Column, array: np.ndarray) -> np.ndarray:
     "Eight bytes per cell, equal for equal values."
     if column.type == "category":
-        known = {None: np.frombuffer(NO_TEXT.ljust(8, b"\0"), "<u8")[0]}
+        known = {None: MISSING}
         for level in set(array.tolist()) - {None}:
-            known[level] = np.frombuffer(
-                blake2b(level.encode(errors="surrogatepass"), digest_size=8).digest(), "<u8"
-            )[0]
+            word = blake2b(level.encode(errors="surrogatepass"), digest_size=8).digest()
+            known[level] = int.from_bytes(word, "little")
         return np.fromiter(map(known.__getitem__, array.tolist()), "<u8", len(array))
     if column.type == "number":
         with np.errstate(over="ignore"):

@@ -2,6 +2,7 @@
 
 # %% ../../notebooks/cli/01_command.ipynb #imports
 import errno
+import warnings
 from importlib.metadata import packages_distributions, requires
 
 import click
@@ -56,6 +57,18 @@ def test_what_another_library_raises_is_a_sentence_too_and_never_the_exit_code_o
         "error: mlkit failed where it should not: ZeroDivisionError: division by"
     )
     assert len(answers["bug"].stderr) < 500
+
+
+# %% ../../notebooks/cli/01_command.ipynb #06fa9c99
+def test_a_warning_is_one_line_on_stderr():
+    @click.group(cls=ErrorsAsSentences)
+    def warned(): ...
+
+    @warned.command()
+    def old():
+        warnings.warn("an old name", FutureWarning)
+
+    assert CliRunner().invoke(warned, ["old"]).stderr == "warning: an old name\n"
 
 
 # %% ../../notebooks/cli/01_command.ipynb #47ca8b3f

@@ -65,7 +65,7 @@ def test_what_cannot_be_a_key_is_refused_before_anything_is_written():
     for words, why in (
         (["shop", "--rate", "often"], "such as 100/s"),
         (["shop", "--scope", "root"], "known: predict, labels, admin"),
-        (["sh op"], "first word is no name"),
+        (["sh op"], "first word is not a name"),
         (["shop", "--rate", "2/s"], "another limit"),
     ):
         refused = type_in("new", *words, "--file", str(full))

@@ -113,13 +113,13 @@ def test_five_rows_of_a_million_are_shown():
 # %% ../../notebooks/data/05_expectation.ipynb #0c4f4334
 def test_an_expectation_that_nobody_understands_is_refused():
     for section, words in [
-        ({"column__miles": "integr 0..5"}, "'integr' is no type"),
+        ({"column__miles": "integr 0..5"}, "'integr' is not a type"),
         ({"column__miles": "integer 5..0"}, "'5..0' holds nothing"),
-        ({"column__miles": "integer 0-5"}, "'0-5' is no range"),
+        ({"column__miles": "integer 0-5"}, "'0-5' is not a range"),
         ({"column__miles": "number 0..x"}, "column.miles = number 0..x"),
         ({"column__miles": "integer missing <= 5"}, "from 0 to 1"),
         ({"column__miles": "boolean 0..1"}, "not understood: 0..1"),
-        ({"column__miles": ""}, "'' is no type"),
+        ({"column__miles": ""}, "'' is not a type"),
         ({"column__milse": "integer"}, "did you mean: miles?"),
         ({"unique": "day carier"}, "did you mean: carrier?"),
         ({"uniqe": "day"}, "did you mean: unique?"),

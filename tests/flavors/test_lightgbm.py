@@ -32,7 +32,7 @@ def small_booster(threads=1):
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #6baf4531
-def test_the_thread_count_is_no_part_of_a_model_s_identity():
+def test_the_thread_count_is_not_a_part_of_a_model_s_identity():
     one, two = (save(small_booster(threads)[0]) for threads in (1, 2))
     assert one != two and digest_input(one) == digest_input(two)
 

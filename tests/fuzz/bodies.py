@@ -137,7 +137,7 @@ def plain_csv(body):
         begin = at
     if row:
         rows.append(row)
-    if rows[-1] is None:  # a blank line at the end is no row
+    if rows[-1] is None:  # a blank line at the end is not a row
         rows.pop()
     header, *lines = rows
     assert len(set(header)) == len(header)

@@ -199,7 +199,7 @@ INPUTS = {
         body("a key twice", '{"rows":[{"distance":3,"temp":1.5,"temp":2,"carrier":"AA"}]}'),
         body("several things at once", '{"rows":[{"distance":"3","temp":1.5,"carrier":"ZZ"}]}'),
         raw(
-            "a text for a number, CSV",
+            "a string for a number, CSV",
             "`distance,temp,carrier` ⏎ `3,warm,AA`",
             request(b"distance,temp,carrier\n3,warm,AA\n", content_type=CSV),
         ),
@@ -250,7 +250,9 @@ INPUTS = {
             changed(LENGTH, "Content-Length: 50"),
         ),
         raw(
-            "a length that is no number", "`Content-Length: fifty`", changed(LENGTH, "Content-Length: fifty")
+            "a length that is not a number",
+            "`Content-Length: fifty`",
+            changed(LENGTH, "Content-Length: fifty"),
         ),
         twofold(
             "two lengths",

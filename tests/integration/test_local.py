@@ -131,7 +131,7 @@ WRONG = {
         "unseen level 'ZZ'",
     ),
     "NaN": (b'{"rows":[{"carrier":"AA","distance":NaN}]}', "application/json", 400, "NaN is not JSON"),
-    "a text for a number": (
+    "a string for a number": (
         b'{"rows":[{"carrier":"AA","distance":"1"}]}',
         "application/json",
         400,

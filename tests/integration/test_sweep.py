@@ -57,7 +57,7 @@ def test_a_metric_without_a_known_direction_is_refused_before_anything_runs(proj
     code, out, err = sweep(project, "--metric", "trees", *more)
     assert code == 2 and out == ""
     assert "whether a large or a small trees is better is not known" in err
-    assert "--metric trees --minimise or --metric trees --maximise" in err
+    assert "--metric trees --minimize or --metric trees --maximize" in err
     assert not (project.root / "store" / "runs").exists()
 
 
@@ -78,5 +78,5 @@ def test_where_the_best_is_not_known_the_sweep_asks_for_the_metric(tmp_path, log
     project = logging_project(tmp_path, LOGS.replace(LOGGED, logged))
     code, out, err = sweep(project)
     assert code == 0, err
-    assert f"no best: which metric? --metric NAME --minimise or --maximise; it logs: {named}" in out
+    assert f"no best: which metric? --metric NAME --minimize or --maximize; it logs: {named}" in out
     assert not (project.root / "store/models").exists()

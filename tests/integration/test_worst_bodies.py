@@ -83,7 +83,7 @@ BODIES = {
     "arrow: one long text, 100,000 times": (ARROW, lambda size: shared_text(100_000, 60_000)),
     "arrow: many columns": (ARROW, lambda size: wide(1000, 10_000)),
     "labels: nothing": ("labels", lambda size: fill(b'{"labels":[', b"{},", b"{}]}", size)),
-    "labels: a text": ("labels", lambda size: fill(b'{"labels":[{"id":"', b"x", b'"}]}', size)),
+    "labels: a string": ("labels", lambda size: fill(b'{"labels":[{"id":"', b"x", b'"}]}', size)),
 }
 
 

@@ -30,7 +30,7 @@ def test_every_wrong_cell_has_its_own_words():
         ("integer", 3.5, "3.5 is not a whole number"),
         ("integer", 2**53, "9007199254740992 is beyond 2^53 - 1: it would lose digits"),
         ("boolean", 1, "a number where true or false is expected"),
-        ("category", 7, "a number where a text is expected"),
+        ("category", 7, "a number where a string is expected"),
         ("category", "ZZ", "unseen level 'ZZ'"),
     ]
     for kind, cell, words in cases:

@@ -98,7 +98,7 @@ def test_every_bad_row_is_named_whichever_way_it_is_sent():
 
 
 # %% ../../notebooks/model/03_json_rows.ipynb #1c105119
-def test_a_line_that_is_no_row_is_named():
+def test_a_line_that_is_not_a_row_is_named():
     for body, words in [
         (b"", "line 1 is empty"),
         (b"{" + GOOD.encode() + b"}\n\n", "line 2 is empty"),

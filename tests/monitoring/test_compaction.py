@@ -44,7 +44,7 @@ def test_finished_files_become_tables_and_are_gone():
 
 
 # %% ../../notebooks/monitoring/02_compaction.ipynb #0fda2d84
-def test_a_torn_line_and_a_line_that_is_no_record_stop_nothing():
+def test_a_torn_line_and_a_line_that_is_not_a_record_stop_nothing():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     log = PredictionLog(folder)
     log_predictions(log, [1, 2])

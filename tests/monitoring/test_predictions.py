@@ -44,7 +44,7 @@ def test_the_label_that_came_last_is_joined():
 
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #9dfd9b05
-def test_a_label_may_be_a_text():
+def test_a_label_may_be_a_string():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())
     log, labels = PredictionLog(folder), open_label_log(folder)
     (id,) = log_predictions(log, [1])

@@ -1,13 +1,16 @@
 """The show cells of the module notebooks: what they show is kept in the notebook, and compared in the tests.
 
     python tests/notebooks/shown.py notebooks/data/05_expectation.ipynb …    keep what they show now
+    python tests/notebooks/shown.py --pipelines                              the same of the pipelines, by runs of mlkit
 
 A show cell is a code cell without a directive (`#|`). Cells that are tests do not run here: they run as tests. Texts are compared
 as they are; of pictures and HTML only that they are there.
 """
 
 import os
+import subprocess
 import sys
+import tempfile
 from contextlib import chdir
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import nbformat
 from execnb.shell import CaptureShell
 
 NEVER = ("#| default_exp", "#| eval: false")
+PIPELINES = ("prepare", "train", "validate", "monitor")
 KINDS = ("text/plain", "text/html", "text/markdown", "image/png", "image/svg+xml")
 
 
@@ -76,6 +80,27 @@ def differences(path: Path) -> list[str]:
     ]
 
 
+def keep_pipelines(folder: Path) -> None:
+    "Run them in a store of their own: each reads what those before it have written."
+    with tempfile.TemporaryDirectory() as store:
+        for name in PIPELINES:
+            command = [Path(sys.executable).parent / "mlkit", "run", name]
+            subprocess.run(command, cwd=folder, env=os.environ | {"MLKIT_STORE": store}, check=True)
+            newest = max(Path(store, "runs").glob("*/executed.ipynb"))
+            showed = {cell.source: cell.outputs for cell in code_cells(nbformat.read(newest, as_version=4))}
+            notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
+            for cell in code_cells(notebook):
+                cell.outputs = list(map(kept, showed[cell.source]))
+            nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        nbformat.write(run(Path(name)), name)
+    if sys.argv[1:] == ["--pipelines"]:
+        keep_pipelines(Path(__file__).parents[2] / "notebooks/pipelines")
+    else:
+        for name in sys.argv[1:]:
+            nbformat.write(run(Path(name)), name)

@@ -103,11 +103,11 @@ def test_the_layers_of_the_base_stay_what_they_are_and_the_rest_is_named_by_its_
 
 
 # %% ../../notebooks/release/01_archive.ipynb #ab9aad53
-def test_what_is_no_image_is_refused_with_its_name():
+def test_what_is_not_an_image_is_refused_with_its_name():
     with TemporaryDirectory() as folder:
         Path(folder, "in").write_bytes(b"half an archive")
         try:
             normalize(Path(folder, "in"), Path(folder, "out"), "a:1", base_layers=0)
             raise AssertionError("it was accepted")
         except StateError as error:
-            assert "in is no saved image" in str(error)
+            assert "in is not a saved image" in str(error)

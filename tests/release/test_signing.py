@@ -27,7 +27,10 @@ def test_another_kind_of_key_and_a_missing_one_are_refused_in_words():
         record, key = Path(folder, "release.json"), Path(folder, "rsa")
         record.write_text("{}")
         subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", key], check=True)
-        for wrong, said in ((key, "is no ed25519 key"), (Path(folder, "none"), "there is no signing key")):
+        for wrong, said in (
+            (key, "is not an ed25519 key"),
+            (Path(folder, "none"), "there is no signing key"),
+        ):
             try:
                 sign(record, wrong)
                 raise AssertionError("it was accepted")

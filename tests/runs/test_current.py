@@ -46,7 +46,7 @@ def saved_model(run, inputs=("distance", "temp"), trees=20):
 
 
 # %% ../../notebooks/runs/02_current.ipynb #7e6e2869
-def test_a_metric_that_is_no_number_is_refused():
+def test_a_metric_that_is_not_a_number_is_refused():
     with pytest.raises(WrongType, match="the metric auc is nan"):
         scratch_run().log(auc=float("nan"))
 

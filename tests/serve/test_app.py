@@ -83,7 +83,7 @@ def test_a_server_without_a_model_lives_and_says_why_it_is_not_ready():
 
 
 # %% ../../notebooks/serve/05_app.ipynb #4fc2f1cf
-def test_a_path_that_a_client_made_up_is_no_label():
+def test_a_path_that_a_client_made_up_is_not_a_label():
     client = small_client()
     client.get("/made-up")
     metrics = client.get("/metrics").data

@@ -36,7 +36,7 @@ def test_the_direction_is_said_by_the_metric_s_name_or_asked_for():
     for name in ("trees", "rows", "brier_score", "n", "mean", "auc_error"):
         with pytest.raises(BadSettings) as refused:
             less_is_better(name)
-        assert f"--metric {name} --minimise" in refused.value.hint
+        assert f"--metric {name} --minimize" in refused.value.hint
     assert known_metrics(["trees", "tuning_mae", "rows"]) == {"tuning_mae": True}
 
 

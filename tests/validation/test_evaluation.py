@@ -26,7 +26,7 @@ leaks = cause
 auc = >= 0.6
 auc_against_champion = >= -0.01
 worst_slice_auc = >= 0.55
-golden_rows_wrong = <= 0
+golden_rows_failed = <= 0
 leak_columns = <= 0
 seconds_per_row = <= 0.05
 gain_per_thousand = >= 100
@@ -122,7 +122,7 @@ def test_a_worse_model_is_refused_against_the_champion_and_an_equal_one_is_not()
 
 
 # %% ../../notebooks/validation/07_evaluation.ipynb #405953ad
-def test_a_champion_that_cannot_be_asked_is_no_excuse():
+def test_a_champion_that_cannot_be_asked_is_not_an_excuse():
     frame, late = demo_rows()
     candidate = demo_bundle(inputs=("distance",))
     guess = candidate.predict(frame_columns(candidate.signature, frame))
@@ -143,8 +143,8 @@ def test_a_leak_and_a_wrong_golden_row_are_counted():
     frame, late = demo_rows()
     found = judge_rows(project, bundle, frame, late, bundle.predict(frame_columns(bundle.signature, frame)))
     verdict = judge(project.gates, found.metrics, bundle.digest, "sha256:rows")
-    assert {"golden_rows_wrong": 1.0, "leak_columns": 1.0}.items() <= verdict.metrics.items()
-    assert {"golden_rows_wrong", "leak_columns"} < {r.metric for r in verdict.gates if not r.passed}
+    assert {"golden_rows_failed": 1.0, "leak_columns": 1.0}.items() <= verdict.metrics.items()
+    assert {"golden_rows_failed", "leak_columns"} < {r.metric for r in verdict.gates if not r.passed}
 
 
 # %% ../../notebooks/validation/07_evaluation.ipynb #68164c51

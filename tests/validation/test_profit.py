@@ -31,7 +31,7 @@ def project_with(text):
 def test_an_outcome_that_says_nothing_useful_is_refused():
     for text, words in {
         FLIGHTS.replace("true_positive = 25\n", ""): "lacks true_positive",
-        FLIGHTS.replace("25", "much"): "true_positive = 'much' is no number",
+        FLIGHTS.replace("25", "much"): "true_positive = 'much' is not a number",
         FLIGHTS.replace("25", "-25"): "does not pay to be right",
         FLIGHTS.replace("unit", "units"): "did you mean: unit",
         FLIGHTS + "\nper_unit_of_error = -1": "no setting 'per_unit_of_error'",

@@ -120,7 +120,7 @@ def add_key(
     path: Path,  # of the keys file; a new one only its owner may read
     key: Key,
 ) -> None:
-    "One more line for the file, if what comes of it is right. Raises as `open_keys`."
+    "One more line for the file, if what comes of it is right. Raises what `open_keys` raises."
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     if before:
         read_keys(before, f"the keys file {path}")
@@ -139,16 +139,20 @@ def _read_line(words: list[str], where: str) -> Key:
         raise wrong("not three or four words", "a line is: NAME sha256:HASH SCOPES [RATE]; see mlkit key new")
     name, hashed, scopes = words[0], HASH.fullmatch(words[1]), tuple(words[2].split(","))
     if not NAME.fullmatch(name):
-        raise wrong("the first word is no name", "1 to 64 letters, digits, points, dashes; such as: shop-1")
+        raise wrong(
+            "the first word is not a name", "1 to 64 letters, digits, points, dashes; such as: shop-1"
+        )
     if name.startswith("mlkit_"):
         raise wrong("the name looks like a key", "keep only its hash: mlkit key new NAME")
     if not hashed:
-        raise wrong("the second word is no hash", "sha256: and 64 hexadecimal digits, as mlkit key new gives")
+        raise wrong(
+            "the second word is not a hash", "sha256: and 64 hexadecimal digits, as mlkit key new gives"
+        )
     if not set(scopes) <= set(SCOPES):
         raise wrong("unknown scope", f"known: {', '.join(SCOPES)}; several with a comma and no space")
     rate = read_rate(words[3]) if len(words) == 4 else None
     if len(words) == 4 and not rate:
-        raise wrong("the last word is no limit", "such as 100/s, 5000/m or 100000/h")
+        raise wrong("the last word is not a limit", "such as 100/s, 5000/m or 100000/h")
     return Key(name, bytes.fromhex(hashed[1]), scopes, rate)
 
 
@@ -243,7 +247,7 @@ class Keys:
         self,
         given: str | None,  # the key that came with the request
     ) -> bool:
-        "Whether a deployment asks, which is no client: with its own key, also where no keys are needed."
+        "Whether a deployment asks, which is not a client: with its own key, also where no keys are needed."
         if not (given and self._probe):
             return False
         return compare_digest(sha256(given.encode(errors="replace")).digest(), self._probe[0].digest)

@@ -35,7 +35,7 @@ class Rate:
 def read_rate(
     text: str,  # "100/s", "5000/m", "100000/h"
 ) -> Rate | None:
-    "The rate that a text says; None if it says none."
+    "The rate that a string says; None if it says none."
     if not (match := RATE.fullmatch(text)):
         return None
     times, step = int(match[1]), UNITS[match[2]] * 1_000_000_000 // int(match[1])

@@ -161,7 +161,7 @@ class _Cells:
             for row in np.flatnonzero(valid).tolist():
                 texts[row] = str(pieces(row), "utf-8")
         except UnicodeDecodeError:
-            raise BodyRefused("the Arrow stream has a text that is not UTF-8", SHAPE) from None
+            raise BodyRefused("the Arrow stream has a string that is not UTF-8", SHAPE) from None
         return texts
 
     def _pieces(self, rows: int, offsets: str) -> Callable[[int], memoryview]:
@@ -171,7 +171,7 @@ class _Cells:
             return None
         ends, data = self._array(offsets, rows + 1), self._next(self._buffers)
         if ends[0] < 0 or (ends[1:] < ends[:-1]).any() or ends[-1] > len(data):
-            raise BodyRefused("the Arrow stream has a text outside of its buffer", SHAPE)
+            raise BodyRefused("the Arrow stream has a string outside of its buffer", SHAPE)
         ends = ends.tolist()
         return lambda row: data[ends[row] : ends[row + 1]]
 
@@ -192,7 +192,7 @@ class _Cells:
             if 0 <= size <= 12:
                 return views[16 * row + 4 : 16 * row + 4 + size]
             if size < 0 or at < 0 or not 0 <= buffer < len(buffers) or at + size > len(buffers[buffer]):
-                raise BodyRefused("the Arrow stream has a text outside of its buffer", SHAPE)
+                raise BodyRefused("the Arrow stream has a string outside of its buffer", SHAPE)
             return buffers[buffer][at : at + size]
 
         return view

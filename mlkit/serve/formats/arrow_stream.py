@@ -100,7 +100,7 @@ class Table:
     def text(self, field: int) -> str:
         first, count = self._vector(field)
         if first + count > len(self._data):
-            raise struct.error("a text outside of it")
+            raise struct.error("a string outside of it")
         return self._data[first : first + count].decode()
 
     def _vector(self, field: int) -> tuple[int, int]:

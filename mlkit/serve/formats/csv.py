@@ -23,7 +23,9 @@ from ...model.json_rows import refuse_rows
 
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #2a18adc4
 SHAPE = "the first line has the names of the columns, each further line a row"
-WIDTH = "each row has as many cells as the header: a number has a point (1.5), a text with a comma is quoted"
+WIDTH = (
+    "each row has as many cells as the header: a number has a point (1.5), a string with a comma is quoted"
+)
 _QUOTED = re.compile(rb'"[^"]*"')
 
 

@@ -139,7 +139,7 @@ def _settle(path: Path, size: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    "A file that a power cut takes out of its folder is no record."
+    "A file that a power cut takes out of its folder is not a record."
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

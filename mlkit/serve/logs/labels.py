@@ -65,7 +65,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 _EXPECTED = {
     "id": "the id of a prediction",
-    "label": "a number, true or false, or a text of up to 200 characters",
+    "label": "a number, true or false, or a string of up to 200 characters",
     "row": "the number of the row in its request, from 0",
     "time": "ISO 8601 with a time zone, of the years 1678 to 2261",
 }
@@ -233,7 +233,7 @@ def take_labels(
     log: AppendLog,
     asked: Asked = Asked(),  # noqa: B008  frozen
 ) -> list[Label]:
-    "Check the labels of a request and keep them. Raises as `read_labels`, and `LogFull` or `NotReady` when they cannot be kept."
+    "Check the labels of a request and keep them. Raises what `read_labels` raises, and `LogFull` or `NotReady` when they cannot be kept."
     labels = read_labels(body, content_type, asked)
     record = {"format": "mlkit.label/1", "taken": utc_now(), "labels": labels}
     try:

@@ -105,7 +105,7 @@ def reason_of(
     status: int,
     body: bytes,  # of the answer
 ) -> str | None:
-    "The class of the error of a 4xx and its first line, cut short; None for what is no refusal of ours."
+    "The class of the error of a 4xx and its first line, cut short; None for what is not a refusal of ours."
     if not 400 <= status < 500:
         return None
     try:

@@ -98,7 +98,7 @@ class Meter:
         self,
         seconds: float,
         rows: int,
-        predictions: float | Sequence,  # the one answer, or one a row
+        predictions: float | Sequence,  # the one answer, or one per row
     ) -> None:
         "The end of a request to /predict that was answered with 200."
         self._answered.inc()
@@ -109,7 +109,7 @@ class Meter:
     def observe_rows(
         self,
         rows: int,
-        predictions: float | Sequence,  # the one answer, or one a row
+        predictions: float | Sequence,  # the one answer, or one per row
     ) -> None:
         "Rows that were predicted by another route, whose end is told by `request_finished`."
         ROWS.inc(rows)

@@ -83,7 +83,7 @@ def form_row(
     bundle: Bundle,
     form: dict,  # field → text, as a browser sends it
 ) -> dict:
-    "The row that a form means. What is no number stays a text, so that the signature says so."
+    "The row that a form means. What is not a number stays a string, so that the signature says so."
     row = {}
     for field in form_fields(bundle, {}):
         value = _cell(field, form.get(field["key"], ""))

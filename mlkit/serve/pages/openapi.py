@@ -333,7 +333,7 @@ def _labels() -> dict:
 
 
 def _field_schema(column: Column) -> dict:
-    "A field of the form is a text; where there is a choice it is JSON."
+    "A field of the form is a string; where there is a choice it is JSON."
     if column.type == "boolean":
         schema = {"type": "string", "enum": ["true", "false"]}
     elif column.type != "category":

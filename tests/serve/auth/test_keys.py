@@ -80,13 +80,13 @@ def test_a_broken_file_says_which_line_and_why_and_never_what_stands_there():
         "# nothing\n": "has no key",
         str(key): "ends within a line",
         f"{key}\n{secret}\n": "line 2: not three or four words",
-        f"shop {secret} predict\n": "line 1: the second word is no hash",
-        f"{secret} {hashed} predict\n": "line 1: the first word is no name",
+        f"shop {secret} predict\n": "line 1: the second word is not a hash",
+        f"{secret} {hashed} predict\n": "line 1: the first word is not a name",
         f"{secret[:40]} {hashed} predict\n": "line 1: the name looks like a key",
-        f"shop {hashed.upper()} predict\n": "line 1: the second word is no hash",
+        f"shop {hashed.upper()} predict\n": "line 1: the second word is not a hash",
         f"shop {hashed} predict,{secret}\n": "line 1: unknown scope",
-        f"shop {hashed} predict 0/s\n": "line 1: the last word is no limit",
-        f"shop {hashed} predict 10/day\n": "line 1: the last word is no limit",
+        f"shop {hashed} predict 0/s\n": "line 1: the last word is not a limit",
+        f"shop {hashed} predict 10/day\n": "line 1: the last word is not a limit",
         f"shop {hashed} predict 10/s {secret}\n": "line 1: not three or four words",
         f"{key}\n{key}\n": "line 2: this key stands in the file already",
         f"{key}\n{str(other).replace('other', 'shop')}\n": "line 2: another limit",
@@ -226,7 +226,7 @@ def test_a_broken_new_file_keeps_the_old_keys_and_says_so_once():
             for _ in range(3):
                 clock.tick()
                 assert keys.check(secret, "predict") == "shop" and keys.broken
-    assert len(log_lines) == 2 and "line 2: the second word is no hash" in log_lines[0]
+    assert len(log_lines) == 2 and "line 2: the second word is not a hash" in log_lines[0]
     assert "No such file" in log_lines[1] and all("the keys from before stay" in line for line in log_lines)
     assert lost not in "".join(log_lines)
 

@@ -166,7 +166,7 @@ def test_what_cannot_be_read_is_refused_by_name():
 
 
 # %% ../../../notebooks/serve/formats/04_arrow.ipynb #8aa0c844
-def test_what_is_no_stream_is_refused_in_one_line():
+def test_what_is_not_a_stream_is_refused_in_one_line():
     whole = stream(carrier=["AA"], distance=[1])
     cases = {
         b"garbage": "the body is not an Arrow stream: ",

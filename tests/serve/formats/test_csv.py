@@ -49,7 +49,7 @@ def test_what_training_reads_as_missing_is_missing_in_a_request():
 
 
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #1cc5899d
-def test_a_file_that_is_no_table_is_refused_in_one_line():
+def test_a_file_that_is_not_a_table_is_refused_in_one_line():
     cases = {
         b"": "the body is empty",
         b"carrier,distance": "the body has no rows",
@@ -88,7 +88,7 @@ def test_a_file_of_another_habit_is_refused_with_what_to_do():
 
 
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #160a5e16
-def test_a_text_that_is_no_number_is_named():
+def test_a_string_that_is_not_a_number_is_named():
     cases = {
         "1_000": "'1_000' where a number is expected",
         "١": "'١' where a number is expected",

@@ -68,7 +68,7 @@ def test_each_wrong_label_is_named_by_its_position():
 
 
 # %% ../../../notebooks/serve/logs/03_labels.ipynb #e458f703
-def test_what_is_no_list_of_labels_is_refused():
+def test_what_is_not_a_list_of_labels_is_refused():
     for body, words in (
         (b"{", "not JSON"),
         (b"\xff", "not UTF-8"),

@@ -13,7 +13,7 @@ PARENT = "b7ad6b7169203331"
 
 
 # %% ../../../notebooks/serve/logs/04_requests.ipynb #61a66b12
-def test_an_id_that_is_no_name_is_replaced():
+def test_an_id_that_is_not_a_name_is_replaced():
     assert request_id_of("order-7/retry:2") == "order-7/retry:2"
     for given in (None, "", "a b", 'a"b', "a\n", "ä", "x" * 129):
         assert len(request_id_of(given)) == 16
@@ -28,7 +28,7 @@ def test_a_trace_goes_on_with_our_span():
 
 
 # %% ../../../notebooks/serve/logs/04_requests.ipynb #5a6e975d
-def test_what_is_no_traceparent_begins_no_trace():
+def test_what_is_not_a_traceparent_begins_no_trace():
     for wrong in (
         None,
         "",
