@@ -7,7 +7,7 @@ UV = UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 MODULES = $(shell find notebooks -name '*.ipynb' -not -path '*/.*')
 
-.PHONY: demo test unit bench-runs bench-serve bench-deploy export show docs lock lab clean
+.PHONY: demo test unit test-3.13 bench-runs bench-serve bench-deploy export show docs lock lab clean
 
 demo: $(VENV)/.ready  ## from nothing to a live prediction on this machine
 	mlkit run prepare
@@ -22,6 +22,9 @@ test: $(VENV)/.ready  ## everything: unit, notebooks, integration
 
 unit: $(VENV)/.ready  ## what needs no engine, no root and no minute
 	pytest -m "not integration and not notebooks"
+
+test-3.13:  ## unit and notebook tests on Debian 13's Python, in a root of its own; 12 minutes, needs root and mmdebstrap
+	.ci/python-3.13
 
 bench-runs: $(VENV)/.ready  ## what a kept record costs, and a list of ten thousand
 	python bench/run_overhead.py

@@ -120,79 +120,69 @@ def help_of(command: click.Command, name: str) -> list[str]:
 
 
 def settings() -> str:
-    from mlkit.custody.card import SAYS
-    from mlkit.release.promotion import SETTINGS as PROMOTION
-    from mlkit.release.release import SETTINGS as RELEASE
     from mlkit.runs.kernel import Limits
     from mlkit.serve.options import Options
     from mlkit.settings import SECTIONS, Environment, Project
+
+    project = fields_of(Project)
+    project["pipelines"] = project["notebooks"]
+    environment = fields_of(Environment)
+    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
+    here = ("setting", "what it is")
+    lines = ["# Settings", "", "## settings.ini", "", "### [project]", ""]
+    lines += table(here, [(f"`{key}`", project.get(key, "")) for key in sorted(SECTIONS["project"])])
+    lines += ["", "### [environment NAME]", ""]
+    lines += ["What is not named here is a [variable of the roles](variables.md).", ""]
+    lines += table(
+        here, [(f"`{key}`", environment[key]) for key in environment if key not in ("name", "variables")]
+    )
+    lines += ["", "### [limits]", ""]
+    lines += table(here, [(f"`{key}`", text) for key, text in fields_of(Limits).items()])
+    lines += ["", "### The other sections", ""]
+    lines += table(("section", "settings", "read by"), [section(*each) for each in other_sections()])
+    lines += ["", "## Variables of a server", "", "Each is an environment variable of `gunicorn`.", ""]
+    variables = fields_of(Options).items()
+    lines += table(
+        ("variable", "default", "what it is"),
+        [(f"`MLKIT_{key.upper()}`", f"`{defaults[key]}`", text) for key, text in variables],
+    )
+    return "\n".join(lines) + "\n"
+
+
+def other_sections() -> list[tuple[str, str, str]]:
+    "Name, keys, and the notebook that reads it."
+    from mlkit.custody.card import SAYS
+    from mlkit.release.promotion import SETTINGS as PROMOTION
+    from mlkit.release.release import SETTINGS as RELEASE
     from mlkit.validation.profit import OUTCOMES, WORDS
 
-    words = fields_of(Project)
-    lines = [
-        "# Settings",
-        "",
-        "## settings.ini",
-        "",
-        "### [project]",
-        "",
-        "| setting | what it is |",
-        "|---|---|",
+    def listed(keys):
+        return ", ".join(f"`{key}`" for key in keys)
+
+    outcome = [*WORDS, *sorted({key for keys in OUTCOMES.values() for key in keys})]
+    gates = "any metric, with `>=` or `<=` and a number; `off` for one that is on by default"
+    dataset = "`source`, `query`, `rows`, `column.NAME`, `unique` and what else a table must be"
+    return [
+        ("gates", gates, "validation/04_verdict.ipynb"),
+        ("split", "`column` and `at`, or `share` and `seed`", "data/07_split.ipynb"),
+        ("slices", listed(["columns", "smallest"]), "validation/02_slices.ipynb"),
+        ("outcome", listed(outcome), "validation/03_profit.ipynb"),
+        ("card", listed(SAYS), "custody/03_card.ipynb"),
+        ("release", listed(sorted(RELEASE)), "release/06_release.ipynb"),
+        ("registry", listed(sorted(PROMOTION)), "release/05_promotion.ipynb"),
+        ("dataset NAME", dataset, "data/05_expectation.ipynb"),
     ]
-    lines += [
-        f"| `{key}` | {words.get(key, words.get('notebooks') if key == 'pipelines' else '')} |"
-        for key in sorted(SECTIONS["project"])
-    ]
-    lines += [
-        "",
-        "### [environment NAME]",
-        "",
-        "What is not named here is a [variable of the roles](variables.md).",
-        "",
-    ]
-    lines += ["| setting | what it is |", "|---|---|"]
-    lines += [
-        f"| `{key}` | {text} |"
-        for key, text in fields_of(Environment).items()
-        if key not in ("name", "variables")
-    ]
-    lines += ["", "### [limits]", "", "| setting | what it is |", "|---|---|"]
-    lines += [f"| `{key}` | {text} |" for key, text in fields_of(Limits).items()]
-    listed = {
-        "gates": (
-            "any metric, with `>=` or `<=` and a number; `off` for one that is on by default",
-            "validation/04_verdict.ipynb",
-        ),
-        "split": ("`column` and `at`, or `share` and `seed`", "data/07_split.ipynb"),
-        "slices": ("`columns`, `smallest`", "validation/02_slices.ipynb"),
-        "outcome": (
-            ", ".join(
-                f"`{key}`" for key in [*WORDS, *sorted({k for keys in OUTCOMES.values() for k in keys})]
-            ),
-            "validation/03_profit.ipynb",
-        ),
-        "card": (", ".join(f"`{key}`" for key in SAYS), "custody/03_card.ipynb"),
-        "release": (", ".join(f"`{key}`" for key in sorted(RELEASE)), "release/06_release.ipynb"),
-        "registry": (", ".join(f"`{key}`" for key in sorted(PROMOTION)), "release/05_promotion.ipynb"),
-        "dataset NAME": (
-            "`source`, `query`, `rows`, `column.NAME`, `unique` and what else a table must be",
-            "data/05_expectation.ipynb",
-        ),
-    }
-    lines += ["", "### The other sections", "", "| section | settings | read by |", "|---|---|---|"]
-    for section, (keys, notebook) in listed.items():
-        if not (ROOT / "notebooks" / notebook).is_file():
-            raise SystemExit(f"docs/make_site.py: there is no notebooks/{notebook}")
-        lines += [
-            f"| `[{section}]` | {keys} | [{notebook}](../library/{notebook.replace('.ipynb', '.md')}) |"
-        ]
-    lines += ["", "## Variables of a server", "", "Each is an environment variable of `gunicorn`.", ""]
-    lines += ["| variable | default | what it is |", "|---|---|---|"]
-    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
-    lines += [
-        f"| `MLKIT_{key.upper()}` | `{defaults[key]}` | {text} |" for key, text in fields_of(Options).items()
-    ]
-    return "\n".join(lines) + "\n"
+
+
+def section(name: str, keys: str, notebook: str) -> tuple[str, str, str]:
+    if not (ROOT / "notebooks" / notebook).is_file():
+        raise SystemExit(f"docs/make_site.py: there is no notebooks/{notebook}")
+    return f"`[{name}]`", keys, f"[{notebook}](../library/{notebook.replace('.ipynb', '.md')})"
+
+
+def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    lines = [f"| {' | '.join(row)} |" for row in (heads, *rows)]
+    return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
 
 
 def fields_of(owner: type) -> dict[str, str]:

@@ -1766,6 +1766,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'mlkit/validation/report.py'),
                                          'mlkit.validation.report.how_made': ( 'validation/report.html#how_made',
                                                                                'mlkit/validation/report.py'),
+                                         'mlkit.validation.report.render_page': ( 'validation/report.html#render_page',
+                                                                                  'mlkit/validation/report.py'),
                                          'mlkit.validation.report.render_report': ( 'validation/report.html#render_report',
                                                                                     'mlkit/validation/report.py'),
                                          'mlkit.validation.report.run_record': ( 'validation/report.html#run_record',

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = [
-    "TEMPLATE",
-    "HOUSE",
+    "PAGES",
     "CAPTIONS",
     "CURVES",
     "draw_figures",
     "run_record",
     "how_made",
     "render_report",
+    "render_page",
     "summary",
 ]
 
@@ -29,8 +29,7 @@ from .evaluation import Evaluation
 from .metrics import LESS_IS_BETTER
 from .verdict import Unmeasured, Verdict, is_low_end, shown
 
-TEMPLATE = Path(figures.__file__).with_name("report.html")
-HOUSE = TEMPLATE.with_name("house.css")
+PAGES = Path(figures.__file__).parent  # the templates, and the style that they share
 
 # %% ../../notebooks/validation/08_report.ipynb #11730fda
 CAPTIONS = {
@@ -123,12 +122,9 @@ def render_report(
     drawn: dict[str, str],  # its figures
 ) -> str:
     "The report as one HTML text."
-    from jinja2 import Environment, StrictUndefined
-
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text("utf-8"))
     on_top = [name for name in CAPTIONS if found.worth is None or name not in ("profit", "confusion")]
-    return page.render(
-        css=HOUSE.read_text("utf-8"),
+    return render_page(
+        "report.html",
         name=bundle.name,
         model=bundle.digest,
         verdict=verdict,
@@ -150,6 +146,17 @@ def render_report(
         primary=found.primary,
         made=made.items(),
     )
+
+
+def render_page(
+    template: str,  # report.html or sweep.html
+    **values,
+) -> str:
+    "A page that needs nothing beside itself."
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    pages = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined)
+    return pages.get_template(template).render(css=(PAGES / "house.css").read_text("utf-8"), **values)
 
 
 def _head(verdict: Verdict, found: Evaluation) -> str:

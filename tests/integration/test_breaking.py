@@ -8,7 +8,13 @@ from deploy_lab import Load, model_of
 
 pytestmark = pytest.mark.integration
 DISTANCE = {"name": "distance", "type": "integer", "missing": False}
-CARRIER = {"name": "carrier", "type": "category", "missing": True, "levels": ["AA", "UA"], "unseen": "missing"}
+CARRIER = {
+    "name": "carrier",
+    "type": "category",
+    "missing": True,
+    "levels": ["AA", "UA"],
+    "unseen": "missing",
+}
 REQUIRED = {"name": "gate", "type": "number", "missing": False}
 OPTIONAL = {"name": "wind", "type": "number", "missing": True}
 

@@ -67,10 +67,9 @@ def test_the_page_holds_all_that_it_shows_and_is_of_the_same_house_as_a_verdict_
         page = store.get(save_report(store, record, sweep)).decode()
         assert page.count('<svg viewBox="') == len(panels(record, sweep)) and "&lt;b&gt;" in page
         assert "http" not in page and store.get(f"sweeps/{record.id}/plot.png")[:4] == b"\x89PNG"
-        assert (
-            report.HOUSE.read_text("utf-8") in page
-            and '<div class="tile"><small>best auc</small><b>0.7500</b>' in page
-        )
+        assert (report.PAGES / "house.css").read_text(
+            "utf-8"
+        ) in page and '<div class="tile"><small>best auc</small><b>0.7500</b>' in page
         ids = re.findall(r'\bid="([^"]+)"', page)
         assert len(ids) == len(set(ids))
 

@@ -25,7 +25,7 @@ def project_with(text):
 def test_a_mistyped_setting_is_refused_with_the_right_one():
     for text, words in {
         "colums = a": "did you mean: columns",
-        "columns = a\nsmallest = few": "no number of rows",
+        "columns = a\nsmallest = few": "is not a number of rows",
         "smallest = 9": "names no columns",
     }.items():
         with pytest.raises(BadSettings) as refused:
