@@ -134,7 +134,7 @@ def settings() -> str:
     lines += ["", "### [environment NAME]", ""]
     lines += ["What is not named here is a [variable of the roles](variables.md).", ""]
     lines += table(
-        here, [(f"`{key}`", environment[key]) for key in environment if key not in ("name", "variables")]
+        here, [(f"`{key}`", environment[key]) for key in environment if key not in ("name", "variables", "only")]
     )
     lines += ["", "### [limits]", ""]
     lines += table(here, [(f"`{key}`", text) for key, text in fields_of(Limits).items()])

@@ -73,6 +73,7 @@ class Environment:
     variables: dict[str, str]  # the section's other keys: variables of the roles
     hook_seconds: int = 300  # how long a hook may take
     vault_password_file: Path | None = None  # opens what Ansible Vault has closed
+    only: tuple[str, ...] = ()  # the names of the hosts that are meant; none: all
 
 
 # %% ../notebooks/02_settings.ipynb #5605c8a1

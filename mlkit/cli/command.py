@@ -14,6 +14,7 @@ __all__ = [
     "in_words",
     "parameters_option",
     "json_option",
+    "hosts_option",
     "show",
     "project_and_store",
     "made_by",
@@ -154,6 +155,11 @@ def parameters_option(command):
 
 def json_option(command):
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(command)
+
+
+def hosts_option(command):
+    help = "Only these hosts or groups of the inventory, with commas between."
+    return click.option("--hosts", metavar="NAMES", help=help)(command)
 
 
 def show(value, as_json: bool, words: str) -> None:

@@ -28,7 +28,7 @@ import click
 from ..deploy.hooks import find_hooks
 from ..errors import MlkitError, StateError, WrongType
 from ..settings import Environment
-from .command import json_option, project_and_store, show
+from .command import hosts_option, json_option, project_and_store, show
 
 
 def progress_options(command):
@@ -79,8 +79,9 @@ def release(model, engine, as_json):
     metavar="REASON",
     help="Go live though clients of the live release will be refused; recorded.",
 )
+@hosts_option
 @progress_options
-def deploy(environment, what, engine, override, breaking, how):
+def deploy(environment, what, engine, override, breaking, hosts, how):
     """Put a release on the hosts of ENVIRONMENT, or a model on this machine (`local`).
 
     WHAT is a release id or folder, or a model, of which a release is made. The default is the
@@ -93,20 +94,25 @@ def deploy(environment, what, engine, override, breaking, how):
       mlkit deploy fleet
       mlkit deploy fleet flights@3
       mlkit deploy fleet flights-3-1a2b3c4d5e6f --json
+      mlkit deploy fleet --hosts h1,h2
     """
     if breaking is not None and not breaking.strip():
         raise WrongType("--breaking needs a reason", '--breaking "the field was never sent; see the ticket"')
     if environment == "local":
+        if hosts:
+            raise WrongType(
+                "--hosts is for an environment with hosts, and local is this machine", "leave it out"
+            )
         return _deploy_local(what, engine)
     from mlkit.deploy.heartbeat import lock_renewed
-    from mlkit.deploy.playbook import check_ansible, deploy_release
+    from mlkit.deploy.playbook import check_ansible, deploy_release, narrowed
     from mlkit.deploy.progress import show_steps
     from mlkit.deploy.status import journal_kept
 
     project, store = project_and_store()
-    target = project.environment(environment)
     with json_summary(how, "deploy", environment) as record:
         check_ansible()
+        target = narrowed(project.environment(environment), hosts)
         hooks = _hooks(project, target)
         chosen = _choose_release(project, store, what, hooks, override)
         record |= {"release": chosen.id, "model": chosen.record["model"]["digest"]}
@@ -216,22 +222,24 @@ def _deploy_local(model, engine):
 @click.command(short_help="Go back to the last good release.")
 @click.argument("environment")
 @click.argument("release_id", required=False)
+@hosts_option
 @progress_options
-def rollback(environment, release_id, how):
+def rollback(environment, release_id, hosts, how):
     """Go back to the last good release on the hosts of ENVIRONMENT.
 
     \b
     Example:
       mlkit rollback fleet
+      mlkit rollback fleet --hosts h1
     """
     from mlkit.deploy.heartbeat import lock_renewed
-    from mlkit.deploy.playbook import run_playbook
+    from mlkit.deploy.playbook import narrowed, run_playbook
     from mlkit.deploy.progress import show_steps
     from mlkit.deploy.status import journal_kept
 
     project, store = project_and_store()
-    target = project.environment(environment)
     with json_summary(how, "rollback", environment) as record:
+        target = narrowed(project.environment(environment), hosts)
         hooks = _hooks(project, target).tell(release=release_id or "")
         asked = {"service": project.model} | ({"release_id": release_id} if release_id else {})
         record |= asked

@@ -12,14 +12,15 @@ import sys
 import click
 
 from ..errors import DeployFailed, StateError
-from .command import json_option, project_and_store, show
+from .command import hosts_option, json_option, project_and_store, show
 
 
 # %% ../../notebooks/cli/06_fleet.ipynb #0d0a64f5
 @click.command(short_help="Say what runs, and what should.")
 @click.argument("environment")
+@hosts_option
 @json_option
-def status(environment, as_json):
+def status(environment, hosts, as_json):
     """Say what runs in ENVIRONMENT: releases, health, traffic, locks, and how that differs from the journal.
 
     The exit code is 3 when something is not as it should be.
@@ -36,9 +37,10 @@ def status(environment, as_json):
         from mlkit.deploy.local.server import status_local
 
         return click.echo(status_local(project))
+    from mlkit.deploy.playbook import narrowed
     from mlkit.deploy.status import fleet_status, status_table
 
-    found = fleet_status(project.environment(environment), project.model)
+    found = fleet_status(narrowed(project.environment(environment), hosts), project.model)
     show(found, as_json, status_table(found))
     if found["drift"]:
         sys.exit(StateError.exit_code)
@@ -55,8 +57,9 @@ def status(environment, as_json):
     type=click.IntRange(1),
     help="How many entries of each host.",
 )
+@hosts_option
 @json_option
-def journal(environment, verify, number, as_json):
+def journal(environment, verify, number, hosts, as_json):
     """Show who deployed what to ENVIRONMENT, when, and how it ended.
 
     A line that was changed, removed or cut off is named, and the exit code is 3.
@@ -66,15 +69,16 @@ def journal(environment, verify, number, as_json):
       mlkit journal fleet
       mlkit journal fleet --verify
     """
+    from mlkit.deploy.playbook import narrowed
     from mlkit.deploy.status import journal_table, read_journal
 
     project, store = project_and_store()
-    entries, problems = read_journal(store, project.environment(environment), project.model)
-    hosts = len({entry["host"] for entry in entries}) or 1
+    entries, problems = read_journal(store, narrowed(project.environment(environment), hosts), project.model)
+    count = len({entry["host"] for entry in entries}) or 1
     if verify:
-        words = "" if problems else f"{len(entries)} entries of {hosts} hosts are as they were written"
+        words = "" if problems else f"{len(entries)} entries of {count} hosts are as they were written"
     else:
-        words = journal_table(entries[-number * hosts :])
+        words = journal_table(entries[-number * count :])
     show({"format": "mlkit.journal/1", "entries": entries, "problems": problems}, as_json, words)
     for problem in problems:
         click.secho(problem, fg="red", err=True)
@@ -94,21 +98,23 @@ def journal(environment, verify, number, as_json):
     type=click.IntRange(1),
     help="Minutes until it ends by itself.",
 )
-def lock(environment, why, minutes):
+@hosts_option
+def lock(environment, why, minutes, hosts):
     """Keep deployments and rollbacks out of ENVIRONMENT, until `mlkit unlock` or the time is up.
 
     \b
     Example:
       mlkit lock fleet --why "moving the database" --for 30
     """
-    _on_the_lock("lock", environment, {"why": why, "minutes": minutes})
+    _on_the_lock("lock", environment, hosts, {"why": why, "minutes": minutes})
     click.echo(f"{environment} is locked for {minutes} minutes; to end it: mlkit unlock {environment}")
 
 
 @click.command(short_help="Let deployments in again.")
 @click.argument("environment")
 @click.option("--break", "is_break", is_flag=True, help="Also a lock of somebody else; the journal says so.")
-def unlock(environment, is_break):
+@hosts_option
+def unlock(environment, is_break, hosts):
     """Give back the lock of ENVIRONMENT.
 
     \b
@@ -116,16 +122,16 @@ def unlock(environment, is_break):
       mlkit unlock fleet
       mlkit unlock fleet --break
     """
-    _on_the_lock("unlock", environment, {"break": is_break})
+    _on_the_lock("unlock", environment, hosts, {"break": is_break})
     click.echo(f"{environment} is unlocked")
 
 
-def _on_the_lock(playbook, environment, variables):
-    from mlkit.deploy.playbook import run_playbook
+def _on_the_lock(playbook, environment, hosts, variables):
+    from mlkit.deploy.playbook import narrowed, run_playbook
     from mlkit.deploy.status import journal_kept
 
     project, store = project_and_store()
-    target = project.environment(environment)
+    target = narrowed(project.environment(environment), hosts)
     with journal_kept(store, environment, project.model) as keep:
         run_playbook(playbook, target, {"service": project.model} | variables, keep)
 
@@ -138,7 +144,8 @@ def _on_the_lock(playbook, environment, variables):
 @click.option(
     "-n", "--lines", default=50, show_default=True, type=click.IntRange(0), help="How many of the last lines."
 )
-def logs(environment, host, follow, lines):
+@hosts_option
+def logs(environment, host, follow, lines, hosts):
     """Show the log of the live container on every HOST of ENVIRONMENT, or on one.
 
     \b
@@ -148,7 +155,7 @@ def logs(environment, host, follow, lines):
     """
     command = f"$engine logs --tail {lines} {'--follow ' if follow else ''}$container"
     try:
-        _in_containers(environment, host, command, follow)
+        _in_containers(environment, host, hosts, command, follow)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -161,22 +168,24 @@ def logs(environment, host, follow, lines):
 @click.argument("environment")
 @click.option("--host", help="On this host only.")
 @click.argument("words", nargs=-1, required=True, metavar="COMMAND...")
-def execute(environment, host, words):
+@hosts_option
+def execute(environment, host, words, hosts):
     """Run a COMMAND in the live container of every host of ENVIRONMENT.
 
     \b
     Example:
       mlkit exec fleet -- ls /model
     """
-    _in_containers(environment, host, f"$engine exec $container {shlex.join(words)}", False)
+    _in_containers(environment, host, hosts, f"$engine exec $container {shlex.join(words)}", False)
 
 
-def _in_containers(environment, host, command, follow):
+def _in_containers(environment, host, hosts, command, follow):
+    from mlkit.deploy.playbook import narrowed
     from mlkit.deploy.ssh import ended_by_signals, find_hosts, in_container, run_on
     from mlkit.settings import find_project
 
     project = find_project()
-    target = project.environment(environment)
+    target = narrowed(project.environment(environment), hosts)
     words = in_container(project.model, command)
     try:
         with ended_by_signals():

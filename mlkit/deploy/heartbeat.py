@@ -58,6 +58,7 @@ def _command(environment: Environment, service: str, file: Path) -> tuple[list, 
         "token": "{{ deploy_token }}",
     }
     words = [Path(sys.executable).parent / "ansible", "hosts", "-i", environment.inventory]
+    words += ["--limit", ",".join(environment.only)] if environment.only else []
     words += [
         "--playbook-dir",
         playbook.parent,

@@ -11,7 +11,10 @@ __all__ = [
     "TaskEvent",
     "read_event",
     "check_ansible",
+    "read_inventory",
+    "members",
     "hosts_of",
+    "narrowed",
     "run_playbook",
     "refuse_templates",
     "require_files",
@@ -21,13 +24,14 @@ __all__ = [
 ]
 
 # %% ../../notebooks/deploy/02_playbook.ipynb #227f593b
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +46,7 @@ from mlkit.errors import (
     MlkitError,
     ToolMissing,
     WrongType,
+    unknown_name,
 )
 
 from ..release.release import Release
@@ -112,17 +117,64 @@ def check_ansible(
         )
 
 
-def hosts_of(environment: Environment) -> list[str]:
-    "The names of the environment's hosts. Raises `MissingData` for an inventory without one. Takes a second."
+def read_inventory(
+    environment: Environment,
+) -> dict[str, dict]:
+    """The environment's inventory as Ansible reads it: group → {"hosts": [...], "children": [...]}, and `_meta`.
+
+    Raises `MissingData` where it has no host, `DeployFailed` where it cannot be read. Takes a second.
+    """
     require_files(environment)
-    program = Path(sys.executable).parent / "ansible"
-    command = [program, "-i", environment.inventory, "hosts", "--list-hosts"]
+    program, vault = Path(sys.executable).parent / "ansible-inventory", environment.vault_password_file
     there = os.environ | {"LC_ALL": "C.UTF-8"}  # in another encoding Ansible refuses to start
+    there |= {"ANSIBLE_VAULT_PASSWORD_FILE": str(vault)} if vault else {}
+    command = [program, "-i", environment.inventory, "--list"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=there)
-    hosts = [line.strip() for line in done.stdout.splitlines()[1:] if line.strip()]
-    if done.returncode or not hosts:
+    if done.returncode:
+        raise DeployFailed(f"the inventory {environment.inventory} cannot be read", done.stderr.strip())
+    inventory = json.loads(done.stdout)
+    if not members(inventory, "hosts"):
         raise no_host(environment)
-    return hosts
+    return inventory
+
+
+def members(
+    inventory: dict[str, dict],  # of `read_inventory`
+    group: str,
+) -> list[str]:
+    "The hosts of a group and of the groups in it, each once."
+    found = inventory.get(group, {})
+    names = found.get("hosts", []) + [
+        name for child in found.get("children", []) for name in members(inventory, child)
+    ]
+    return list(dict.fromkeys(names))
+
+
+def hosts_of(
+    environment: Environment,
+) -> list[str]:
+    "The names of the environment's hosts. Raises what `read_inventory` raises."
+    return list(environment.only) or members(read_inventory(environment), "hosts")
+
+
+def narrowed(
+    environment: Environment,
+    words: str | None,  # names of hosts or of groups, with commas between; None: all hosts
+) -> Environment:
+    "The environment with some of its hosts. Raises `UnknownName`, `WrongType`, and what `read_inventory` raises."
+    if words is None:
+        return environment
+    inventory = read_inventory(environment)
+    hosts, wanted = members(inventory, "hosts"), []
+    groups = {name: members(inventory, name) for name in inventory if name not in ("_meta", "all", "hosts")}
+    groups = {name: there for name, there in groups.items() if set(there) & set(hosts)}
+    for name in filter(None, map(str.strip, words.split(","))):
+        if name not in hosts and name not in groups:
+            raise unknown_name(f"environment {environment.name} has no host", name, [*hosts, *groups])
+        wanted += [name] if name in hosts else groups[name]
+    if not wanted:
+        raise WrongType(f"--hosts {words!r} names no host", f"such as --hosts {hosts[0]}")
+    return replace(environment, only=tuple(host for host in hosts if host in wanted))
 
 
 def run_playbook(
@@ -165,6 +217,7 @@ def run_playbook(
                 private_data_dir=folder,
                 playbook=str(playbook),
                 inventory=str(environment.inventory),
+                limit=",".join(environment.only) or None,
                 extravars=environment.variables | variables | {"deploy_environment": environment.name},
                 envvars=ansible_environment(playbook, environment),
                 event_handler=handle,

@@ -6,7 +6,6 @@
 __all__ = ["STRICT", "Host", "find_hosts", "run_on", "ended_by_signals", "harmless", "in_container"]
 
 # %% ../../notebooks/deploy/06_ssh.ipynb #d78db167
-import json
 import os
 import shlex
 import signal
@@ -14,14 +13,13 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Queue
 from threading import Thread
 from typing import TextIO
 
-from ..errors import DeployFailed, unknown_name
+from ..errors import unknown_name
 from ..settings import Environment
-from .playbook import no_host, require_files
+from .playbook import members, read_inventory
 
 # %% ../../notebooks/deploy/06_ssh.ipynb #a8094175
 STRICT = (
@@ -75,24 +73,9 @@ def find_hosts(
     name: str | None = None,  # one of them; default: all
 ) -> list[Host]:
     "The hosts of the environment. Raises `MissingData`, `UnknownName`, `DeployFailed` for an inventory that cannot be read."
-    require_files(environment)
-    program = Path(sys.executable).parent / "ansible-inventory"
-    vault = environment.vault_password_file
-    done = subprocess.run(
-        [program, "-i", environment.inventory, "--list"],
-        capture_output=True,
-        text=True,
-        env=os.environ
-        | {"LC_ALL": "C.UTF-8"}
-        | ({"ANSIBLE_VAULT_PASSWORD_FILE": str(vault)} if vault else {}),
-    )
-    if done.returncode:
-        raise DeployFailed(f"the inventory {environment.inventory} cannot be read", done.stderr.strip())
-    found = json.loads(done.stdout)
-    variables = found["_meta"]["hostvars"]
-    names = found.get("hosts", {}).get("hosts", [])
-    if not names:
-        raise no_host(environment)
+    inventory = read_inventory(environment)
+    variables = inventory["_meta"]["hostvars"]
+    names = list(environment.only) or members(inventory, "hosts")
     if name and name not in names:
         raise unknown_name(f"environment {environment.name} has no host", name, names)
     said = environment.variables  # as in a deployment, they win over the inventory's
