@@ -38,6 +38,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlkit.cli.fleet.journal': ('cli/fleet.html#journal', 'mlkit/cli/fleet.py'),
                                  'mlkit.cli.fleet.lock': ('cli/fleet.html#lock', 'mlkit/cli/fleet.py'),
                                  'mlkit.cli.fleet.logs': ('cli/fleet.html#logs', 'mlkit/cli/fleet.py'),
+                                 'mlkit.cli.fleet.remove': ('cli/fleet.html#remove', 'mlkit/cli/fleet.py'),
                                  'mlkit.cli.fleet.status': ('cli/fleet.html#status', 'mlkit/cli/fleet.py'),
                                  'mlkit.cli.fleet.unlock': ('cli/fleet.html#unlock', 'mlkit/cli/fleet.py')},
             'mlkit.cli.keys': { 'mlkit.cli.keys.key': ('cli/keys.html#key', 'mlkit/cli/keys.py'),

@@ -1,4 +1,4 @@
-"Two projects on the same hosts do not disturb each other."
+"Two projects on the same hosts do not disturb each other, and one leaves without a trace but its journal."
 
 import json
 
@@ -43,4 +43,63 @@ def test_ports_that_overlap_are_refused(neighbors):
     refused = churn.mlkit("deploy", "lab", churn.releases[1], check=False)
     churn.lab(**churn.settings | {"service_port": 8310})
     assert refused.returncode == 3 and "port taken: churn wants the ports 8302 to 8304" in refused.stderr
+    assert json.loads(churn.ask()[1])["model"]["digest"] == churn.models[0]
+
+
+def of_churn(fleet, number):
+    "What a host has that is churn's."
+    words = "docker ps -aq --filter label=mlkit.service=churn; docker image ls -q mlkit/churn; ls -A /var/lib/mlkit/churn; "
+    words += "grep -l churn -r /etc/haproxy /etc/init.d /etc/cron.d /etc/mlkit 2>/dev/null; ss -ltnH '( sport >= 8310 and sport <= 8312 )'"
+    return fleet.ssh(number, words + "; true").split()
+
+
+def test_some_hosts_are_meant_by_name_and_the_others_keep_what_they_have(neighbors):
+    churn = neighbors["churn"]
+    refused = churn.mlkit("deploy", "lab", churn.models[1], "--hosts", "h2,h9", check=False)
+    assert refused.returncode == 2 and "environment lab has no host 'h9'" in refused.stderr
+    assert "building" not in refused.stderr
+    churn.mlkit("deploy", "lab", churn.releases[1], "--hosts", "h2")
+    found = json.loads(churn.mlkit("status", "lab", "--json", check=False).stdout)
+    live = {host["host"]: host["services"][0]["release"] for host in found["hosts"]}
+    assert live == {"h1": churn.releases[0], "h2": churn.releases[1]} and "the hosts differ" in str(
+        found["drift"]
+    )
+    assert churn.mlkit("status", "lab", "--hosts", "h2").returncode == 0
+    assert churn.mlkit("exec", "lab", "--hosts", "h2", "--", "true").stdout == ""
+    lines = churn.mlkit("logs", "lab", "--hosts", "h1", "-n", "1").stdout.splitlines()
+    assert all(line.startswith("h1") for line in lines)
+    churn.mlkit("rollback", "lab", "--hosts", "h2")
+    assert churn.mlkit("status", "lab").returncode == 0
+
+
+def test_a_service_that_is_removed_leaves_its_journal_and_nobody_notices(neighbors):
+    flights, churn = neighbors["flights"], neighbors["churn"]
+    assert of_churn(flights.fleet, 2)
+    with Load(flights.address, 8300) as load:
+        said = churn.mlkit(
+            "remove", "lab", "--hosts", "h2", "--with-predictions", "--why", "given back"
+        ).stdout
+        assert "h2: removed its port, " in said and "take them out of" in said
+        assert of_churn(flights.fleet, 2) == ["journal.jsonl"]
+        again = churn.mlkit("remove", "lab", "--hosts", "h2").stdout
+        assert again == "h2: removed nothing, it was not there\n" and of_churn(flights.fleet, 2) == [
+            "journal.jsonl"
+        ]
+    assert not load.failures and set(load.models) == {flights.models[0]}
+    journal = churn.mlkit("journal", "lab", "--verify").stdout
+    assert "are as they were written" in journal
+    assert (
+        "removed" in churn.mlkit("journal", "lab").stdout
+        and "given back" in churn.mlkit("journal", "lab").stdout
+    )
+    churn.mlkit("deploy", "lab", churn.releases[0])
+    assert churn.mlkit("status", "lab").returncode == 0
+
+
+def test_predictions_that_are_only_there_are_not_lost_in_silence(neighbors):
+    churn = neighbors["churn"]
+    churn.fleet.ssh(1, "echo kept >> /var/lib/mlkit/churn/predictions/predictions-test.jsonl")
+    refused = churn.mlkit("remove", "lab", "--hosts", "h1", check=False)
+    assert refused.returncode != 0 and "of predictions and labels" in refused.stderr
+    assert "mlkit remove lab --with-predictions" in refused.stderr
     assert json.loads(churn.ask()[1])["model"]["digest"] == churn.models[0]

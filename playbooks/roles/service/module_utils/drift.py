@@ -1,11 +1,13 @@
 "What runs, beside what the journal says should run."
 
 LIVE = ("deployed", "rolled back")
+REMOVED = "removed"
 
 
 def last_live(entries):
-    "The journal's last word on what should run; None if it has none."
-    return next((entry for entry in reversed(entries) if entry.get("outcome") in LIVE), None)
+    "The journal's last word on what should run; None if it has none, or if the service was removed."
+    last = next((entry for entry in reversed(entries) if entry.get("outcome") in (*LIVE, REMOVED)), None)
+    return None if last and last["outcome"] == REMOVED else last
 
 
 def drift(here, entries, problems):

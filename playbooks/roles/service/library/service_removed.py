@@ -1,0 +1,135 @@
+#!/usr/bin/python
+"The end of a service on a host: its containers, images and files go, its journal stays."
+
+import glob
+import json
+import os
+import shutil
+import subprocess
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_engine import removal
+from ansible.module_utils.deploy_lock import Lost, fence
+from ansible.module_utils.journal_chain import append
+from ansible.module_utils.proxy_state import wait_for_end
+
+DOCUMENTATION = r"""
+module: service_removed
+short_description: Remove what a service has on a host, but its journal
+description:
+  - Writes the journal's next line, waits until the processes in C(drain) have ended, then removes the containers and images of
+    the service, what starts it at boot, and all files in its folder but the journal.
+  - The proxy must send it nothing any more.
+options:
+  engine: {description: docker or podman., type: str, required: true}
+  service: {description: Name of the service., type: str, required: true}
+  folder: {description: The folder of the service., type: path, required: true}
+  entry: {description: What the journal says., type: dict, required: true}
+  drain: {description: Processes of the proxy that still serve it., type: list, elements: str, default: []}
+  drain_seconds: {description: How long they may take., type: int, default: 30}
+  fence: {description: The lock under which it is done; see deploy_lock. It goes with the folder., type: dict, required: true}
+author: [The mlkit developers]
+"""
+
+EXAMPLES = r"""
+- name: Remove what flights has on the host
+  service_removed:
+    engine: docker
+    service: flights
+    folder: /var/lib/mlkit/flights
+    entry: {outcome: removed}
+    fence: {path: /var/lib/mlkit/flights/lock.json, token: ops@desk}
+"""
+
+RETURN = r"""
+entry: {description: The journal's new line., type: dict, returned: success}
+gone: {description: What was removed., type: list, elements: str, returned: success}
+cause: {description: What could not be done., type: str, returned: failure}
+"""
+
+
+def lines_of(*words):
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    return done.stdout.decode("utf-8", "replace").split()
+
+
+def images_of(engine, folder):
+    "The tags and ids of the images of the releases on the host."
+    found = []
+    for path in glob.glob(os.path.join(glob.escape(folder), "releases", "*", "release.json")):
+        with open(path, encoding="utf-8") as file:
+            image = json.load(file)["image"]
+        found += [image["tag"], image["id"]]
+    return [each for each in found if lines_of(engine, "image", "inspect", "-f", "{{.Id}}", each)]
+
+
+def remove_from_boot(service):
+    "What started_at_boot has written; whether there was any."
+    name = "mlkit-" + service
+    unit, script = f"/etc/systemd/system/{name}.service", f"/etc/init.d/{name}"
+    if os.path.exists(unit):
+        lines_of("systemctl", "disable", name + ".service")
+    files = [path for path in (unit, script, f"/usr/local/sbin/{name}") if os.path.exists(path)]
+    for path in files:
+        os.remove(path)
+    if script in files:
+        lines_of("update-rc.d", name, "remove")
+    return bool(files)
+
+
+def remove_files(folder):
+    "The lock last: it is ours until the end."
+    names = sorted(set(os.listdir(folder)) - {"journal.jsonl"}, key=lambda name: name.startswith("lock.json"))
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.remove(path)
+
+
+def remove(want):
+    "What is gone, in words. Raises `Lost`, `OSError`."
+    engine, folder = want["engine"], want["folder"]
+    wait_for_end(want["drain"], want["drain_seconds"] + 5)
+    images = images_of(engine, folder)
+    fence(want["fence"])
+    label = "label=mlkit.service=" + want["service"]
+    containers = lines_of(engine, "ps", "--all", "--quiet", "--filter", label)
+    if containers:
+        lines_of(*removal(engine, *containers))
+        if left := lines_of(engine, "ps", "--all", "--quiet", "--filter", label):
+            raise OSError(f"{engine} could not remove the containers {' '.join(left)}: see its log")
+    for image in images:
+        lines_of(engine, "image", "rm", image)
+    at_boot = remove_from_boot(want["service"])
+    fence(want["fence"])
+    remove_files(folder)
+    counted = [f"{len(containers)} containers", f"{len(images) // 2} images", "its files"]
+    return ["its port", *counted, *(["its start at boot"] if at_boot else [])]
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "engine": {"type": "str", "required": True},
+            "service": {"type": "str", "required": True},
+            "folder": {"type": "path", "required": True},
+            "entry": {"type": "dict", "required": True},
+            "drain": {"type": "list", "elements": "str", "default": []},
+            "drain_seconds": {"type": "int", "default": 30},
+            "fence": {"type": "dict", "required": True},
+        },
+    )
+    want = module.params
+    try:
+        fence(want["fence"])
+        entry = append(os.path.join(want["folder"], "journal.jsonl"), want["entry"])
+        module.exit_json(changed=True, entry=entry, gone=remove(want))
+    except (Lost, OSError, ValueError, KeyError) as error:
+        cause = f"{want['service']} was not wholly removed: {error}"
+        module.fail_json(msg=cause, cause=cause)
+
+
+if __name__ == "__main__":
+    main()
