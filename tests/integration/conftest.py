@@ -188,9 +188,22 @@ def release(engine, base_images, tmp_path_factory):
 
 @pytest.fixture
 def serving(hosts, release):
-    "The first release, live on h1."
-    hosts.make_live(release(1), 1)
-    return release(1)
+    "The one of two good releases that is live on h1: a test begins with what the one before left, and deploys `other`."
+    return hosts.make_live([release(1), release(2)], 1)
+
+
+@pytest.fixture
+def both_serving(hosts, release):
+    "The one of two good releases that is live on h1 and h2."
+    return hosts.make_live([release(1), release(2)], 1, 2)
+
+
+@pytest.fixture
+def other(hosts, release):
+    "The one of two good releases that is not live on h1."
+    from deploy_lab import model_in
+
+    return next(each for each in (release(2), release(1)) if hosts.serves(1) != model_in(each))
 
 
 @pytest.fixture
