@@ -26,10 +26,14 @@ def cannot_run(why):
 def run(*words, check=True, timeout=300, **options):
     "Run a command; when it fails, fail the test with what it said."
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=timeout, **options)
+    return checked(done, check)
+
+
+def checked(done, check=True):
+    "What a command gave; when it failed, fail the test with what it said."
     if check and done.returncode:
-        pytest.fail(
-            f"{' '.join(map(str, words))}\nexit {done.returncode}\n{done.stdout}{done.stderr}", pytrace=False
-        )
+        command = " ".join(map(str, done.args))
+        pytest.fail(f"{command}\nexit {done.returncode}\n{done.stdout}{done.stderr}", pytrace=False)
     return done
 
 
@@ -145,13 +149,18 @@ def fleet(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ansible():
     "Runs a command of this environment's Ansible: `ansible('ansible-playbook', '-i', fleet.inventory, …)`."
+    from forked_playbooks import ForkedPlaybooks
+
     folder = Path(sys.executable).parent
 
     def call(command, *words, check=True, **environ):
+        if command == "ansible-playbook" and not environ:
+            return checked(playbooks.run(words), check)
         env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **environ}
         return run(folder / command, *words, check=check, env=env)
 
-    return call
+    with ForkedPlaybooks() as playbooks:
+        yield call
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +188,22 @@ def release(engine, base_images, tmp_path_factory):
 
 @pytest.fixture
 def serving(hosts, release):
-    "The first release, live on h1."
-    hosts.make_live(release(1), 1)
-    return release(1)
+    "The one of two good releases that is live on h1: a test begins with what the one before left, and deploys `other`."
+    return hosts.make_live([release(1), release(2)], 1)
+
+
+@pytest.fixture
+def both_serving(hosts, release):
+    "The one of two good releases that is live on h1 and h2."
+    return hosts.make_live([release(1), release(2)], 1, 2)
+
+
+@pytest.fixture
+def other(hosts, release):
+    "The one of two good releases that is not live on h1."
+    from deploy_lab import model_in
+
+    return next(each for each in (release(2), release(1)) if hosts.serves(1) != model_in(each))
 
 
 @pytest.fixture

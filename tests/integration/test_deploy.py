@@ -12,7 +12,7 @@ import tarfile
 
 import pytest
 from conftest import ROOT
-from deploy_lab import PORT, Load, changed, model_of
+from deploy_lab import PORT, Load, changed, model_in, model_of
 from eventually import eventually
 
 
@@ -44,11 +44,11 @@ def test_deploying_again_changes_nothing(hosts, serving):
     assert hosts.journal() == before
 
 
-def test_check_mode_says_what_would_happen_and_does_nothing(hosts, serving, release):
-    played = hosts.deploy(release(2), "--check")
+def test_check_mode_says_what_would_happen_and_does_nothing(hosts, serving, other):
+    played = hosts.deploy(other, "--check")
     assert played.code == 0 and changed(played.output) == 1, played.output
-    assert f"{release(2).name} goes to" in played.output
-    assert hosts.live() == model_of(1)
+    assert f"{other.name} goes to" in played.output
+    assert hosts.live() == model_in(serving)
 
 
 def test_a_changed_setting_is_not_overlooked(hosts, serving):
@@ -60,25 +60,25 @@ def test_a_changed_setting_is_not_overlooked(hosts, serving):
     )
 
 
-def test_a_new_release_and_a_rollback_lose_no_request(hosts, serving, release):
+def test_a_new_release_and_a_rollback_lose_no_request(hosts, serving, other):
     with Load(hosts.fleet.address(1)) as load:
-        deployed = hosts.deploy(release(2))
+        deployed = hosts.deploy(other)
         rolled_back = hosts.play("rollback", "-e", "service=flights", "--limit", "h1")
     assert deployed.code == 0, deployed.output
     assert rolled_back.code == 0, rolled_back.output
     assert load.failures == []
-    assert load.answers.keys() == {model_of(1), model_of(2)}
-    assert hosts.live() == model_of(1)
+    assert load.answers.keys() == {model_in(serving), model_in(other)}
+    assert hosts.live() == model_in(serving)
     assert [entry["outcome"] for entry in hosts.journal()][-2:] == ["deployed", "rolled back"]
 
 
-def test_a_request_that_runs_during_the_switch_is_finished_by_the_old_release(hosts, serving, release):
+def test_a_request_that_runs_during_the_switch_is_finished_by_the_old_release(hosts, serving, other):
     connection = http.client.HTTPConnection(hosts.fleet.address(1), PORT, timeout=60)
     connection.request("POST", "/predict", json.dumps({"rows": [{"x": 1.5, "sleep": 25}]}))
-    played = hosts.deploy(release(2))
+    played = hosts.deploy(other)
     answer = connection.getresponse()
     assert played.code == 0, played.output
-    assert answer.status == 200 and json.load(answer)["model"] == model_of(1)
+    assert answer.status == 200 and json.load(answer)["model"] == model_in(serving)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_broken_release_never_gets_traffic(hosts, serving, release, broken, ca
     assert f"cause: {cause}" in played.output
     assert f"still serving: {serving.name}" in played.output
     assert load.failures == []
-    assert load.answers.keys() == {model_of(1)}
+    assert load.answers.keys() == {model_in(serving)}
     last = hosts.journal()[-1]
     assert last["outcome"] == "failed" and last["release"] == bad.name and cause in last["reason"]
     assert bad.name not in hosts.fleet.ssh(1, "ls /var/lib/mlkit/flights/releases; docker images")
@@ -110,7 +110,7 @@ def test_a_release_that_fails_behind_the_proxy_is_switched_back(hosts, serving, 
         played = hosts.deploy(release(3, "wrong after the first answer"))
     assert played.code == 2 and "cause: golden rows differ: row 0" in played.output, played.output
     assert load.failures == []
-    assert hosts.live() == model_of(1)
+    assert hosts.live() == model_in(serving)
     assert hosts.journal()[-1]["outcome"] == "failed"
 
 
@@ -137,7 +137,7 @@ def test_a_taken_port_is_named(hosts, serving):
         hosts.fleet.ssh(1, f"kill {process}")
     assert played.code == 2, played.output
     assert "cause: port taken: another program listens on port 8010, which flights needs" in played.output
-    assert hosts.live() == model_of(1)
+    assert hosts.live() == model_in(serving)
 
 
 def test_a_full_disk_is_named(hosts, serving, release):
@@ -153,32 +153,32 @@ def test_a_full_disk_is_named(hosts, serving, release):
         small.output
     )
     assert none.code == 2 and "cause: disk full: [Errno 28]" in none.output, none.output
-    assert hosts.live() == model_of(1)
+    assert hosts.live() == model_in(serving)
 
 
-def test_an_archive_that_is_no_image_is_named(hosts, serving, release, tmp_path):
+def test_an_archive_that_is_no_image_is_named(hosts, serving, other, tmp_path):
     bad = tmp_path / "flights-4-0123456789ab"
     bad.mkdir()
-    record = json.loads((release(2) / "release.json").read_text())
+    record = json.loads((other / "release.json").read_text())
     record["id"], record["image"]["id"] = bad.name, "sha256:" + "4" * 64
     (bad / "release.json").write_text(json.dumps(record))
-    (bad / "golden.json").write_bytes((release(2) / "golden.json").read_bytes())
+    (bad / "golden.json").write_bytes((other / "golden.json").read_bytes())
     (bad / "image.tar").write_bytes(b"half an archive")
     played = hosts.deploy(bad)
     assert played.code == 2 and "cause: image could not be loaded: " in played.output, played.output
-    assert hosts.live() == model_of(1)
+    assert hosts.live() == model_in(serving)
 
 
-def test_a_cut_off_deployment_is_mended_by_the_next(hosts, serving, release):
+def test_a_cut_off_deployment_is_mended_by_the_next(hosts, serving, other):
     "Cut between the switch and the record, the state names the old container and the proxy the new one."
     state = hosts.fleet.ssh(1, "cat /var/lib/mlkit/flights/state.json")
-    assert hosts.deploy(release(2)).code == 0
+    assert hosts.deploy(other).code == 0
     hosts.fleet.ssh(1, f"echo '{state}' > /var/lib/mlkit/flights/state.json")
     assert "a deployment was cut off" in hosts.play("status", "--limit", "h1").output
     with Load(hosts.fleet.address(1)) as load:
-        played = hosts.deploy(release(1))
+        played = hosts.deploy(serving)
     assert played.code == 0, played.output
-    assert load.failures == [] and hosts.live() == model_of(1)
+    assert load.failures == [] and hosts.live() == model_in(serving)
 
 
 def test_rollback_without_anything_before_it_says_what_is_kept(hosts, release):
@@ -190,11 +190,11 @@ def test_rollback_without_anything_before_it_says_what_is_kept(hosts, release):
     )
 
 
-def test_only_the_newest_releases_are_kept(hosts, serving, release):
-    played = hosts.deploy(release(2), "-e", "service_keep_releases=1")
+def test_only_the_newest_releases_are_kept(hosts, serving, other):
+    played = hosts.deploy(other, "-e", "service_keep_releases=1")
     assert played.code == 0, played.output
-    assert hosts.fleet.ssh(1, "ls /var/lib/mlkit/flights/releases") == release(2).name
-    assert hosts.fleet.ssh(1, "docker images --format '{{.Tag}}'") == release(2).name.removeprefix("flights-")
+    assert hosts.fleet.ssh(1, "ls /var/lib/mlkit/flights/releases") == other.name
+    assert hosts.fleet.ssh(1, "docker images --format '{{.Tag}}'") == other.name.removeprefix("flights-")
 
 
 def test_status_names_what_is_live(hosts, serving):
@@ -205,14 +205,14 @@ def test_status_names_what_is_live(hosts, serving):
 def test_a_host_that_is_down_is_skipped_and_brought_up_to_date_by_the_next_run(hosts, serving, release):
     hosts.fleet("cut", 2)
     try:
-        played = hosts.deploy(release(2), limit="h1:h2")
+        played = hosts.deploy(release(5), limit="h1:h2")
     finally:
         hosts.fleet.restore()
     assert played.code == 4, played.output
     assert "[h2]: UNREACHABLE!" in played.output and "can be reached over ssh" in played.output
-    assert hosts.live() == model_of(2)
-    assert hosts.deploy(release(2), limit="h1:h2").code == 0
-    assert hosts.live(2) == model_of(2)
+    assert hosts.live() == model_of(5)
+    assert hosts.deploy(release(5), limit="h1:h2").code == 0
+    assert hosts.live(2) == model_of(5)
 
 
 def test_a_failure_on_one_host_takes_the_release_back_on_all(hosts, release):
@@ -249,19 +249,19 @@ def test_a_failure_on_one_host_takes_the_release_back_on_all(hosts, release):
     ],
 )
 def test_a_host_that_lacks_a_part_is_refused_and_the_others_are_not_changed(
-    hosts, serving, release, program, said
+    hosts, serving, other, program, said
 ):
     hosts.fleet.ssh(3, f"mv {program} /root/away")
     try:
-        played = hosts.deploy(release(2), limit="h1:h3")
+        played = hosts.deploy(other, limit="h1:h3")
     finally:
         hosts.fleet.ssh(3, f"mv /root/away {program}")
     assert played.code == 2 and said in played.output
-    assert hosts.live() == model_of(1) and hosts.journal()[-1]["outcome"] != "failed"
+    assert hosts.live() == model_in(serving) and hosts.journal()[-1]["outcome"] != "failed"
     assert hosts.fleet.ssh(3, "ls /var/lib/mlkit/flights/lock.json || true") == ""
 
 
-def test_a_deployer_keeps_others_out(hosts, serving, release):
+def test_a_deployer_keeps_others_out(hosts, serving, other):
     lock = {
         "format": "mlkit.lock/1",
         "owner": "ann@laptop pid 1",
@@ -274,21 +274,21 @@ def test_a_deployer_keeps_others_out(hosts, serving, release):
     path = "/var/lib/mlkit/flights/lock.json"
     hosts.fleet.ssh(1, f"echo '{json.dumps(lock)}' > {path}")
     try:
-        played = hosts.deploy(release(2))
+        played = hosts.deploy(other)
     finally:
         hosts.fleet.ssh(1, f"rm {path}")
     assert played.code == 2 and "cause: locked: ann@laptop pid 1 holds the lock since" in played.output
-    assert hosts.live() == model_of(1)
+    assert hosts.live() == model_in(serving)
 
 
-def test_a_deployer_that_was_killed_keeps_nobody_out(hosts, serving, release, ansible_process):
+def test_a_deployer_that_was_killed_keeps_nobody_out(hosts, serving, other, ansible_process):
     deployer = ansible_process(
         "ansible-playbook",
         "-i",
         hosts.fleet.inventory,
         ROOT / "playbooks/deploy.yml",
         "-e",
-        f"release={release(2)}",
+        f"release={other}",
         "--limit",
         "h1",
     )
@@ -296,9 +296,9 @@ def test_a_deployer_that_was_killed_keeps_nobody_out(hosts, serving, release, an
     os.killpg(deployer.pid, signal.SIGKILL)
     deployer.wait()
     with Load(hosts.fleet.address(1)) as load:
-        played = hosts.deploy(release(2))
+        played = hosts.deploy(other)
     assert played.code == 0, played.output
-    assert load.failures == [] and hosts.live() == model_of(2)
+    assert load.failures == [] and hosts.live() == model_in(other)
 
 
 def test_only_the_layers_that_a_host_lacks_are_sent_and_a_cut_transfer_goes_on(

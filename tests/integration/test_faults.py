@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, cannot_run
-from deploy_lab import Load, model_of
+from deploy_lab import Load, model_in
 from eventually import eventually
 
 SWITCH = "Write a piece of the proxy's configuration, and reload the proxy"
@@ -57,113 +57,112 @@ def until(process, task):
     pytest.fail(f"the deployment ended before {task!r}")
 
 
-@pytest.fixture
-def both_serving(hosts, release):
-    hosts.make_live(release(1), 1, 2)
-    return model_of(1)
-
-
 @pytest.mark.parametrize("fault, task", [("kill", SWITCH), ("cut", READY)])
 def test_a_host_that_is_lost_in_the_middle_ends_the_deployment_and_the_other_serves_on(
-    hosts, both_serving, release, deploying, fault, task
+    hosts, both_serving, other, deploying, fault, task
 ):
     with Load(hosts.fleet.address(1)) as load:
-        process = deploying(release(2))
+        process = deploying(other)
         until(process, task)
         hosts.fleet(fault, 2)
         said = process.stdout.read()
         assert process.wait() == 2, said
         hosts.fleet.restore()
-        played = hosts.deploy(release(2), limit="h1:h2")
+        played = hosts.deploy(other, limit="h1:h2")
     assert played.code == 0, played.output
-    assert load.failures == [] and [hosts.live(number) for number in (1, 2)] == [model_of(2)] * 2
+    assert load.failures == [] and [hosts.live(number) for number in (1, 2)] == [model_in(other)] * 2
 
 
 def test_a_host_that_loses_power_after_its_switch_comes_back_with_the_old_release(
-    hosts, both_serving, release, deploying
+    hosts, both_serving, other, deploying
 ):
-    process = deploying(release(2), "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
+    process = deploying(other, "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
     until(process, WATCH)
-    eventually(lambda: hosts.live(2) == model_of(2))
+    eventually(lambda: hosts.live(2) == model_in(other))
     hosts.fleet("kill", 2)
     said = process.stdout.read()
     assert process.wait() == 2, said
     hosts.fleet.restore()
-    eventually(lambda: hosts.live(2) == model_of(1), seconds=30)
-    assert hosts.live(1) == model_of(1)
+    eventually(lambda: hosts.live(2) == model_in(both_serving), seconds=30)
+    assert hosts.live(1) == model_in(both_serving)
 
 
 def test_hosts_go_back_by_themselves_when_their_deployer_dies_and_the_lock_runs_out(
-    hosts, both_serving, release, deploying
+    hosts, both_serving, other, deploying
 ):
     with Load(hosts.fleet.address(1)) as load:
-        process = deploying(release(2), "-e", "service_lock_seconds=25")
+        process = deploying(other, "-e", "service_lock_seconds=25")
         until(process, SWITCHED)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         eventually(lambda: [hosts.journal(each)[-1]["outcome"] for each in (1, 2)] == ["went back"] * 2, 60)
         eventually(lambda: all(sum(hosts.containers(each).values()) == 1 for each in (1, 2)), 60)
-    assert load.failures == [] and model_of(2) in load.answers
-    assert [hosts.live(number) for number in (1, 2)] == [model_of(1)] * 2
+    assert load.failures == [] and model_in(other) in load.answers
+    assert [hosts.live(number) for number in (1, 2)] == [model_in(both_serving)] * 2
     status = hosts.play("status", "--limit", "h1:h2").output
     assert "DRIFT" not in status and "locked" not in status
 
 
 def test_the_old_container_answers_when_the_new_one_dies_after_the_switch(
-    hosts, both_serving, release, deploying
+    hosts, both_serving, other, deploying
 ):
     with Load(hosts.fleet.address(2)) as load:
-        process = deploying(release(2), "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
+        process = deploying(other, "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
         until(process, WATCH)
-        eventually(lambda: model_of(2) in load.answers)
-        hosts.fleet.ssh(2, "docker kill $(docker ps -q --filter label=mlkit.release=" + release(2).name + ")")
+        eventually(lambda: model_in(other) in load.answers)
+        hosts.fleet.ssh(2, "docker kill $(docker ps -q --filter label=mlkit.release=" + other.name + ")")
         said = process.stdout.read()
     assert process.wait() == 2, said
     assert "refused while it answered live requests: " in said, said
     # what the new one was answering when it died, and what the engine's own proxy still took for it in that instant
     assert len(load.failures) <= 3 * len(load.threads), load.failures
-    assert [hosts.live(number) for number in (1, 2)] == [model_of(1)] * 2
+    assert [hosts.live(number) for number in (1, 2)] == [model_in(both_serving)] * 2
 
 
 @pytest.mark.parametrize(
-    "happens, on_h2",
+    "happens, stays",
     [
-        ("rm", 1),
-        (r"""sed -i 's/"owner": "[^"]*"/"owner": "ann@desk"/; s/"token": "[^"]*"/"token": "t"/'""", 2),
+        ("rm", False),
+        (r"""sed -i 's/"owner": "[^"]*"/"owner": "ann@desk"/; s/"token": "[^"]*"/"token": "t"/'""", True),
     ],
     ids=["nobody has it", "another has it"],
 )
 def test_a_lock_that_is_lost_after_the_switch_is_taken_back_unless_another_has_it(
-    hosts, both_serving, release, deploying, happens, on_h2
+    hosts, both_serving, other, deploying, happens, stays
 ):
-    process = deploying(release(2), "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
+    process = deploying(other, "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
     until(process, WATCH)
     hosts.fleet.ssh(2, f"{happens} /var/lib/mlkit/flights/lock.json")
     said = process.stdout.read()
     hosts.fleet.ssh(2, "rm -f /var/lib/mlkit/flights/lock.json")
     assert process.wait() == 2 and "cause: the lock was lost: " in said, said
-    assert [hosts.live(number) for number in (1, 2)] == [model_of(1), model_of(on_h2)]
+    assert [hosts.live(number) for number in (1, 2)] == [
+        model_in(both_serving),
+        model_in(other if stays else both_serving),
+    ]
 
 
 @pytest.mark.parametrize("task", [READY, SWITCH, RECORD])
 def test_a_deployer_that_is_killed_leaves_a_fleet_that_serves_and_takes_the_next(
-    hosts, both_serving, release, deploying, task
+    hosts, both_serving, other, deploying, task
 ):
     with Load(hosts.fleet.address(1)) as load:
-        process = deploying(release(2))
+        process = deploying(other)
         until(process, task)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert {hosts.live(number) for number in (1, 2)} <= {model_of(1), model_of(2)}
-        played = hosts.deploy(release(2), limit="h1:h2")
+        assert {hosts.live(number) for number in (1, 2)} <= {model_in(both_serving), model_in(other)}
+        played = hosts.deploy(other, limit="h1:h2")
     assert played.code == 0, played.output
-    assert load.failures == [] and [hosts.live(number) for number in (1, 2)] == [model_of(2)] * 2
+    assert load.failures == [] and [hosts.live(number) for number in (1, 2)] == [model_in(other)] * 2
 
 
-def test_of_two_deployers_at_once_one_wins_and_the_other_is_told(hosts, both_serving, release, deploying):
-    one, other = deploying(release(2)), deploying(release(3))
-    said = {model_of(2): one.communicate()[0], model_of(3): other.communicate()[0]}
-    codes = {model_of(2): one.returncode, model_of(3): other.returncode}
+def test_of_two_deployers_at_once_one_wins_and_the_other_is_told(
+    hosts, both_serving, other, release, deploying
+):
+    one, two = deploying(other), deploying(release(3))
+    said = {model_in(other): one.communicate()[0], model_in(release(3)): two.communicate()[0]}
+    codes = {model_in(other): one.returncode, model_in(release(3)): two.returncode}
     winner, loser = sorted(codes, key=codes.get)
     assert codes[winner] == 0 and codes[loser] == 2, said
     assert "cause: locked: " in said[loser]
@@ -197,15 +196,15 @@ def clock_off(hosts, tmp_path):
 
 @pytest.mark.parametrize("offset", ["+1h", "-1h"])
 def test_a_host_whose_clock_is_an_hour_off_is_deployed_to_and_rolled_back_like_any_other(
-    hosts, both_serving, release, clock_off, offset
+    hosts, both_serving, other, clock_off, offset
 ):
     both = {"inventory": clock_off(offset)}
     with Load(hosts.fleet.address(2)) as load:
-        words = ["-e", f"release={release(2)}", "--limit", "h1:h2"]
+        words = ["-e", f"release={other}", "--limit", "h1:h2"]
         deployed = hosts.play("deploy", *words, **both)
         rolled_back = hosts.play("rollback", "-e", "service=flights", "--limit", "h1:h2", **both)
     assert deployed.code == 0 and rolled_back.code == 0, deployed.output + rolled_back.output
-    assert load.failures == [] and load.answers.keys() == {model_of(1), model_of(2)}
+    assert load.failures == [] and load.answers.keys() == {model_in(both_serving), model_in(other)}
     journal = hosts.play("journal", "-e", "service=flights", "--limit", "h2")
     assert journal.code == 0 and "DRIFT" not in hosts.play("status", "--limit", "h1:h2", **both).output
 
@@ -220,15 +219,15 @@ def is_silent(address):
             return True
 
 
-def test_a_host_whose_ssh_hangs_is_skipped_like_one_that_is_down(hosts, both_serving, release):
+def test_a_host_whose_ssh_hangs_is_skipped_like_one_that_is_down(hosts, both_serving, other):
     # every sshd of the host, also those of connections that are still open, once this session has ended
     hosts.fleet.ssh(2, "nohup sh -c 'sleep 1; pkill -STOP sshd' >/dev/null 2>&1 &")
     eventually(lambda: is_silent(hosts.fleet.address(2)))
     try:
-        played = hosts.deploy(release(2), limit="h1:h2")
+        played = hosts.deploy(other, limit="h1:h2")
     finally:
         hosts.fleet("kill", 2)
         hosts.fleet.restore()
     assert played.code == 4 and "[h2]: UNREACHABLE!" in played.output
-    assert hosts.live() == model_of(2)
-    assert hosts.deploy(release(2), limit="h1:h2").code == 0 and hosts.live(2) == model_of(2)
+    assert hosts.live() == model_in(other)
+    assert hosts.deploy(other, limit="h1:h2").code == 0 and hosts.live(2) == model_in(other)

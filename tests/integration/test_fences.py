@@ -8,12 +8,12 @@ import os
 import signal
 
 import pytest
-from deploy_lab import Load, model_of
+from deploy_lab import Load, model_in
 from eventually import eventually
-from test_faults import READY, SWITCHED, both_serving, deploying, until
+from test_faults import READY, SWITCHED, deploying, until
 
 pytestmark = pytest.mark.integration
-__all__ = ["both_serving", "deploying"]  # fixtures
+__all__ = ["deploying"]  # a fixture
 
 
 def went_back(hosts):
@@ -23,35 +23,35 @@ def went_back(hosts):
 
 
 def test_what_a_stopped_deployment_left_is_not_taken_for_what_the_next_one_makes(
-    hosts, both_serving, release, deploying
+    hosts, both_serving, other, release, deploying
 ):
     with Load(hosts.fleet.address(1)) as load:
-        process = deploying(release(2))
+        process = deploying(other)
         until(process, READY)
         os.killpg(process.pid, signal.SIGINT)
         process.communicate()
-        for version in (3, 2):
-            played = hosts.deploy(release(version), limit="h1:h2")
+        for each in (release(3), other):
+            played = hosts.deploy(each, limit="h1:h2")
             assert played.code == 0, played.output
-            assert [hosts.live(number) for number in (1, 2)] == [model_of(version)] * 2
+            assert [hosts.live(number) for number in (1, 2)] == [model_in(each)] * 2
     assert load.failures == []
 
 
-def test_few_kept_releases_never_cost_the_live_one(hosts, both_serving, release):
+def test_few_kept_releases_never_cost_the_live_one(hosts, both_serving, other, release):
     with Load(hosts.fleet.address(1)) as load:
-        for version in (2, 3, 1, 2):
-            played = hosts.deploy(release(version), "-e", "service_keep_releases=2", limit="h1")
+        for each in (other, release(3), both_serving, other):
+            played = hosts.deploy(each, "-e", "service_keep_releases=2", limit="h1")
             assert played.code == 0, played.output
-            assert hosts.live(1) == model_of(version)
+            assert hosts.live(1) == model_in(each)
     assert load.failures == []
 
 
 @pytest.mark.parametrize("another", [False, True], ids=["nobody else", "another deployment meanwhile"])
 def test_a_deployer_that_wakes_up_after_its_lock_ran_out_changes_nothing(
-    hosts, both_serving, release, deploying, another
+    hosts, both_serving, other, release, deploying, another
 ):
     with Load(hosts.fleet.address(1)) as load:
-        process = deploying(release(2), "-e", "service_lock_seconds=15")
+        process = deploying(other, "-e", "service_lock_seconds=15")
         until(process, SWITCHED)
         os.killpg(process.pid, signal.SIGSTOP)
         eventually(lambda: went_back(hosts), 90)
@@ -60,12 +60,12 @@ def test_a_deployer_that_wakes_up_after_its_lock_ran_out_changes_nothing(
         os.killpg(process.pid, signal.SIGCONT)
         said = process.communicate()[0]
         assert process.returncode not in (0, None), said
-        wanted = model_of(3) if another else model_of(1)
+        wanted = model_in(release(3)) if another else model_in(both_serving)
         assert [hosts.live(number) for number in (1, 2)] == [wanted] * 2, said
-        played = hosts.deploy(release(2), limit="h1:h2")
+        played = hosts.deploy(other, limit="h1:h2")
         assert played.code == 0, played.output
     assert load.failures == []
-    assert [hosts.live(number) for number in (1, 2)] == [model_of(2)] * 2
+    assert [hosts.live(number) for number in (1, 2)] == [model_in(other)] * 2
     assert "DRIFT" not in hosts.play("status", "--limit", "h1:h2").output
 
 
@@ -78,42 +78,42 @@ def test_a_lock_that_cannot_be_taken_is_not_called_taken(hosts, both_serving):
     assert played.code == 2 and "lock" in played.output
 
 
-def test_a_stray_file_and_a_broken_record_of_another_service_stop_nobody(hosts, both_serving, release):
+def test_a_stray_file_and_a_broken_record_of_another_service_stop_nobody(hosts, both_serving, other):
     hosts.fleet.ssh(
         1,
         "touch /var/lib/mlkit/stray; mkdir -p /var/lib/mlkit/other; echo x >/var/lib/mlkit/other/state.json",
     )
     try:
-        played = hosts.deploy(release(2), limit="h1")
+        played = hosts.deploy(other, limit="h1")
     finally:
         hosts.fleet.ssh(1, "rm -rf /var/lib/mlkit/stray /var/lib/mlkit/other")
     assert played.code == 0, played.output
 
 
-def test_values_that_are_not_those_of_the_signed_record_are_refused(hosts, both_serving, release, tmp_path):
+def test_values_that_are_not_those_of_the_signed_record_are_refused(hosts, both_serving, other, tmp_path):
     record = f"@{tmp_path}/asked.json"
     (tmp_path / "asked.json").write_text(
         '{"asked_release": {"id": "%s", "name": "flights", "version": 2, "model": {"digest": "sha256:0"},'
         ' "image": {"tag": "evil", "id": "sha256:1", "archive": "image.tar", "layers": [], "reference": ""},'
         ' "folder": "%s", "archive": "%s/image.tar", "verdict": "", "override": "", "signature": {},'
         ' "texts": {"release.json": %s}}}'
-        % (release(2).name, release(2), release(2), json.dumps((release(2) / "release.json").read_text()))
+        % (other.name, other, other, json.dumps((other / "release.json").read_text()))
     )
-    played = hosts.deploy(release(2), "-e", record)
+    played = hosts.deploy(other, "-e", record)
     assert played.code == 2 and "is described otherwise than in its release.json" in played.output, (
         played.output
     )
-    assert hosts.live(1) == model_of(1)
+    assert hosts.live(1) == model_in(both_serving)
 
 
 def test_a_service_that_the_proxy_has_no_container_for_is_healed_by_the_next_deployment(
-    hosts, both_serving, release
+    hosts, both_serving, other
 ):
     piece = "/etc/haproxy/mlkit.d/flights.cfg"
     hosts.fleet.ssh(
         1,
         f"sed -i '/ server /d' {piece} /etc/haproxy/haproxy.cfg; service haproxy reload; docker rm -f $(docker ps -q)",
     )
-    played = hosts.deploy(release(2))
+    played = hosts.deploy(other)
     assert played.code == 0, played.output
-    assert hosts.live(1) == model_of(2)
+    assert hosts.live(1) == model_in(other)

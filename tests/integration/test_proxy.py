@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from conftest import cannot_run
-from deploy_lab import PORT, Load, certificate, model_of
+from deploy_lab import PORT, Load, certificate, model_in
 from eventually import eventually
 
 ROWS = json.dumps({"rows": [{"x": 1.5}]})
@@ -34,14 +34,14 @@ def common_name(address):
     )
 
 
-def test_tls_http2_and_a_new_certificate_without_a_failed_request(hosts, serving, release, beside):
+def test_tls_http2_and_a_new_certificate_without_a_failed_request(hosts, serving, other, beside):
     address = hosts.fleet.address(1)
     tls = ["-e", f"proxy_tls_certificate={certificate(beside, 'one.test').name}"]
-    played = hosts.deploy(release(2), *tls)
+    played = hosts.deploy(other, *tls)
     try:
         assert played.code == 0, played.output
         said = curl("--http2", "-w", "%{http_version}", "-d", ROWS, f"https://{address}:{PORT}/predict")
-        assert model_of(2) in said and said.endswith("2")
+        assert model_in(other) in said and said.endswith("2")
         assert common_name(address) == "one.test"
         with Load(address, tls=True) as load:
             tls = ["-e", f"proxy_tls_certificate={certificate(beside, 'two.test').name}"]
@@ -50,13 +50,13 @@ def test_tls_http2_and_a_new_certificate_without_a_failed_request(hosts, serving
             eventually(lambda: common_name(address) == "two.test")
             again = hosts.deploy(serving, *tls)
         assert again.code == 0, again.output
-        assert load.failures == [] and set(load.answers) == {model_of(1), model_of(2)}
+        assert load.failures == [] and set(load.answers) == {model_in(serving), model_in(other)}
         kept = hosts.fleet.ssh(1, "stat -c %a%U /etc/haproxy/mlkit.tls /etc/haproxy/mlkit.tls/*").split()
         assert kept == ["700root", "600root"]
         assert "PRIVATE KEY" not in played.output + changed.output + again.output
     finally:
         assert hosts.play("proxy", "-e", "service=flights", "--limit", "h1").code == 0
-    assert hosts.live() == model_of(1)
+    assert hosts.live() == model_in(serving)
 
 
 def test_a_certificate_that_is_none_is_refused_and_nothing_changes(hosts, serving, beside):
@@ -65,7 +65,7 @@ def test_a_certificate_that_is_none_is_refused_and_nothing_changes(hosts, servin
         "proxy", "-e", "service=flights", "-e", "proxy_tls_certificate=broken.pem", "--limit", "h1"
     )
     assert refused.code == 2 and "the proxy refuses its new configuration" in refused.output
-    assert hosts.live() == model_of(1)
+    assert hosts.live() == model_in(serving)
 
 
 def test_a_request_that_is_too_large_is_refused_by_the_proxy(hosts, serving, tmp_path):
@@ -110,9 +110,9 @@ def test_an_upgrade_of_the_proxy_itself_loses_nothing(hosts, serving, tmp_path):
     with Load(address) as load, Load(address, keep=False) as new:
         played = hosts.play("proxy", "-e", "service=flights", "-e", "proxy_upgrade=true", "--limit", "h1")
     assert played.code == 0, played.output
-    assert load.failures == new.failures == [] and set(load.answers + new.answers) == {model_of(1)}
+    assert load.failures == new.failures == [] and set(load.answers + new.answers) == {model_in(serving)}
     assert hosts.fleet.ssh(1, "dpkg-query -W -f '${Version}' haproxy").endswith("+newer")
     programs = "for each in $(pidof haproxy); do readlink /proc/$each/exe; done"
     # What runs from the old file is "(deleted)": it must have answered its last request soon.
     eventually(lambda: set(hosts.fleet.ssh(1, programs).splitlines()) == {"/usr/sbin/haproxy"})
-    assert hosts.live() == model_of(1)
+    assert hosts.live() == model_in(serving)
