@@ -51,6 +51,46 @@ def test_a_removed_line_is_found(journal, gone):
     assert any(f"line {gone + 1} " in problem for problem in chain.verify(lines))
 
 
+def accepted(path, **more):
+    problems = chain.verify(chain.read(path))
+    return chain.append(path, {"outcome": "accepted", "reason": "a new disk", "problems": problems} | more)
+
+
+def test_what_a_person_has_accepted_is_told_no_more_and_what_comes_after_is(journal):
+    lines = chain.read(journal)
+    lines[1] = lines[1].replace("deployed", "reverted")
+    Path(journal).write_text("\n".join(lines) + "\n")
+    assert len(chain.verify(lines)) == 2
+    accepted(journal)
+    chain.append(journal, {"outcome": "deployed"})
+    lines = chain.read(journal)
+    assert chain.verify(lines) == []
+    again = [*lines[:1], lines[1].replace("reverted", "rejected"), *lines[2:]]
+    assert chain.verify(again)[0].startswith("line 2 was changed"), "it is not the change that was accepted"
+    new = [*lines[:5], lines[5].replace("deployed", "reverted")]
+    assert [problem[:18] for problem in chain.verify(new)] == ["line 6 was changed"]
+
+
+def test_an_acceptance_that_was_changed_accepts_nothing(journal):
+    lines = chain.read(journal)
+    Path(journal).write_text("\n".join([lines[0], *lines[2:]]) + "\n")
+    accepted(journal)
+    lines = chain.read(journal)
+    assert chain.verify(lines) == []
+    entry = json.loads(lines[-1])
+    lines[-1] = chain.canonical(entry | {"reason": "another one"})
+    assert len(chain.verify(lines)) > 1
+
+
+def test_a_host_that_began_anew_goes_on_with_a_number_that_was_never_used(tmp_path):
+    path = str(tmp_path / "journal.jsonl")
+    chain.append(path, {"outcome": "deployed"})
+    gone = ["entry 2 is in the store and not on the host: the journal was cut"]
+    assert chain.append(path, {"outcome": "accepted", "problems": gone, "least": 8})["number"] == 8
+    assert chain.append(path, {"outcome": "deployed"})["number"] == 9
+    assert chain.verify(chain.read(path)) == []
+
+
 def test_reordered_lines_are_found(journal):
     lines = chain.read(journal)
     lines[1], lines[2] = lines[2], lines[1]

@@ -6,6 +6,7 @@
 __all__ = [
     "COMMANDS",
     "progress_options",
+    "dry_run_option",
     "release",
     "deploy",
     "json_summary",
@@ -46,6 +47,11 @@ def progress_options(command):
     return is_plain(is_json(chosen))
 
 
+def dry_run_option(command):
+    help = "Only say what would happen on each host."
+    return click.option("--dry-run", is_flag=True, help=help)(command)
+
+
 # %% ../../notebooks/cli/05_deploys.ipynb #ad0fcb36
 @click.command(short_help="Build the container image of a model.")
 @click.argument("model", required=False)
@@ -79,9 +85,10 @@ def release(model, engine, as_json):
     metavar="REASON",
     help="Go live though clients of the live release will be refused; recorded.",
 )
+@dry_run_option
 @hosts_option
 @progress_options
-def deploy(environment, what, engine, override, breaking, hosts, how):
+def deploy(environment, what, engine, override, breaking, dry_run, hosts, how):
     """Put a release on the hosts of ENVIRONMENT, or a model on this machine (`local`).
 
     WHAT is a release id or folder, or a model, of which a release is made. The default is the
@@ -95,13 +102,15 @@ def deploy(environment, what, engine, override, breaking, hosts, how):
       mlkit deploy fleet flights@3
       mlkit deploy fleet flights-3-1a2b3c4d5e6f --json
       mlkit deploy fleet --hosts h1,h2
+      mlkit deploy fleet --dry-run
     """
     if breaking is not None and not breaking.strip():
         raise WrongType("--breaking needs a reason", '--breaking "the field was never sent; see the ticket"')
     if environment == "local":
-        if hosts:
+        if hosts or dry_run:
             raise WrongType(
-                "--hosts is for an environment with hosts, and local is this machine", "leave it out"
+                "--hosts and --dry-run are for an environment with hosts",
+                "local is this machine: leave them out",
             )
         return _deploy_local(what, engine)
     from mlkit.deploy.heartbeat import lock_renewed
@@ -116,6 +125,11 @@ def deploy(environment, what, engine, override, breaking, hosts, how):
         hooks = _hooks(project, target)
         chosen = _choose_release(project, store, what, hooks, override)
         record |= {"release": chosen.id, "model": chosen.record["model"]["digest"]}
+        meant = {"service_breaking": breaking} if breaking else {}
+        if dry_run:
+            with show_steps(how) as shown:
+                steps = deploy_release(target, chosen, shown, _signers(project) | meant, dry_run)
+            return _say_plan(how, record, steps)
         hooks = hooks.tell(release=chosen.id, model=record["model"], image=chosen.record["image"]["id"])
         with (
             hooks.around("deploy"),
@@ -123,11 +137,18 @@ def deploy(environment, what, engine, override, breaking, hosts, how):
             journal_kept(store, environment, project.model) as kept,
             lock_renewed(target, chosen.record["name"]) as locked,
         ):
-            meant = {"service_breaking": breaking} if breaking else {}
             variables = hooks.variables() | _signers(project) | locked | meant
             deploy_release(target, chosen, _fan_out(shown, kept), variables)
     if how != "json":
         click.echo(f"{chosen.id} is live on {environment}")
+
+
+def _say_plan(how, record, steps):
+    from mlkit.deploy.playbook import planned
+
+    record |= {"dry_run": True, "plan": planned(steps)}
+    if how != "json":
+        click.echo("\n".join(f"{host}: {words}" for host, words in sorted(record["plan"].items())))
 
 
 @contextmanager
@@ -222,9 +243,10 @@ def _deploy_local(model, engine):
 @click.command(short_help="Go back to the last good release.")
 @click.argument("environment")
 @click.argument("release_id", required=False)
+@dry_run_option
 @hosts_option
 @progress_options
-def rollback(environment, release_id, hosts, how):
+def rollback(environment, release_id, dry_run, hosts, how):
     """Go back to the last good release on the hosts of ENVIRONMENT.
 
     \b
@@ -240,9 +262,13 @@ def rollback(environment, release_id, hosts, how):
     project, store = project_and_store()
     with json_summary(how, "rollback", environment) as record:
         target = narrowed(project.environment(environment), hosts)
-        hooks = _hooks(project, target).tell(release=release_id or "")
         asked = {"service": project.model} | ({"release_id": release_id} if release_id else {})
         record |= asked
+        if dry_run:
+            with show_steps(how) as shown:
+                steps = run_playbook("rollback", target, _signers(project) | asked, shown, dry_run)
+            return _say_plan(how, record, steps)
+        hooks = _hooks(project, target).tell(release=release_id or "")
         with (
             hooks.around("rollback"),
             show_steps(how) as shown,

@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from ..errors import DeployFailed, StateError
+from ..errors import DeployFailed, StateError, WrongType
 from .command import hosts_option, json_option, project_and_store, show
 
 
@@ -49,6 +49,7 @@ def status(environment, hosts, as_json):
 @click.command(short_help="Show and verify who deployed what.")
 @click.argument("environment")
 @click.option("--verify", is_flag=True, help="Check the chain on every host, and against the store's copy.")
+@click.option("--accept", metavar="WHY", help="What is wrong was looked at and is accepted; recorded.")
 @click.option(
     "-n",
     "number",
@@ -59,7 +60,7 @@ def status(environment, hosts, as_json):
 )
 @hosts_option
 @json_option
-def journal(environment, verify, number, hosts, as_json):
+def journal(environment, verify, accept, number, hosts, as_json):
     """Show who deployed what to ENVIRONMENT, when, and how it ended.
 
     A line that was changed, removed or cut off is named, and the exit code is 3.
@@ -68,15 +69,26 @@ def journal(environment, verify, number, hosts, as_json):
     Example:
       mlkit journal fleet
       mlkit journal fleet --verify
+      mlkit journal fleet --hosts h2 --accept "the disk was replaced"
     """
     from mlkit.deploy.playbook import narrowed
-    from mlkit.deploy.status import journal_table, read_journal
+    from mlkit.deploy.status import accept_problems, journal_table, read_journal
 
     project, store = project_and_store()
-    entries, problems = read_journal(store, narrowed(project.environment(environment), hosts), project.model)
+    target = narrowed(project.environment(environment), hosts)
+    if accept is not None:
+        if not accept.strip():
+            raise WrongType("--accept needs a reason", '--accept "the disk was replaced"')
+        for host, problems in sorted(accept_problems(store, target, project.model, accept).items()):
+            click.echo("\n".join(f"{host}: accepted: {problem}" for problem in problems), err=as_json)
+    entries, problems = read_journal(store, target, project.model)
     count = len({entry["host"] for entry in entries}) or 1
-    if verify:
-        words = "" if problems else f"{len(entries)} entries of {count} hosts are as they were written"
+    if verify or accept:
+        words = (
+            ""
+            if problems
+            else f"{len(entries)} entries of {count} host{'s' * (count > 1)} are as they were written, or accepted"
+        )
     else:
         words = journal_table(entries[-number * count :])
     show({"format": "mlkit.journal/1", "entries": entries, "problems": problems}, as_json, words)

@@ -6,8 +6,10 @@
 __all__ = [
     "OUTCOMES",
     "ANSIBLE",
+    "SWITCHING",
     "WRONG_TYPE",
     "UNKNOWN_KEY",
+    "PLANNING",
     "TaskEvent",
     "read_event",
     "check_ansible",
@@ -21,6 +23,7 @@ __all__ = [
     "no_host",
     "ansible_environment",
     "deploy_release",
+    "planned",
 ]
 
 # %% ../../notebooks/deploy/02_playbook.ipynb #227f593b
@@ -182,6 +185,7 @@ def run_playbook(
     environment: Environment,
     variables: dict,
     on_step: Callable[[TaskEvent], None],
+    dry_run: bool = False,  # only say what would happen
 ) -> list[TaskEvent]:
     """Run a playbook on the environment's hosts and give its steps.
 
@@ -218,6 +222,7 @@ def run_playbook(
                 playbook=str(playbook),
                 inventory=str(environment.inventory),
                 limit=",".join(environment.only) or None,
+                cmdline="--check" if dry_run else None,
                 extravars=environment.variables | variables | {"deploy_environment": environment.name},
                 envvars=ansible_environment(playbook, environment),
                 event_handler=handle,
@@ -283,10 +288,16 @@ def ansible_environment(playbook: Path, environment: Environment) -> dict[str, s
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # where ansible-playbook is
         "ANSIBLE_ROLES_PATH": str(playbook.parent / "roles"),
+        "ANSIBLE_FORKS": os.environ.get(
+            "ANSIBLE_FORKS", "50"
+        ),  # hosts at a time; Ansible's own 5 are for small machines
         "ANSIBLE_HOST_KEY_CHECKING": "true",  # an unknown host is refused, never silently accepted
         "ANSIBLE_LOCALHOST_WARNING": "false",
         **({"ANSIBLE_VAULT_PASSWORD_FILE": str(vault)} if vault else {}),
     }
+
+
+SWITCHING = "Remember that the switch has begun"  # the task in roles/service/tasks/switch.yml
 
 
 def _stopped(name: str, environment: Environment, steps: list[TaskEvent]) -> DeployStopped:
@@ -295,8 +306,14 @@ def _stopped(name: str, environment: Environment, steps: list[TaskEvent]) -> Dep
         f"{host}: {'stopped during' if step.outcome == 'started' else 'stopped after'}: {step.task}"
         for host, step in last.items()
     ]
+    begun = sorted({step.host for step in steps if step.task == SWITCHING and step.outcome == "ok"})
+    if begun:
+        others = ", ".join(sorted(set(last) - set(begun))) or "no host"
+        lines.append(f"begun to switch: {', '.join(begun)}; not yet, so the old release serves: {others}")
     lines += [
-        "what each host served, it serves still, or already the new release; hosts not named here are untouched",
+        "no host has switched: each serves what it served"
+        if not begun
+        else "a host that has switched and not yet recorded it goes back by itself when the lock runs out",
         f"to finish, run the same command again; mlkit status {environment.name} says what runs",
     ]
     return DeployStopped(f"{name} to {environment.name} was stopped", "\n".join(lines))
@@ -355,6 +372,18 @@ def deploy_release(
     release: Release,
     on_step: Callable[[TaskEvent], None],
     variables: dict | None = None,  # more of the playbook's: `Hooks.variables`
+    dry_run: bool = False,  # only say what would happen
 ) -> list[TaskEvent]:
     "Put the release on every host of the environment. Raises `MissingData`, `DeployFailed`; the old one stays live."
-    return run_playbook("deploy", environment, (variables or {}) | {"release": str(release.folder)}, on_step)
+    variables = (variables or {}) | {"release": str(release.folder)}
+    return run_playbook("deploy", environment, variables, on_step, dry_run)
+
+
+def planned(
+    steps: list[TaskEvent],  # of a playbook that ran with `dry_run`
+) -> dict[str, str]:
+    "What would happen on each host that could be asked."
+    return {step.host: step.message for step in steps if step.task == PLANNING and step.message}
+
+
+PLANNING = "Say what will happen"  # the task in roles/service/tasks/prepare.yml

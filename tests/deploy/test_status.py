@@ -7,6 +7,8 @@ import pytest
 
 from mlkit.deploy.playbook import TaskEvent
 from mlkit.deploy.status import (
+    _accepted,
+    _accepted_key,
     _cut,
     _differences,
     _drift_of_hosts,
@@ -18,7 +20,7 @@ from mlkit.deploy.status import (
     status_table,
 )
 from mlkit.errors import CorruptRecord
-from mlkit.records import canonical, digest
+from mlkit.records import canonical, digest, write_record
 from mlkit.store import Store
 
 
@@ -27,7 +29,14 @@ def a_host(name, release, reachable=True, drift=()):
     live = {"release": release, "running": True, "model": "sha256:1", "model_through_proxy": "sha256:1"}
     here = {"live": live, "state": {"when": "2026-11-24T10:00:00Z"}, "lock": None, "drift": list(drift)}
     here |= {"traffic": {"requests": 3, "failed": 0, "rate": 1, "running": 0}, "releases": {}}
-    return _host_status(TaskEvent(name, "Look", "ok", result={"services": {"flights": here}, "engine": True}))
+    return _host_status(
+        TaskEvent(
+            name,
+            "Look",
+            "ok",
+            result={"services": {"flights": here}, "engine": True, "ports": {"flights": 8000}},
+        )
+    )
 
 
 AWAY = {"host": "h3", "reachable": False, "why": "no route", "services": []}
@@ -54,7 +63,9 @@ def test_a_host_without_the_service_differs_and_one_that_could_not_be_looked_at_
         "flights: the hosts differ: h1: flights-2-aa; h4: nothing"
     ]
     assert _differences([one, EMPTY, AWAY], "other") == []
-    broken = _host_status(TaskEvent("h5", "Look", "ok", result={"services": {}, "engine": False}))
+    broken = _host_status(
+        TaskEvent("h5", "Look", "ok", result={"services": {}, "engine": False, "ports": {}})
+    )
     assert _drift_of_hosts([broken])[0].startswith("h5: no container engine answers")
     table = status_table({"hosts": [one, broken], "drift": []})
     assert table.splitlines()[-1].split() == ["h5", "-", "-", "-", "unknown"]
@@ -80,13 +91,25 @@ def test_the_store_s_copy_shows_a_journal_that_was_cut_or_rewritten():
         keep(TaskEvent("h1", "Other", "ok", result={"entry": None}))
     assert _cut(store, "lab", "flights", "h1", entries) == []
     [cut] = _cut(store, "lab", "flights", "h1", entries[:1])
-    assert cut == "h1: entry 2 is in the store and not on the host: the journal was cut"
+    assert cut == "entry 2 is in the store and not on the host: the journal was cut"
     [rewritten] = _cut(store, "lab", "flights", "h1", [entries[0] | {"digest": "sha256:9"}, entries[1]])
     assert "entry 1 is another one in the store" in rewritten
     key = _journal_key("lab", entries[0])
     store.put(key, store.get(key).replace(b"deployed", b"reverted"))
     [touched] = _cut(store, "lab", "flights", "h1", entries)
-    assert touched == f"h1: the store's copy {key} was changed: its digest does not fit its content"
+    assert touched == f"the store's copy {key} was changed: its digest does not fit its content"
+
+
+# %% ../../notebooks/deploy/05_status.ipynb #25ea2f0e
+def test_what_was_accepted_here_is_told_no_more_and_a_host_s_own_word_is_not_enough():
+    store = Store(tempfile.mkdtemp())
+    problem = "entry 2 is in the store and not on the host: the journal was cut"
+    record = {"problems": [problem], "why": "a new disk", "by": "ops", "when": "2026-11-24T10:00:00Z"}
+    store.put(_accepted_key("lab", "flights", "h1") + "/000003.json", write_record("accepted", record))
+    assert (
+        _accepted(store, "lab", "flights", "h1") == {problem}
+        and _accepted(store, "lab", "flights", "h2") == set()
+    )
 
 
 # %% ../../notebooks/deploy/05_status.ipynb #d46f1679

@@ -1,5 +1,6 @@
 "What ops ask of a fleet: what runs, what should, who did it, who may do it now, and what the servers say."
 
+import importlib.util
 import json
 import os
 import signal
@@ -12,6 +13,11 @@ from eventually import eventually
 from fleeted import Fleeted
 from laptop import MLKIT
 
+spec = importlib.util.spec_from_file_location(
+    "journal_chain", ROOT / "playbooks/roles/service/module_utils/journal_chain.py"
+)
+chain = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(chain)
 JOURNAL = "/var/lib/mlkit/flights/journal.jsonl"
 RUNNING = "pgrep -fc '^docker logs --tail' || true"
 
@@ -310,3 +316,51 @@ def test_plain_ansible_says_the_same(lab, ansible):
     assert f"flights: {lab.second} ready" in told
     told = ansible("ansible-playbook", *words, playbooks / "journal.yml", "-e", "service=flights").stdout
     assert "deployed" in told and lab.second in told
+
+
+def lines_of(lab):
+    return lab.fleet.ssh(2, f"cat {JOURNAL}").splitlines()
+
+
+def write(lab, lines):
+    lab.fleet.ssh(2, f"cat > {JOURNAL} <<'END'\n" + "\n".join(lines) + "\nEND")
+
+
+def test_a_host_that_says_of_itself_that_its_cut_journal_is_accepted_is_not_believed(lab):
+    "Whoever is root there can write such a line, and did not write the store's copy."
+    kept = lines_of(lab)
+    entry = {
+        "outcome": "accepted",
+        "service": "flights",
+        "number": 2,
+        "previous": chain.line_digest(kept[0]),
+        "before": chain.line_digest(kept[0]),
+        "problems": ["entry 2 is in the store and not on the host: the journal was cut"],
+    }
+    write(lab, [kept[0], chain.canonical(entry | {"digest": chain.digest_of(entry)})])
+    done = lab.mlkit("journal", "lab", "--verify", check=False)
+    write(lab, kept)
+    assert done.returncode == 3 and "h2: entry 2 is another one in the store" in done.stderr
+    assert lab.mlkit("journal", "lab", "--verify").returncode == 0
+
+
+def test_what_a_person_has_accepted_is_told_no_more_and_what_comes_after_is(lab):
+    lab.fleet.ssh(2, f"sed -i '1s/deployed/rejected/' {JOURNAL}")
+    refused = lab.mlkit("journal", "lab", "--accept", " ", check=False)
+    assert refused.returncode == 2 and "--accept needs a reason" in refused.stderr
+    assert lab.mlkit("journal", "lab", "--verify", check=False).returncode == 3
+    said = lab.mlkit("journal", "lab", "--accept", "edited in a hurry").stdout
+    assert (
+        "h2: accepted: line 1 was changed" in said
+        and "h2: accepted: entry 1 is another one in the store" in said
+    )
+    assert "h1" not in said and "are as they were written, or accepted" in said
+    assert lab.mlkit("journal", "lab", "--verify").returncode == 0 and status(lab)[0] == 0
+    assert (
+        "accepted" in lab.mlkit("journal", "lab").stdout
+        and "edited in a hurry" in lab.mlkit("journal", "lab").stdout
+    )
+    lab.fleet.ssh(2, f"sed -i '1s/rejected/reverted/' {JOURNAL}")
+    done = lab.mlkit("journal", "lab", "--verify", check=False)
+    assert done.returncode == 3 and "h2: line 1 was changed" in done.stderr
+    assert "h2: entry 1 is another one in the store" in done.stderr

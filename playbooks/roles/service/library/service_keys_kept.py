@@ -4,6 +4,7 @@
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_file import is_current, put
 from ansible.module_utils.deploy_lock import Lost, fence
 
 DOCUMENTATION = r"""
@@ -29,29 +30,6 @@ RETURN = r"""
 cause: {description: Why they could not be written., type: str, returned: failure}
 """
 
-CONTAINER = 10001  # uid and gid of the server in its container
-
-
-def is_current(path, text):
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            found = os.fstat(file.fileno())
-            return (found.st_uid, found.st_mode & 0o777, file.read()) == (CONTAINER, 0o400, text)
-    except FileNotFoundError:
-        return False
-
-
-def write(folder, path, text):
-    os.makedirs(folder, mode=0o755, exist_ok=True)
-    unfinished = path + ".unfinished"
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "w", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chown(unfinished, CONTAINER, CONTAINER)
-    os.rename(unfinished, path)
-
-
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -61,13 +39,12 @@ def main():
         },
         supports_check_mode=True,
     )
-    folder, text = module.params["folder"], module.params["text"]
-    path = os.path.join(folder, "keys")
+    path, text = os.path.join(module.params["folder"], "keys"), module.params["text"]
     try:
         changed = not is_current(path, text)
         if changed and not module.check_mode:
             fence(module.params["fence"])
-            write(folder, path, text)
+            put(path, text)
     except Lost as lost:
         module.fail_json(msg=str(lost), cause=str(lost))
     except OSError as error:

@@ -2,7 +2,7 @@
 
     append(path, entry) -> entry    the entry as written: with format, number, previous, digest
     read(path) -> lines             the whole lines, as text
-    verify(lines) -> problems       list of str, empty when the chain holds
+    verify(lines) -> problems       list of str, empty when the chain holds or a person has accepted what is wrong
 
 What a chain alone cannot show is that its end was cut off: compare the last digest with the one noted elsewhere.
 """
@@ -13,6 +13,7 @@ import json
 import os
 
 FORMAT = "mlkit.deployment/1"
+ACCEPTED = "accepted"
 
 
 def canonical(entry):
@@ -43,7 +44,8 @@ def read(path):
 def append(path, entry):
     """Add an entry to the journal and give it back as written; it is on the disk when this returns.
 
-    `format`, `number`, `previous` and `digest` are set here. A last line that was torn by a crash is moved, byte for
+    `format`, `number`, `previous` and `digest` are set here. With the outcome `accepted` it says of its `problems` that somebody
+    has looked at them; `before` is then the digest of all lines before it, and its number at least `least`. A last line that was torn by a crash is moved, byte for
     byte, to a file of its own beside the journal, and the entry names it: `"torn": {"file", "bytes", "digest"}`.
     """
     with open(path + ".guard", "a") as guard:
@@ -55,7 +57,10 @@ def append(path, entry):
             number = json.loads(last)["number"] + 1 if last else 1
         except (ValueError, KeyError, TypeError):
             number = len(lines) + 1  # the last line was changed by hand: verify says so, deployments go on
+        number = max(number, entry.get("least", 0))
         whole = dict(entry, format=FORMAT, number=number, previous=line_digest(last) if last else None)
+        if entry.get("outcome") == ACCEPTED:
+            whole["before"] = line_digest("\n".join(lines))
         if torn:
             whole["torn"] = torn
         whole["digest"] = digest_of(whole)
@@ -80,6 +85,9 @@ def verify(lines):
             before, expected = line_digest(line), expected + 1
             continue
         number = entry.get("number")
+        if accepts(entry, lines[: place - 1]):
+            problems = [problem for problem in problems if problem not in entry["problems"]]
+            expected = max(expected, number)
         if entry.get("digest") != digest_of(entry):
             problems.append("line %d was changed: its digest does not fit its content" % place)
         elif line != canonical(entry):
@@ -96,6 +104,17 @@ def verify(lines):
         before = line_digest(line)
         expected = number + 1 if type(number) is int else expected + 1
     return problems
+
+
+def accepts(entry, before):
+    "Whether somebody has accepted the problems of these lines, and they are still those lines."
+    return (
+        entry.get("outcome") == ACCEPTED
+        and entry.get("digest") == digest_of(entry)
+        and entry.get("before") == line_digest("\n".join(before))
+        and isinstance(entry.get("problems"), list)
+        and type(entry.get("number")) is int
+    )
 
 
 def _set_aside(path):
