@@ -48,7 +48,7 @@ def progress_options(command):
 
 
 def dry_run_option(command):
-    help = "Only say what would happen on each host."
+    help = "Only say what would happen on each host; a missing release is built."
     return click.option("--dry-run", is_flag=True, help=help)(command)
 
 

@@ -78,9 +78,10 @@ def remove_from_boot(service):
 
 
 def remove_files(folder):
-    "The lock last: it is ours until the end."
-    names = sorted(set(os.listdir(folder)) - {"journal.jsonl"}, key=lambda name: name.startswith("lock.json"))
-    for name in names:
+    "What says that the service is here goes late, so that a removal that was cut off is gone on with; the lock goes last."
+    late = ["state.json", "lock.json.guard", "lock.json"]
+    names = set(os.listdir(folder)) - {"journal.jsonl"}
+    for name in [*sorted(names - set(late)), *filter(names.__contains__, late)]:
         path = os.path.join(folder, name)
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
