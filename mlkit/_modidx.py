@@ -354,6 +354,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlkit.deploy.status._accepted_key': ('deploy/status.html#_accepted_key', 'mlkit/deploy/status.py'),
                                      'mlkit.deploy.status._cut': ('deploy/status.html#_cut', 'mlkit/deploy/status.py'),
                                      'mlkit.deploy.status._differences': ('deploy/status.html#_differences', 'mlkit/deploy/status.py'),
+                                     'mlkit.deploy.status._digest': ('deploy/status.html#_digest', 'mlkit/deploy/status.py'),
                                      'mlkit.deploy.status._drift_of_hosts': ( 'deploy/status.html#_drift_of_hosts',
                                                                               'mlkit/deploy/status.py'),
                                      'mlkit.deploy.status._failures': ('deploy/status.html#_failures', 'mlkit/deploy/status.py'),

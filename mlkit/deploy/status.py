@@ -275,24 +275,28 @@ def _accepted_key(environment: str, service: str, host: str) -> str:
 
 def _cut(store: Store, environment: str, service: str, host: str, entries: list[dict]) -> list[str]:
     "How a host's journal differs from the store's copy of it."
-    here = {entry.get("number"): entry.get("digest") for entry in entries}
+    here = {entry.get("number"): (entry.get("digest"), _digest(entry)) for entry in entries}
     found = []
     for key in store.keys(f"journal/{environment}/{service}/{host}"):
         try:
             kept = json.loads(store.get(key))
-            whole = {name: value for name, value in kept.items() if name != "digest"}
-            if kept["digest"] != digest(canonical(whole)):
+            if kept["digest"] != _digest(kept):
                 raise ValueError("its digest does not fit its content")
         except (ValueError, KeyError, AttributeError) as error:
             found.append(f"the store's copy {key} was changed: {error}")
             continue
         if kept["number"] not in here:
             found.append(f"entry {kept['number']} is in the store and not on the host: the journal was cut")
-        elif here[kept["number"]] != kept["digest"]:
+        elif here[kept["number"]] != (kept["digest"], kept["digest"]):
             found.append(
-                f"entry {kept['number']} is another one in the store: the journal was rewritten ({here[kept['number']][:19]})"
+                f"entry {kept['number']} is another one in the store: the journal was rewritten ({here[kept['number']][1][:19]})"
             )
     return found
+
+
+def _digest(entry: dict) -> str:
+    "Of what it says, whatever digest it names."
+    return digest(canonical({name: value for name, value in entry.items() if name != "digest"}))
 
 
 def journal_table(

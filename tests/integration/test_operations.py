@@ -329,18 +329,23 @@ def write(lab, lines):
 def test_a_host_that_says_of_itself_that_its_cut_journal_is_accepted_is_not_believed(lab):
     "Whoever is root there can write such a line, and did not write the store's copy."
     kept = lines_of(lab)
+    edited = kept[0].replace("deployed", "rejected")
     entry = {
         "outcome": "accepted",
         "service": "flights",
         "number": 2,
-        "previous": chain.line_digest(kept[0]),
-        "before": chain.line_digest(kept[0]),
-        "problems": ["entry 2 is in the store and not on the host: the journal was cut"],
+        "previous": chain.line_digest(edited),
+        "before": chain.line_digest(edited),
+        "problems": [
+            *chain.verify([edited]),
+            "entry 2 is in the store and not on the host: the journal was cut",
+        ],
     }
-    write(lab, [kept[0], chain.canonical(entry | {"digest": chain.digest_of(entry)})])
+    write(lab, [edited, chain.canonical(entry | {"digest": chain.digest_of(entry)})])
     done = lab.mlkit("journal", "lab", "--verify", check=False)
     write(lab, kept)
-    assert done.returncode == 3 and "h2: entry 2 is another one in the store" in done.stderr
+    assert done.returncode == 3 and "h2: line 1" not in done.stderr
+    assert all(f"h2: entry {number} is another one in the store" in done.stderr for number in (1, 2))
     assert lab.mlkit("journal", "lab", "--verify").returncode == 0
 
 
