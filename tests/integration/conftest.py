@@ -3,7 +3,6 @@
 Where a part is missing, a developer's run says which tests were not run and why. In CI (`CI=true`) that is a failure.
 """
 
-import contextlib
 import os
 import shlex
 import signal
@@ -112,9 +111,9 @@ class Fleet:
                 self({"down": "start", "cut": "heal"}[state], name[1:])
 
 
-@contextlib.contextmanager
-def fleets(tmp_path_factory):
-    "Makes running fleets, which end with the block."
+@pytest.fixture(scope="module")
+def make_fleet(tmp_path_factory):
+    "Makes running fleets, which end with the tests of a file: no host remembers what another file deployed."
     if os.geteuid():
         cannot_run("a fleet needs root")
     made = []
@@ -125,25 +124,15 @@ def fleets(tmp_path_factory):
         fleet("up", hosts, engine)
         return fleet
 
-    try:
-        yield make
-    finally:
-        for fleet in made:
-            fleet("down")
+    yield make
+    for fleet in made:
+        fleet("down")
 
 
 @pytest.fixture(scope="module")
-def make_fleet(tmp_path_factory):
-    "Makes running fleets, which end with the tests of a file."
-    with fleets(tmp_path_factory) as make:
-        yield make
-
-
-@pytest.fixture(scope="session")
-def fleet(tmp_path_factory):
-    "Three running hosts, shared by the tests of several files: whoever breaks one calls `fleet.restore()`."
-    with fleets(tmp_path_factory) as make:
-        yield make(HOSTS)
+def fleet(make_fleet):
+    "Three running hosts, shared by the tests of a file: whoever breaks one calls `fleet.restore()`."
+    return make_fleet(HOSTS)
 
 
 @pytest.fixture(scope="session")
