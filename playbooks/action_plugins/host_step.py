@@ -2,8 +2,8 @@
 
 Ansible takes a host that it cannot reach out of the play, and neither `rescue` nor a later play runs for it: a
 deployment that loses a host in the middle could then not take back what it did on the others. Here the loss is a
-failed step with a cause, and the next steps decide. One that was lost again while taking back
-(`service_lost`) is tried no more: each try costs the time that a connection may take.
+failed step with a cause, and the next steps decide. One that was lost when it was asked for its lock at the end
+(`service_renewed`) is tried no more: each try costs the time that a connection may take.
 """
 
 from ansible.errors import AnsibleConnectionFailure
@@ -17,11 +17,14 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        module = arguments.pop("module")
-        if task_vars.get("service_lost"):
+        return self.on_host(arguments.pop("module"), arguments, task_vars)
+
+    def on_host(self, module, arguments, task_vars):
+        "What a module returns; one that fails has a cause, and says whether the host was lost."
+        if (task_vars.get("service_renewed") or {}).get("lost"):
             return lost("it did not come back")
         try:
-            return with_cause(self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars))
+            return with_cause(self._execute_module(module, arguments, task_vars=task_vars))
         except AnsibleConnectionFailure as error:
             return lost(" ".join(str(error).split()))
 
@@ -37,5 +40,8 @@ def with_cause(result):
 
 
 def lost(why):
-    cause = f"host lost: {why}"
-    return {"failed": True, "msg": cause, "cause": cause, "lost": True}
+    return {**failed(f"host lost: {why}"), "lost": True}
+
+
+def failed(cause):
+    return {"failed": True, "msg": cause, "cause": cause}

@@ -24,10 +24,10 @@ FORMAT = "mlkit.lock/1"
 
 
 class Held(Exception):
-    "Somebody else has the lock: owner, why, age and expires_in (seconds)."
+    "Somebody else has the lock: owner, token, why, age and expires_in (seconds)."
 
     def __init__(self, lock, now):
-        self.owner, self.why = lock["owner"], lock["why"]
+        self.owner, self.token, self.why = lock["owner"], lock["token"], lock["why"]
         self.age = max(0.0, now - lock["taken"])
         self.expires_in = lock["heartbeat"] + lock["seconds"] - now
         super().__init__(

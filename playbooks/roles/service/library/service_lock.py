@@ -2,7 +2,6 @@
 """Take, renew, release, break or look at the lock of a service on this host.
 
 service_lock: path=…/lock.json state=taken owner=user@machine token=T seconds=120 why=TEXT environment=NAME
-service_lock: path=… service=S engine=E …        when a lock that was taken runs out, the host goes back: see going_back
 service_lock: path=… state=renewed token=T      fails (cause) when the lock was lost
 service_lock: path=… state=released token=T     ok when it was not this token's: changed says whether it was
 service_lock: path=… state=released owner=O     releases whatever lock O holds
@@ -16,7 +15,6 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.deploy_lock import Held, Lost, break_lock, look, release, renew, take
-from ansible.module_utils.going_back import watch_over
 
 
 def main():
@@ -29,8 +27,6 @@ def main():
             "seconds": {"type": "int", "default": 120},
             "why": {"default": ""},
             "environment": {"default": ""},
-            "service": {"default": ""},
-            "engine": {"default": ""},
         },
         required_if=[("state", "taken", ("owner", "token")), ("state", "renewed", ("token",))],
         supports_check_mode=True,
@@ -44,8 +40,6 @@ def main():
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             take(path, asked["owner"], asked["token"], asked["seconds"], asked["why"])
             changed = not was
-            if asked["service"] and changed:
-                watch_over(os.path.dirname(path), asked["service"], asked["token"], asked["engine"])
         elif state == "renewed":
             renew(path, asked["token"])
         elif not os.path.isdir(os.path.dirname(path)):

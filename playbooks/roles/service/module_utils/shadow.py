@@ -1,51 +1,16 @@
-#!/usr/bin/python
-"Copy the requests that the live release answers to a new one, and compare the answers: nobody gets the new ones."
+"""The shadow: requests that the live release answers are asked of a new one too, and the answers compared. Nobody gets the new ones.
+
+Requests and answers come from the prediction log of the live release: first the last ones that it holds, then for some seconds each
+new one. The way of a client's request is not touched.
+"""
 
 import glob
 import json
 import os
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.rollout import ask, gate, in_words, predictions_in, psi_of_values, read_probe
-
-DOCUMENTATION = r"""
-module: shadow_compared
-short_description: Compare a new release with the live one on the live one's requests
-description:
-  - Takes requests and answers from the prediction log of the live release. First the last ones that it holds (replayed), then
-    for some seconds each new one. The way of a client's request is not touched.
-options:
-  log: {description: Folder of the prediction log., type: path, required: true}
-  release: {description: Id of the live release., type: str, required: true}
-  port: {description: Where the new container is published on 127.0.0.1., type: int, required: true}
-  replay: {description: How many requests of the past to replay., type: int, required: true}
-  seconds: {description: How long to follow the live ones., type: float, required: true}
-  errors: {description: Share of the requests that the new release may refuse., type: float, required: true}
-  psi: {description: The largest population stability index of the predictions., type: float, required: true}
-  requests: {description: With fewer predictions the distribution is not judged., type: int, required: true}
-  probe: {description: File with the key of the deployment., type: str, default: ""}
-author: [The mlkit developers]
-"""
-
-EXAMPLES = r"""
-- name: Shadow the live release
-  shadow_compared:
-    log: /var/lib/mlkit/flights/predictions
-    release: flights-2-0f5c2a9be1d7
-    port: 8002
-    replay: 1000
-    seconds: 30
-    errors: 0.01
-    psi: 0.25
-    requests: 100
-"""
-
-RETURN = r"""
-gates: {description: What was measured., type: list, returned: always}
-compared: {description: Requests, predictions, how many differ, by how much at most, seconds at p99., type: dict, returned: always}
-cause: {description: Which gate failed., type: str, returned: failure}
-"""
+from ansible.module_utils.stroke import Failed
 
 FILES = ("*.predictions.jsonl", "*.predictions.jsonl.open")
 TAIL = 64 * 1024 * 1024  # bytes of a file that are looked at for replay
@@ -137,22 +102,12 @@ class Comparison:
         }
 
 
-def main():
-    number, whole = {"type": "float", "required": True}, {"type": "int", "required": True}
-    module = AnsibleModule(
-        argument_spec={
-            "log": {"type": "path", "required": True},
-            "release": {"type": "str", "required": True},
-            "port": whole,
-            "replay": whole,
-            "seconds": number,
-            "errors": number,
-            "psi": number,
-            "requests": whole,
-            "probe": {"type": "str", "default": ""},
-        },
-    )
-    want = module.params
+def compare(want, gates):
+    """Compare the new release with the live one, add the gates, and give what was found. Raises `Failed` when a gate fails.
+
+    `want`: log (folder of the prediction log), release (id of the live one), port (of the new one), replay (requests of the past),
+    seconds, probe (the file with the deployment's key), and the limits errors, psi and requests.
+    """
     log, comparison = Log(want["log"], want["release"]), Comparison(want)
     for record in log.past(want["replay"]) if want["replay"] else ():
         comparison.add(record)
@@ -163,12 +118,8 @@ def main():
             if time.monotonic() >= until:  # busier than one client can copy: what was copied is a sample
                 break
         time.sleep(0.05)
-    gates = comparison.gates()
-    if words := in_words(gates):
-        cause = "refused in the shadow of the live release: " + words
-        module.fail_json(msg=cause, cause=cause, gates=gates, compared=comparison.told())
-    module.exit_json(changed=False, gates=gates, compared=comparison.told())
-
-
-if __name__ == "__main__":
-    main()
+    measured = comparison.gates()
+    gates += measured
+    if words := in_words(measured):
+        raise Failed("refused in the shadow of the live release: " + words, compared=comparison.told())
+    return comparison.told()

@@ -1,36 +1,12 @@
-#!/usr/bin/python
-"Have the recorded container of a service started when a podman host boots."
+"""podman has no daemon that would start containers again. At boot, a service of the host, `mlkit-NAME`, starts the container that the
+state names, and no other: a unit of systemd, or a script of sysvinit where that runs the host.
+"""
 
-import errno
 import os
 import shutil
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.proxy_config import read, write_whole
-
-DOCUMENTATION = r"""
-module: started_at_boot
-short_description: Have the recorded container of a service started at boot
-description:
-  - podman has no daemon that would start containers again. At boot, a service of the host, C(mlkit-NAME), starts the container
-    that the state names, and no other.
-  - It is a unit of systemd, or a script of sysvinit where that runs the host.
-options:
-  service: {description: Name of the service., type: str, required: true}
-  folder: {description: The folder of the service., type: path, required: true}
-author: [The mlkit developers]
-"""
-
-EXAMPLES = r"""
-- name: Have the recorded container started at boot
-  started_at_boot:
-    service: flights
-    folder: /var/lib/mlkit/flights
-"""
-
-RETURN = r"""
-cause: {description: Why it cannot be., type: str, returned: failure}
-"""
+from ansible.module_utils.stroke import Failed
 
 SCRIPT = r"""#!/bin/sh
 ### BEGIN INIT INFO
@@ -74,14 +50,9 @@ def write(path, text, mode):
     return True
 
 
-def main():
-    module = AnsibleModule(
-        argument_spec={
-            "service": {"type": "str", "required": True},
-            "folder": {"type": "path", "required": True},
-        }
-    )
-    name = "mlkit-" + module.params["service"]
+def start_at_boot(service, folder, run):
+    "Have the recorded container of a service, whose state is in `folder`, started at boot. Raises `Failed`, `OSError`."
+    name, names = "mlkit-" + service, {"service": service, "folder": folder}
     if os.path.isdir("/run/systemd/system"):
         files = [
             (f"/usr/local/sbin/{name}", SCRIPT, 0o755),
@@ -92,25 +63,15 @@ def main():
         files = [(f"/etc/init.d/{name}", SCRIPT, 0o755)]
         enable = ["update-rc.d", name, "defaults"]
     else:
-        fail(module, "podman needs a host that systemd or Debian's sysvinit runs")
-    try:
-        changed = [write(path, filled(text, module.params), mode) for path, text, mode in files]
-    except OSError as error:
-        fail(module, ("disk full: " if error.errno == errno.ENOSPC else "") + str(error))
-    code, out, err = module.run_command(enable)
+        raise Failed(
+            "the release would not be started at boot here: podman needs a host that systemd or Debian's sysvinit runs"
+        )
+    for path, text, mode in files:
+        write(path, filled(text, names), mode)
+    code, out, err = run(enable)
     if code:
-        fail(module, (err or out).strip())
-    module.exit_json(changed=any(changed))
+        raise Failed("the release would not be started at boot here: " + (err or out).strip())
 
 
 def filled(text, names):
     return text.replace("@service@", names["service"]).replace("@folder@", names["folder"])
-
-
-def fail(module, why):
-    cause = "the release would not be started at boot here: " + why
-    module.fail_json(msg=cause, cause=cause)
-
-
-if __name__ == "__main__":
-    main()

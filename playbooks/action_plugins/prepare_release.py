@@ -1,0 +1,60 @@
+"""Run the second stroke, deployment_prepared, on a host, with the layers that it lacks: each is resumed where it was cut."""
+
+import os
+import shlex
+import tarfile
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.loader import action_loader
+
+HostStep = action_loader.get("host_step", class_only=True)
+PIECE = 8 * 1024 * 1024  # bytes a command; what a cut costs at most
+
+
+class NotSent(Exception):
+    "A layer could not be sent; the words say why."
+
+
+class ActionModule(HostStep):
+    _supports_check_mode = False
+
+    def run(self, tmp=None, task_vars=None):
+        arguments = dict(self._task.args)
+        archive, files = arguments.pop("archive"), arguments.pop("files")
+        result, sent = {"missing": arguments.pop("missing"), "everything": False}, 0
+        try:
+            while True:
+                sent += self.send(archive, files, result["missing"], arguments["folder"])
+                arguments["everything"] = result["everything"]
+                result = self.on_host("deployment_prepared", arguments, task_vars)
+                if result.get("failed") or not result.get("missing"):
+                    return result | {"sent_bytes": sent}
+        except AnsibleConnectionFailure as error:
+            cause, was_lost = f"host lost: {' '.join(str(error).split())}", True
+        except (NotSent, tarfile.TarError, KeyError) as error:
+            cause, was_lost = str(error), False
+        return {"failed": True, "msg": cause, "cause": cause, "lost": was_lost}
+
+    def send(self, archive, files, missing, folder):
+        "Append what the host lacks of each layer; the bytes that were sent."
+        if not missing:
+            return 0
+        with tarfile.open(archive) as tar:
+            return sum(
+                self.send_layer(tar.extractfile(files[layer]), layer, have, folder)
+                for layer, have in missing.items()
+            )
+
+    def send_layer(self, source, layer, have, folder):
+        path = os.path.join(folder, "incoming", layer.replace(":", "-"))
+        source.seek(have)
+        sent = 0
+        while piece := source.read(PIECE):
+            command = f"umask 077; cat >> {shlex.quote(path)}"
+            done = self._low_level_execute_command(command, in_data=piece, sudoable=True)
+            if done["rc"]:
+                text = (done["stderr"] or done["stdout"]).strip()
+                kind = "disk full: " if "no space left" in text.lower() else "layer could not be sent: "
+                raise NotSent(kind + (text.splitlines() or [f"exit code {done['rc']}"])[-1])
+            sent += len(piece)
+        return sent

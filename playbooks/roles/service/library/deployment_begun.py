@@ -1,0 +1,144 @@
+#!/usr/bin/python
+"The first stroke of a deployment on a host: take the lock, look, and decide what has to happen. Nothing that serves is touched."
+
+import json
+import os
+import time
+
+from ansible.module_utils.deploy_lock import Held, release, take
+from ansible.module_utils.deployment_plan import release_of, rollback_target, service_plan
+from ansible.module_utils.going_back import watch_over
+from ansible.module_utils.host_look import look_at_host
+from ansible.module_utils.image_layers import Incoming
+from ansible.module_utils.release_trust import accepted, texts_of
+from ansible.module_utils.stroke import Failed, run_stroke
+
+DOCUMENTATION = r"""
+module: deployment_begun
+short_description: Lock a service on a host, and decide what a deployment has to do there
+description:
+  - Takes the lock; when it runs out, the host goes back by itself (see going_back). In check mode nothing is locked.
+  - Checks who signed the release, and its signature against that of the live release. What is done later comes from the text of
+    release.json that was checked.
+  - A release that the host keeps is looked for where none is given, for a rollback.
+options:
+  home: {description: Where services keep their state., type: path, required: true}
+  service: {description: Name of the service., type: str, required: true}
+  engine: {description: The container engine that the inventory names., type: str, default: ""}
+  lock: {description: "Its owner, token, seconds and why, and the command that takes it away (break_with).", type: dict, required: true}
+  patience:
+    description: How long a lock is waited for that was taken a moment ago. Whoever has it may give it back, having lost the first host.
+    type: float
+    default: 0
+  dead: {description: An owner of the lock whose process has ended., type: str, default: ""}
+  texts: {description: The release's files by name; empty for a rollback., type: dict, default: {}}
+  image: {description: The image in the release's archive; see image_layers., type: dict, default: {}}
+  release_id: {description: The release to go back to; empty for the one before., type: str, default: ""}
+  signers: {description: Text of the deployer's allowed signers., type: str, default: ""}
+  listen: {description: The service's port., type: int, required: true}
+  settings: {description: Digest of what a container is started with., type: str, required: true}
+  breaking: {description: Why the clients of the live release may be broken., type: str, default: ""}
+author: [The mlkit developers]
+"""
+
+EXAMPLES = r"""
+- name: Lock the host, and decide what has to happen
+  begin_deployment:
+    release: "{{ asked.release }}"
+    service: flights
+"""
+
+RETURN = r"""
+lacks: {description: What the host lacks (engine, proxy). Then nothing else is returned., type: list, returned: success}
+engine: {description: docker or podman., type: str, returned: success}
+plan: {description: What has to happen; see deployment_plan., type: dict, returned: success}
+release: {description: The release., type: dict, returned: success}
+signer: {description: Who signed it., type: str, returned: success}
+state: {description: The state before., type: dict, returned: success}
+missing: {description: Layers to send, with the bytes that are here., type: dict, returned: success}
+owner: {description: Who has the lock., type: str, returned: when it could not be taken}
+cause: {description: Why it cannot be., type: str, returned: failure}
+"""
+
+RECENT = 10.0  # seconds: a lock that is older was not taken at the same moment
+
+
+def begin(step):
+    want, folder = step.want, os.path.join(step.want["home"], step.want["service"])
+    if not step.check_mode:
+        lock(folder, want)
+    seen = look_at_host(want["home"], want["service"], want["engine"], step.run)
+    lacks = [part for part in ("engine", "proxy") if not seen[part]]
+    if lacks:
+        return {"changed": False, "lacks": lacks}
+    rollback, here = not want["texts"], seen["services"][want["service"]]
+    texts, place = want["texts"], None
+    if rollback:
+        target = rollback_target(seen, want["service"], want["release_id"])
+        place = os.path.join(folder, "releases", target["id"])
+        texts = texts_of(place)
+    signer = accepted(texts, want["signers"], place, kept=rollback)
+    wanted = release_of(json.loads(texts["release.json"]))
+    # A rollback goes to what clients knew.
+    plan = service_plan(
+        seen, wanted, want["listen"], want["settings"], "a rollback" if rollback else want["breaking"]
+    )
+    missing = {}
+    if plan["change"] and not rollback and not step.check_mode:
+        missing = missing_layers(seen["engine"], folder, want["image"], step.run)
+    return {
+        "changed": False,
+        "lacks": [],
+        "engine": seen["engine"],
+        "plan": plan,
+        "release": wanted,
+        "signer": signer,
+        "state": here["state"],
+        "missing": missing,
+    }
+
+
+def lock(folder, want):
+    "Take the lock, and have the host go back by itself when it runs out. Raises `Failed`."
+    path, asked = os.path.join(folder, "lock.json"), want["lock"]
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    until = time.monotonic() + want["patience"]
+    while True:
+        try:
+            new = take(path, asked["owner"], asked["token"], int(asked["seconds"]), asked["why"])
+            break
+        except Held as held:
+            if held.owner == want["dead"]:
+                release(path, held.token)
+            elif held.age > RECENT or time.monotonic() > until:
+                cause = f"locked: {held}. Wait, or take it away: {asked['break_with']}"
+                raise Failed(cause, owner=held.owner) from held
+            else:
+                time.sleep(0.2)
+    if new["taken"] == new["heartbeat"]:  # not one's own again
+        watch_over(folder, want["service"], asked["token"], want["engine"])
+
+
+def missing_layers(engine, folder, image, run):
+    "What has to be sent. A registry is asked first, and that may take long: then nothing is known yet."
+    incoming = Incoming(engine, folder, image, run)
+    return {} if image["reference"] or incoming.present() else incoming.missing()
+
+
+if __name__ == "__main__":
+    options = {
+        "home": {"type": "path", "required": True},
+        "service": {"type": "str", "required": True},
+        "engine": {"type": "str", "default": ""},
+        "lock": {"type": "dict", "required": True},
+        "patience": {"type": "float", "default": 0},
+        "dead": {"type": "str", "default": ""},
+        "texts": {"type": "dict", "default": {}},
+        "image": {"type": "dict", "default": {}},
+        "release_id": {"type": "str", "default": ""},
+        "signers": {"type": "str", "default": ""},
+        "listen": {"type": "int", "required": True},
+        "settings": {"type": "str", "required": True},
+        "breaking": {"type": "str", "default": ""},
+    }
+    run_stroke(begin, options, check_mode=True)

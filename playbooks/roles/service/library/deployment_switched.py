@@ -1,0 +1,121 @@
+#!/usr/bin/python
+"The third stroke of a deployment on a host: clients are led to the new container, and back at once when a gate fails."
+
+import os
+
+from ansible.module_utils.deploy_lock import Lost
+from ansible.module_utils.golden_rows import replay
+from ansible.module_utils.live_watch import watch
+from ansible.module_utils.proxy_config import Refused, alone
+from ansible.module_utils.proxy_piece import put_piece, service_piece
+from ansible.module_utils.stroke import Failed, run_stroke
+
+DOCUMENTATION = r"""
+module: deployment_switched
+short_description: Lead the clients of a service to its new container
+description:
+  - First a share of them, where that is asked for, then all. Whether the golden rows are answered to the bit through the proxy, and how
+    the new container answers clients, decides whether it stays so. If not, the old container gets all requests again, at once.
+  - Until the deployment is recorded the old container stands by. It answers when the new one does not, or after a power cut.
+options:
+  service: {description: Name of the service., type: str, required: true}
+  folder: {description: The folder of the service., type: path, required: true}
+  release: {description: The release; see deployment_plan., type: dict, required: true}
+  plan: {description: The plan; see deployment_plan., type: dict, required: true}
+  listen: {description: The service's port., type: int, required: true}
+  share: {description: Percent of the requests that the new container gets at first; 0 for all of them., type: int, default: 0}
+  watch: {description: "How it is watched: seconds and limits; see live_watch.", type: dict, required: true}
+  tls: {description: Whether clients speak TLS., type: bool, default: false}
+  probe: {description: File with the key with which deployments ask., type: str, default: ""}
+  proxy: {description: The proxy's configuration; see proxy_piece., type: dict, required: true}
+  certificate: {description: Chain and key of the proxy's piece., type: str, default: ""}
+  fence: {description: The lock under which it is done; see deploy_lock., type: dict, required: true}
+author: [The mlkit developers]
+"""
+
+EXAMPLES = r"""
+- name: Lead the clients to the new container, and watch it answer
+  host_step:
+    module: deployment_switched
+    service: flights
+    listen: 8000
+"""
+
+RETURN = r"""
+before: {description: Processes of the proxy that finish their requests., type: list, returned: always}
+switched: {description: Whether the new container may still get requests., type: bool, returned: always}
+gates: {description: What was measured., type: list, returned: always}
+cause: {description: Why the old container gets the requests again., type: str, returned: failure}
+"""
+
+
+class Switch:
+    def __init__(self, step):
+        self.step, self.want, self.plan = step, step.want, step.want["plan"]
+        self.new = {key: self.plan[key] for key in ("colour", "port")}
+        self.old = self.plan["old"] and {key: self.plan["old"][key] for key in ("colour", "port")}
+        self.before = []
+
+    def lead(self, listen, first, second=None):
+        "Lead the clients to these containers. Raises `Lost`, `Refused`, `OSError`: nothing was changed then."
+        want, proxy = self.want, self.want["proxy"]
+        text = service_piece(want["service"], listen, proxy["bind"], proxy["body_megabytes"], first, second)
+        with alone(proxy["pieces"]):
+            self.step.fence()
+            self.before += put_piece(want["service"], text, proxy, want["certificate"] if text else "")
+
+    def forth(self):
+        "A share of the clients, if that is asked for, and then all. Raises `Failed`, and what `lead` raises."
+        want, same = self.want, self.old and self.plan["old"]["listen"] == self.want["listen"]
+        if want["share"] and same:
+            self.lead(want["listen"], self.old, {**self.new, "share": want["share"]})
+            self.watch(share=True)
+        self.lead(want["listen"], self.new, self.old)
+        golden = os.path.join(want["folder"], "releases", want["release"]["id"], "golden.json")
+        model = want["release"]["model"]["digest"]
+        replayed = replay(golden, want["listen"], model, want["probe"], seconds=10, tls=want["tls"])
+        self.step.gates.append(replayed)
+        if float(want["watch"]["seconds"]) > 0:
+            self.watch(share=False)
+
+    def watch(self, share):
+        limits = {"service": self.want["service"], "probe": self.want["probe"], **self.want["watch"]}
+        watch({**limits, "old": self.old or {}, "new": self.new, "share": share}, self.step.gates)
+
+    def back(self):
+        "Lead all clients to the old container again; why that could not be done, or nothing."
+        try:
+            self.lead(self.plan["old"]["listen"] if self.old else 0, self.old)
+            return ""
+        except (Lost, Refused, OSError) as error:
+            return str(error)
+
+
+def switch(step):
+    switching = Switch(step)
+    step.fence()
+    try:
+        switching.forth()
+    except (Failed, Lost, Refused, OSError) as error:
+        stays = switching.back()
+        cause = f"{error}; and the old container could not be given the requests again: {stays}" if stays else str(error)
+        raise Failed(cause, switched=bool(stays), before=switching.before) from error
+    return {"switched": True, "before": switching.before}
+
+
+if __name__ == "__main__":
+    options = {
+        "service": {"type": "str", "required": True},
+        "folder": {"type": "path", "required": True},
+        "release": {"type": "dict", "required": True},
+        "plan": {"type": "dict", "required": True},
+        "listen": {"type": "int", "required": True},
+        "share": {"type": "int", "default": 0},
+        "watch": {"type": "dict", "required": True},
+        "tls": {"type": "bool", "default": False},
+        "probe": {"type": "str", "default": ""},
+        "proxy": {"type": "dict", "required": True},
+        "certificate": {"type": "str", "default": "", "no_log": True},
+        "fence": {"type": "dict", "required": True},
+    }
+    run_stroke(switch, options)

@@ -1,0 +1,192 @@
+"""What a host says about its services: their state, containers, images and what the proxy points at. Changes nothing.
+
+What is live is what the running proxy says, not what the state says. A deployment that was cut off between the switch and the
+record leaves the two apart, and then the state would name the wrong container.
+"""
+
+import json
+import os
+import re
+import shutil
+
+from ansible.module_utils.certificate import complaints
+from ansible.module_utils.container_engine import find, image_of, storage
+from ansible.module_utils.deploy_lock import look as look_at_lock
+from ansible.module_utils.drift import drift
+from ansible.module_utils.journal_chain import read, verify
+from ansible.module_utils.proxy_state import CONFIG, SOCKET, counts, routes_configured, routes_running
+from ansible.module_utils.rollout import ask
+from ansible.module_utils.stroke import Failed
+
+CERTIFICATE = re.compile(r"^\s+bind .* ssl crt (\S+)", re.MULTILINE)
+
+
+def read_json(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise Failed(
+            f"{path} is not JSON: {error}. Put it back from a backup, or move it away and deploy again"
+        ) from error
+
+
+def containers_of(engine):
+    "Every container of ours, running or not."
+    ids = engine("ps", "--all", "--quiet", "--filter", "label=mlkit.service").split()
+    found = []
+    for each in json.loads(engine("inspect", *ids)) if ids else []:
+        labels = each["Config"]["Labels"]
+        bound = each["HostConfig"]["PortBindings"].get("8000/tcp") or [{}]
+        found.append(
+            {
+                "name": each["Name"].lstrip("/"),
+                "id": each["Id"],
+                "service": labels["mlkit.service"],
+                "release": labels.get("mlkit.release"),
+                "colour": labels.get("mlkit.colour"),
+                "settings": labels.get("mlkit.settings"),
+                "image": image_of(each),
+                "port": int(bound[0].get("HostPort") or 0),
+                "running": each["State"]["Running"],
+                "started": each["State"]["StartedAt"],
+            }
+        )
+    return found
+
+
+def model_in(body):
+    "The digest that an answer of /readyz names, or None."
+    try:
+        return json.loads(body)["model"]["digest"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def model_ready(port, tls=False):
+    "The digest of the model that is ready on this port, or None."
+    status, body = ask(port, "/readyz", seconds=5, tls=tls)
+    return model_in(body) if status == 200 else None
+
+
+def certificate_of(path, name):
+    "The file of the certificate with which the proxy speaks TLS to the clients of the service, or None."
+    try:
+        with open(os.path.join(os.path.dirname(path), "mlkit.d", name + ".cfg"), encoding="utf-8") as file:
+            named = CERTIFICATE.search(file.read())
+            return named and named[1]
+    except FileNotFoundError:
+        return None
+
+
+def port_of_state(home, name, only):
+    "The port of a service; 0 for none. A broken record of another service must not stop this one."
+    try:
+        return (read_json(os.path.join(home, name, "state.json")) or {}).get("port", 0)
+    except Failed:
+        if only in ("", name):
+            raise
+        return 0
+
+
+def look(name, home, containers, images, routes, tls):
+    "One service."
+    folder = os.path.join(home, name)
+    state = read_json(os.path.join(folder, "state.json"))
+    mine = [each for each in containers if each["service"] == name]
+    live = None
+    if name in routes:
+        colour, port = routes[name][0]["colour"], routes[name][0]["port"]
+        live = next((each for each in mine if each["colour"] == colour), {"release": None, "running": False})
+        live = {**live, "colour": colour, "port": port, "model": model_ready(port)}
+        live["second"] = len(routes[name]) > 1  # with a share, or standing by until the switch is recorded
+        live["model_through_proxy"] = model_ready(state["port"], tls) if state else None
+    releases = {}
+    kept = os.path.join(folder, "releases")
+    for release_id in sorted(os.listdir(kept)) if os.path.isdir(kept) else []:
+        release = read_json(os.path.join(kept, release_id, "release.json"))
+        if release:
+            releases[release_id] = {**release, "image_present": release["image"]["id"] in images}
+    return {"state": state, "live": live, "containers": mine, "releases": releases}
+
+
+def lock_of(folder):
+    "Who holds the lock, without the token."
+    lock = look_at_lock(os.path.join(folder, "lock.json"))
+    return lock and {key: lock[key] for key in ("owner", "why", "age", "expires_in")}
+
+
+def traffic_of(path, name):
+    "What the proxy counted since its last reload; None if it does not run."
+    try:
+        return counts(path, name)
+    except OSError:
+        return None
+
+
+def judge(here, folder):
+    "What the service's journal says, beside what runs."
+    lines = read(os.path.join(folder, "journal.jsonl"))
+    problems = verify(lines)
+    entries = []
+    for line in lines:
+        try:
+            entries.append(json.loads(line))
+        except ValueError:  # `problems` names it
+            continue
+    return drift(here, [entry for entry in entries if isinstance(entry, dict)], problems)
+
+
+def judge_certificate(path):
+    if not path:
+        return []
+    renewed = os.path.basename(path) == "01-acme.pem"  # by the host itself
+    return complaints(path, "/etc/mlkit/acme/failed.json" if renewed else None)
+
+
+def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG):
+    "What service_info returns. Raises `Failed` for a record of ours that is no JSON."
+
+    def engine(*words):
+        return run([tools["engine"], *words], check_rc=True)[1]
+
+    tools = {"engine": find(named), "proxy": shutil.which("haproxy") is not None}
+    if not tools["engine"]:
+        return {**tools, "services": {}, "ports": {}, "images": [], "free_bytes": {}, "signers": False}
+    containers = containers_of(engine)
+    images = sorted(set(engine("image", "ls", "--all", "--quiet", "--no-trunc").split()))
+    try:
+        routes = routes_running(socket)
+    except OSError:  # no proxy runs: what it would do
+        routes = routes_configured(config)
+    # What runs without a folder counts too: somebody may have removed it.
+    found = [*routes, *(each["service"] for each in containers)]
+    folders = [entry.name for entry in os.scandir(home) if entry.is_dir()] if os.path.isdir(home) else []
+    known = sorted({*found, *folders})
+    ports = {name: port for name in known if (port := port_of_state(home, name, only))}
+    services = {
+        name: look(name, home, containers, images, routes, bool(certificate_of(config, name)))
+        for name in ([only] if only else known)
+    }
+    for name, here in services.items():
+        certificate = certificate_of(config, name)
+        here["lock"] = lock_of(os.path.join(home, name))
+        here["traffic"] = traffic_of(socket, name)
+        here["drift"] = judge(here, os.path.join(home, name)) + judge_certificate(certificate)
+    return {
+        **tools,
+        "services": services,
+        "ports": ports,
+        "images": images,
+        "free_bytes": {place: free_at(place) for place in (storage(tools["engine"], run), home)},
+        "signers": os.path.exists("/etc/mlkit/signers"),
+    }
+
+
+def free_at(place):
+    "Free bytes where a folder is or will be."
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    return shutil.disk_usage(place).free

@@ -1,0 +1,46 @@
+"""A stroke of a deployment: one program on the host, which says what it did, or in one sentence why it did not.
+
+    run_stroke(stroke, options)     run `stroke(step)` as an Ansible module; what it gives is what the module returns
+    Step                            what a stroke is given: what was asked, the gates so far, and the lock to ask for
+    Failed                          why it went no further, as whoever deploys reads it
+"""
+
+import errno
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.deploy_lock import Held, Lost, fence
+
+
+class Failed(Exception):
+    "The words are the cause; `more` is what the module returns beside it."
+
+    def __init__(self, cause, **more):
+        super().__init__(cause)
+        self.more = more
+
+
+class Step:
+    "What a stroke is given."
+
+    def __init__(self, module):
+        self.want, self.run, self.check_mode = module.params, module.run_command, module.check_mode
+        self.gates = []  # what was measured, for the journal, also when the stroke fails
+
+    def fence(self):
+        "Whether this deployment may change something now. Raises `Lost`."
+        fence(self.want["fence"])
+
+
+def run_stroke(stroke, options, check_mode=False):
+    "Run a stroke with these options of a module, and end the process."
+    module = AnsibleModule(argument_spec=options, supports_check_mode=check_mode)
+    step = Step(module)
+    try:
+        module.exit_json(**{"changed": True, **stroke(step), "gates": step.gates})
+    except Failed as failed:
+        module.fail_json(msg=str(failed), cause=str(failed), gates=step.gates, **failed.more)
+    except (Held, Lost) as lost:
+        module.fail_json(msg=str(lost), cause=str(lost), gates=step.gates)
+    except OSError as error:
+        kind = "disk full: " if error.errno == errno.ENOSPC else "the host could not do it: "
+        module.fail_json(msg=kind + str(error), cause=kind + str(error), gates=step.gates)
