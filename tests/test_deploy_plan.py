@@ -7,7 +7,8 @@ import ansible.module_utils
 import pytest
 
 PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
-ansible.module_utils.__path__.append(str(PLAYBOOKS / "roles/service/module_utils"))  # as on a host
+for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
+    ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
 
 
 def load(path):
@@ -17,8 +18,10 @@ def load(path):
     return module
 
 
-decide = load(PLAYBOOKS / "filter_plugins/mlkit.py")
-golden_rows = load(PLAYBOOKS / "roles/service/library/golden_rows.py")
+from ansible.module_utils import deployment_plan as decide, golden_rows  # noqa: E402
+from ansible.module_utils.stroke import Failed  # noqa: E402
+
+filters = load(PLAYBOOKS / "filter_plugins/mlkit.py")
 
 
 def release(version):
@@ -95,11 +98,12 @@ def test_the_new_container_never_takes_the_place_that_the_proxy_uses():
 def test_services_with_overlapping_ports_are_refused_with_a_way_out():
     host = seen(after(1))
     host["ports"]["churn"] = 8002
-    refused = decide.service_plan(host, release(2), 8000, "s")["refused"]
-    assert refused.startswith(
+    with pytest.raises(Failed) as refused:
+        decide.service_plan(host, release(2), 8000, "s")
+    assert str(refused.value).startswith(
         "port taken: flights wants the ports 8000 to 8002 and the service churn has 8002 to 8004"
     )
-    assert 'service_ports={"churn": 8002, "flights": 8012}' in refused
+    assert 'service_ports={"churn": 8002, "flights": 8012}' in str(refused.value)
 
 
 def test_a_second_rollback_goes_further_back_and_not_forth():
@@ -113,8 +117,8 @@ def test_a_second_rollback_goes_further_back_and_not_forth():
 
 
 def test_a_release_that_is_not_kept_is_refused_by_naming_those_that_are():
-    refused = decide.rollback_target(seen(after(1, 2)), "flights", "flights-7-0123456789ab")["refused"]
-    assert refused.startswith("flights-7-0123456789ab is not kept here; kept, newest first: flights-2-")
+    with pytest.raises(Failed, match="flights-7-0123456789ab is not kept here; kept, newest first: flights-2-"):
+        decide.rollback_target(seen(after(1, 2)), "flights", "flights-7-0123456789ab")
 
 
 def test_only_the_last_live_releases_are_kept():
@@ -161,7 +165,7 @@ def test_releases_stay_while_their_layers_fit_shared_ones_counted_once(megabytes
     ],
 )
 def test_the_cause_is_named_in_one_sentence(result, cause):
-    assert decide.likely_cause(result, "Start the new container") == cause
+    assert filters.likely_cause(result, "Start the new container") == cause
 
 
 @pytest.mark.parametrize(
@@ -248,8 +252,10 @@ def test_a_release_that_breaks_clients_needs_a_reason():
     live = here["services"]["flights"]["releases"][release(1)["id"]]
     live |= signed(NUMBER, LEVELS)
     new = release(2) | signed(NUMBER)
-    refused = decide.service_plan(here, new, 8000, "s")["refused"]
-    assert "would break the clients of flights-1-0123456789ab: input 'size' is not known any more" in refused
-    assert "--breaking" in refused and "refused" in decide.service_plan(here, new, 8000, "s", " ")
+    for reason in ("", " "):
+        with pytest.raises(Failed) as refused:
+            decide.service_plan(here, new, 8000, "s", reason)
+        words = "would break the clients of flights-1-0123456789ab: input 'size' is not known any more"
+        assert words in str(refused.value) and "--breaking" in str(refused.value)
     plan = decide.service_plan(here, new, 8000, "s", "nobody sends a size")
     assert plan["change"] and plan["breaks"] == ["input 'size' is not known any more"]

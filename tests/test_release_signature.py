@@ -1,7 +1,6 @@
-"Whom a host trusts: real keys, the module's own check."
+"Whom a host trusts: real keys, the host's own check."
 
 import hashlib
-import importlib.util
 import json
 import subprocess
 from pathlib import Path
@@ -16,15 +15,8 @@ for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
     ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
 
 
-def loaded(name):
-    "A module of the role service."
-    spec = importlib.util.spec_from_file_location(name, PLAYBOOKS / f"roles/service/library/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-module, service_kept = loaded("release_signature"), loaded("service_kept")
+from ansible.module_utils.release_trust import accepted, note_signer, texts_of  # noqa: E402
+from ansible.module_utils.stroke import Failed  # noqa: E402
 
 GOLDEN = '{"rows": []}\n'
 RECORD = json.dumps({"golden": "sha256:" + hashlib.sha256(GOLDEN.encode()).hexdigest()})
@@ -56,15 +48,7 @@ def check(tmp_path):
         if by:
             sign(folder / "release.json", by)
         host.write_text(host_signers)
-        return module.check(
-            {
-                "signers": signers,
-                "host_signers": str(host),
-                "texts": {},
-                "folder": str(folder),
-                "kept": kept,
-            }
-        )
+        return accepted(texts_of(str(folder)), signers, str(folder), kept, str(host))
 
     judge.folder = folder
     return judge
@@ -73,10 +57,10 @@ def check(tmp_path):
 def test_a_release_is_accepted_from_its_signer_alone(check, signer):
     (ann, ann_line), (bob, bob_line) = signer("ann"), signer("bob")
     assert check() == ""
-    with pytest.raises(module.Refused, match="is not signed"):
+    with pytest.raises(Failed, match="is not signed"):
         check(ann_line)
     assert check(ann_line, by=ann) == "ann"
-    with pytest.raises(module.Refused, match="signed by nobody whom the project's signers name"):
+    with pytest.raises(Failed, match="signed by nobody whom the project's signers name"):
         check(ann_line, by=bob)
     assert check(ann_line + bob_line) == "bob"
 
@@ -85,23 +69,23 @@ def test_what_was_changed_after_signing_is_refused(check, signer):
     ann, line = signer("ann")
     check(line, by=ann)
     (check.folder / "golden.json").write_text(GOLDEN + " ")
-    with pytest.raises(module.Refused, match=r"golden\.json is not the one that ann signed"):
+    with pytest.raises(Failed, match=r"golden\.json is not the one that ann signed"):
         check(line)
     (check.folder / "release.json").write_text(RECORD + " ")
-    with pytest.raises(module.Refused, match=r"release\.json was changed after ann signed it"):
+    with pytest.raises(Failed, match=r"release\.json was changed after ann signed it"):
         check(line)
 
 
 def test_a_host_has_the_last_word(check, signer):
     (ann, ann_line), (_, bob_line) = signer("ann"), signer("bob")
-    with pytest.raises(module.Refused, match="host_signers of the host name"):
+    with pytest.raises(Failed, match="host_signers of the host name"):
         check(ann_line, host_signers=bob_line, by=ann)
     assert check(host_signers=ann_line) == "ann"
 
 
 def test_an_old_key_counts_until_its_day(check, signer):
     old, line = signer("old", valid_before="20200101")
-    with pytest.raises(module.Refused, match="counts no longer|was changed"):
+    with pytest.raises(Failed, match="counts no longer|was changed"):
         check(line, by=old)
     assert check(line.replace("20200101", "20990101")) == "old"
 
@@ -110,7 +94,7 @@ def test_a_signature_for_something_else_does_not_count(check, signer):
     ann, line = signer("ann")
     record = check.folder / "release.json"
     subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-f", ann, "-n", "file", record], check=True)
-    with pytest.raises(module.Refused, match="signed for something else|signed by nobody"):
+    with pytest.raises(Failed, match="signed for something else|signed by nobody"):
         check(line)
 
 
@@ -119,28 +103,28 @@ def test_a_line_that_does_not_count_shadows_no_other(check, signer):
     for_git = line.replace("ann", "ann-commits", 1).replace("mlkit-release", "git")
     assert check(for_git + line, by=key) == "ann"
     assert check(line + for_git, by=key) == "ann"
-    with pytest.raises(module.Refused, match="signed for something else"):
+    with pytest.raises(Failed, match="signed for something else"):
         check(for_git, by=key)
 
 
 def test_a_replaced_key_ends_no_rollback_and_starts_no_deployment(check, signer):
     (ann, ann_line), (_, bob_line) = signer("ann"), signer("bob")
     signed_by = check(ann_line, by=ann)
-    with pytest.raises(module.Refused, match="a key that counts no longer"):
+    with pytest.raises(Failed, match="a key that counts no longer"):
         check(bob_line, kept=True)  # it never was live here
-    service_kept.note_signer(str(check.folder), {"signer": signed_by, "when": "2026-01-01T00:00:00Z"})
+    note_signer(str(check.folder), {"signer": signed_by, "when": "2026-01-01T00:00:00Z"})
     assert check(bob_line, host_signers=bob_line, kept=True) == "ann"
-    with pytest.raises(module.Refused, match="a key that counts no longer"):
+    with pytest.raises(Failed, match="a key that counts no longer"):
         check(bob_line)
     (check.folder / "release.json").write_text(RECORD + " ")
-    with pytest.raises(module.Refused, match="changed after|counts no longer"):
+    with pytest.raises(Failed, match="changed after|counts no longer"):
         check(bob_line, kept=True)
     (check.folder / "release.json").write_text(RECORD)
     (check.folder / "golden.json").write_text(GOLDEN + " ")
-    with pytest.raises(module.Refused, match=r"golden\.json is not the one"):
+    with pytest.raises(Failed, match=r"golden\.json is not the one"):
         check(bob_line, kept=True)
 
 
 def test_an_unsigned_release_leaves_no_note(check):
-    service_kept.note_signer(str(check.folder), {"signer": "", "when": "2026-01-01T00:00:00Z"})
+    note_signer(str(check.folder), {"signer": "", "when": "2026-01-01T00:00:00Z"})
     assert not (check.folder / "accepted.json").exists()

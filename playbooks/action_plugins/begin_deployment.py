@@ -56,7 +56,7 @@ def is_dead(owner, who):
 
 
 def image_in(release):
-    "The image in a release's archive, as image_layers takes it, and the name of each layer's file. Raises `ValueError`."
+    "What image_layers needs of the image in a release's archive, and the name of each layer's file. Raises `ValueError`."
     try:
         with tarfile.open(release["archive"]) as archive:
             manifest = json.load(archive.extractfile("manifest.json"))[0]
@@ -70,8 +70,7 @@ def image_in(release):
         raise ValueError(
             f"image could not be loaded: {release['archive']} is no image archive: {error}"
         ) from error
-    named = {key: release["image"][key] for key in ("id", "tag", "reference")}
-    return {**named, "config": config, "layers": layers, "sizes": sizes}, files
+    return {"config": config, "layers": layers, "sizes": sizes}, files
 
 
 class ActionModule(HostStep):

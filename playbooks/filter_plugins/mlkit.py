@@ -46,7 +46,7 @@ def read_record(path, format):
 
 @refusing
 def read_release(folder):
-    "What is deployed of the release in a folder, once that holds all that a host will need: its image and the texts of its records."
+    "What is deployed of the release in a folder, once that holds all that a host will need: its archive and the texts of its records."
     if not folder:
         raise Refused(
             "say which release to deploy: -e release=PATH_TO_RELEASE_FOLDER (mlkit release makes one)"
@@ -62,10 +62,9 @@ def read_release(folder):
             raise Refused(f"{folder} is no release folder: it has no {name}")
     release = read_record(os.path.join(folder, "release.json"), "mlkit.release/1")
     try:
-        image = {**{key: release["image"][key] for key in ("id", "tag")}, "reference": release["image"].get("reference", "")}
-        wanted = {"id": release["id"], "name": release["name"], "image": image}
+        wanted = {"id": release["id"], "name": release["name"]}
         archive = os.path.join(folder, os.path.basename(release["image"]["archive"]))
-        release["model"]["digest"], release["version"]
+        _ = release["image"]["id"], release["image"]["tag"], release["model"]["digest"]
     except (KeyError, TypeError) as error:
         raise Refused(f"{folder}/release.json lacks {error}: make the release again") from error
     if not NAME.fullmatch(str(wanted["name"])) or not RELEASE_ID.fullmatch(str(wanted["id"])):

@@ -16,9 +16,8 @@ from conftest import ROOT, cannot_run
 from deploy_lab import Load, model_in
 from eventually import eventually
 
-SWITCH = "Write a piece of the proxy's configuration, and reload the proxy"
-READY = "Wait until the new container is ready with the right model"
-WATCH = "Watch the new container answer"
+PREPARE = "Start the new container beside the old one, and let it prove itself"
+SWITCH = "Lead the clients to the new container, and watch it answer"
 SWITCHED = "Make sure that the lock is still ours"
 RECORD = "Record the deployment and let the old container finish its requests"
 
@@ -57,7 +56,7 @@ def until(process, task):
     pytest.fail(f"the deployment ended before {task!r}")
 
 
-@pytest.mark.parametrize("fault, task", [("kill", SWITCH), ("cut", READY)])
+@pytest.mark.parametrize("fault, task", [("kill", SWITCH), ("cut", PREPARE)])
 def test_a_host_that_is_lost_in_the_middle_ends_the_deployment_and_the_other_serves_on(
     hosts, both_serving, other, deploying, fault, task
 ):
@@ -77,7 +76,7 @@ def test_a_host_that_loses_power_after_its_switch_comes_back_with_the_old_releas
     hosts, both_serving, other, deploying
 ):
     process = deploying(other, "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
-    until(process, WATCH)
+    until(process, SWITCH)
     eventually(lambda: hosts.live(2) == model_in(other))
     hosts.fleet("kill", 2)
     said = process.stdout.read()
@@ -108,7 +107,7 @@ def test_the_old_container_answers_when_the_new_one_dies_after_the_switch(
 ):
     with Load(hosts.fleet.address(2)) as load:
         process = deploying(other, "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
-        until(process, WATCH)
+        until(process, SWITCH)
         eventually(lambda: model_in(other) in load.answers)
         hosts.fleet.ssh(2, "docker kill $(docker ps -q --filter label=mlkit.release=" + other.name + ")")
         said = process.stdout.read()
@@ -132,7 +131,8 @@ def test_a_lock_that_is_lost_after_the_switch_is_taken_back_unless_another_has_i
     hosts, both_serving, other, deploying, happens, stays
 ):
     process = deploying(other, "-e", "service_watch_seconds=10", "-e", "deploy_batch=2")
-    until(process, WATCH)
+    until(process, SWITCH)
+    eventually(lambda: hosts.live(2) == model_in(other))
     hosts.fleet.ssh(2, f"{happens} /var/lib/mlkit/flights/lock.json")
     said = process.stdout.read()
     hosts.fleet.ssh(2, "rm -f /var/lib/mlkit/flights/lock.json")
@@ -143,7 +143,7 @@ def test_a_lock_that_is_lost_after_the_switch_is_taken_back_unless_another_has_i
     ]
 
 
-@pytest.mark.parametrize("task", [READY, SWITCH, RECORD])
+@pytest.mark.parametrize("task", [PREPARE, SWITCH, RECORD])
 def test_a_deployer_that_is_killed_leaves_a_fleet_that_serves_and_takes_the_next(
     hosts, both_serving, other, deploying, task
 ):

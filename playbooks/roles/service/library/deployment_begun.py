@@ -85,7 +85,7 @@ def begin(step):
     )
     missing = {}
     if plan["change"] and not rollback and not step.check_mode:
-        missing = missing_layers(seen["engine"], folder, want["image"], step.run)
+        missing = missing_layers(seen["engine"], folder, {**wanted["image"], **want["image"]}, step.run)
     return {
         "changed": False,
         "lacks": [],

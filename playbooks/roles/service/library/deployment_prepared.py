@@ -61,7 +61,8 @@ def prepare(step):
     want, plan = step.want, step.want["plan"]
     step.fence()
     if want["image"]:
-        lacking = bring(want["engine"], want["folder"], want["image"], want["everything"], step.run)
+        image = {**want["release"]["image"], **want["image"]}
+        lacking = bring(want["engine"], want["folder"], image, want["everything"], step.run)
         if lacking:
             return lacking
         keep_records(want["folder"], want["release"]["id"], want["texts"])

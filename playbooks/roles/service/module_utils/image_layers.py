@@ -35,7 +35,8 @@ def known_layers(engine, layers):
 class Incoming:
     """The layers of one image, in a folder until they are loaded.
 
-    `image`: id, tag, config (its text), layers (digests, lowest first), sizes (bytes by layer), reference (where a registry has it).
+    `image`: id, tag and reference (where a registry has it), as the release says; config (its text), layers (digests, lowest first) and
+    sizes (bytes by layer), as the archive says.
     """
 
     def __init__(self, engine, folder, image, run):
