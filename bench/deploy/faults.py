@@ -17,17 +17,22 @@ from pathlib import Path
 
 from lab import ROOT, Lab, ask, eventually, lab_of, load_on
 
+BEGIN = "Lock the host, and decide what has to happen"
+PREPARE = "Start the new container beside the old one, and let it prove itself"
+SWITCH = "Lead the clients to the new container, and watch it answer"
+# When the task begins, or, within it, as soon as a command succeeds on h2
 STEPS = {
-    "lock": "Take the lock of the other hosts",
-    "send": "Send the layers that the host lacks",
-    "start": "Start the new container beside the old one",
-    "ready": "Wait until the new container is ready with the right model",
-    "golden rows": "Replay the golden rows through the new container",
-    "switch": "Write a piece of the proxy's configuration, and reload the proxy",
-    "golden rows, proxy": "Replay the golden rows through the proxy",
-    "last look": "Make sure that the lock is still ours",
-    "record": "Record the deployment and let the old container finish its requests",
-    "unlock": "Give the lock back",
+    "lock": (BEGIN, ""),
+    "send": (PREPARE, ""),
+    "the container starts": (PREPARE, "docker ps --quiet --filter label=mlkit.release={release} | grep -q ."),
+    "switch": (SWITCH, ""),
+    "clients are led": (SWITCH, "grep -q backup /etc/haproxy/haproxy.cfg"),
+    "last look": ("Make sure that the lock is still ours", ""),
+    "record": ("Record the deployment and let the old container finish its requests", ""),
+    "it is recorded": (
+        "Record the deployment and let the old container finish its requests",
+        "grep -q {release} /var/lib/mlkit/flights/state.json",
+    ),
 }
 LOCK = 60  # seconds: longer than a deployment to two hosts takes
 FOLDER = "/var/lib/mlkit/flights"
@@ -53,12 +58,12 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def hit(lab: Lab, releases: list[str], fault: str, step: str, task: str) -> bool:
+def hit(lab: Lab, releases: list[str], fault: str, step: str, when: tuple[str, str]) -> bool:
     "One fault: print its line, and say whether all is well at the end."
     old = next(iter(lab.releases_live()))
     new = next(each for each in releases if each != old)
     with load_on(lab, 600, with_wrk=False) as (clients, _):
-        code = deploy_with(lab, new, fault, task)
+        code = deploy_with(lab, new, fault, *when)
         heal(lab)
         eventually(lambda: lock_is_free(lab), seconds=2 * LOCK)
         served = [ask(address, "/readyz")["release"] for address in lab.addresses]
@@ -76,8 +81,8 @@ def hit(lab: Lab, releases: list[str], fault: str, step: str, task: str) -> bool
     return good
 
 
-def deploy_with(lab: Lab, release: str, fault: str, task: str) -> int:
-    "Deploy, and hit when the task begins, which plain ansible-playbook tells; the exit code."
+def deploy_with(lab: Lab, release: str, fault: str, task: str, sight: str) -> int:
+    "Deploy, and hit when the task begins, which plain ansible-playbook tells, or within it at the sight of something; the exit code."
     variables = {"release": lab.folder / ".mlkit/releases" / release, **lab.settings}
     words = [word for key, value in variables.items() for word in ("-e", f"{key}={value}")]
     program = Path(sys.executable).parent / "ansible-playbook"
@@ -95,6 +100,10 @@ def deploy_with(lab: Lab, release: str, fault: str, task: str) -> int:
     for line in deployer.stdout:
         if line.startswith("TASK [") and task in line and not is_hit:
             is_hit = True
+            while sight and deployer.poll() is None:
+                seen = lab.fleet("ssh", 2, sight.format(release=release), check=False)
+                if seen.returncode == 0:
+                    break
             if fault == "deployer":
                 os.killpg(deployer.pid, signal.SIGKILL)
             else:

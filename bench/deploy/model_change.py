@@ -2,7 +2,7 @@
 
     python bench/deploy/model_change.py [--rounds 3]      needs root and a container engine
 
-Ours is timed from `mlkit deploy` to the moment when all hosts have switched, and to its end. The naive playbook saves the image, copies it,
+Ours is timed from `mlkit deploy` to the moment when all hosts have switched, and to its end, and once more with nothing to change. The naive playbook saves the image, copies it,
 loads it and restarts the container, host by host, without looking back. Rounds are interleaved; each gets new models.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lab import ROOT, Lab, lab_of
 
-SWITCH = "Write a piece of the proxy's configuration, and reload the proxy"
+SWITCH = "Lead the clients to the new container, and watch it answer"
 NAIVE = """
 - hosts: hosts
   gather_facts: false
@@ -55,18 +55,19 @@ def main() -> int:
         for number in range(given.rounds):
             ours, theirs = lab.release(200, 10 + number), lab.release(200, 25 + number)
             switched, whole = timed(lab, ours)
-            rows.append((switched, whole, naive(lab, theirs), *bytes_of(lab, ours)))
+            rows.append((switched, whole, timed(lab, ours)[1], naive(lab, theirs), *bytes_of(lab, ours)))
             print(
-                "switched {:.1f} s, done {:.1f} s; naive {:.1f} s; layer {:,} bytes, bundle {:,}".format(
+                "switched {:.1f} s, done {:.1f} s; again {:.1f} s; naive {:.1f} s; layer {:,} bytes, bundle {:,}".format(
                     *rows[-1]
                 )
             )
     middle = [sorted(column)[len(rows) // 2] for column in zip(*rows, strict=True)]
-    switched, whole, other, layer, bundle = middle
+    switched, whole, unchanged, other, layer, bundle = middle
     judged = [
-        ("all switched, seconds", switched, "<", 15),
-        ("whole command, seconds", whole, "<", 15),
-        ("naive playbook ÷ mlkit", other / whole, ">", 1),
+        ("all switched, seconds", switched, "<", 6),
+        ("whole command, seconds", whole, "<", 8),
+        ("naive playbook ÷ mlkit", other / whole, ">", 2),
+        ("nothing to change, seconds", unchanged, "<", 3),
         ("bytes of the model's layer ÷ bundle", layer / bundle, "<", 1.2),
     ]
     for name, value, sign, limit in judged:

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from lab import lab_of, load_on, percentile
 
-SWITCH = "Write a piece of the proxy's configuration, and reload the proxy"
+SWITCH = "Lead the clients to the new container, and watch it answer"
 
 
 def main() -> int:

@@ -46,7 +46,7 @@ def put_piece(name, text, proxy, certificate=""):
     config, kept = proxy["config"], proxy["config"] + ".before-mlkit"
     if os.path.exists(config) and not os.path.exists(kept):
         shutil.copy2(config, kept)
-    new_certificate = certificate and not os.path.exists(proxy["certificate_file"])
+    new_certificate = text and certificate and not os.path.exists(proxy["certificate_file"])
     if new_certificate:
         os.makedirs(os.path.dirname(proxy["certificate_file"]), mode=0o700, exist_ok=True)
         proxy_config.write_whole(proxy["certificate_file"], certificate, 0o600)

@@ -21,7 +21,8 @@ description:
     finishes its requests and is stopped - its log can still be read - and releases that are kept no longer go.
   - C(take back) leads the clients to the old container again, removes what was prepared, and says so in the journal. A lock that was
     lost is taken again where nobody has it and the host is as this deployment left it; if not, nothing is touched.
-  - C(unlock) only gives the lock back, as the others do at their end, also when they fail.
+  - C(unlock) only gives the lock back, as the others do at their end. What could not be recorded keeps it - when it runs out, the host
+    goes back by itself.
 options:
   do: {description: How it ends., type: str, required: true, choices: [keep, take back, unlock]}
   home: {description: Where services keep their state., type: path, required: true}
@@ -62,10 +63,11 @@ cause: {description: What could not be done., type: str, returned: failure}
 
 def end(step):
     fence = step.want["fence"]
+    step.keeps_lock = step.want["do"] == "keep"
     try:
         return {"keep": keep, "take back": take_back, "unlock": unlock}[step.want["do"]](step)
     finally:
-        if os.path.isdir(os.path.dirname(fence["path"])):
+        if not step.keeps_lock and os.path.isdir(os.path.dirname(fence["path"])):
             release(fence["path"], fence["token"])
 
 
@@ -94,6 +96,7 @@ def keep(step):
     step.fence()
     require_serving(engine, plan["container"], want["service"], "does not run or gets no requests, so nothing was recorded")
     entry = record(folder, state, want["entry"])
+    step.keeps_lock = False
     settle(engine, plan["container"], want["service"], plan["colour"], step.run)
     retired = {
         "drain": want["drain"],
@@ -161,7 +164,7 @@ def lead_back(step, old):
     text = service_piece(want["service"], listen, proxy["bind"], proxy["body_megabytes"], old)
     with alone(proxy["pieces"]):
         step.fence()
-        return put_piece(want["service"], text, proxy, want["certificate"] if text else "")
+        return put_piece(want["service"], text, proxy, want["certificate"])
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class Switch:
         text = service_piece(want["service"], listen, proxy["bind"], proxy["body_megabytes"], first, second)
         with alone(proxy["pieces"]):
             self.step.fence()
-            self.before += put_piece(want["service"], text, proxy, want["certificate"] if text else "")
+            self.before += put_piece(want["service"], text, proxy, want["certificate"])
 
     def forth(self):
         "A share of the clients, if that is asked for, and then all. Raises `Failed`, and what `lead` raises."
