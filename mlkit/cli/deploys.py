@@ -114,9 +114,10 @@ def deploy(environment, what, engine, override, breaking, dry_run, hosts, how):
             )
         return _deploy_local(what, engine)
     from mlkit.deploy.heartbeat import lock_renewed
-    from mlkit.deploy.playbook import check_ansible, deploy_release, narrowed
+    from mlkit.deploy.inventory import narrowed
+    from mlkit.deploy.journal import journal_kept
+    from mlkit.deploy.playbook import check_ansible, deploy_release
     from mlkit.deploy.progress import show_steps
-    from mlkit.deploy.status import journal_kept
 
     project, store = project_and_store()
     with json_summary(how, "deploy", environment) as record:
@@ -179,7 +180,7 @@ def _hooks(project, target=None):
     hooks = find_hooks(project.root / "hooks", target.hook_seconds if target else Environment.hook_seconds)
     hooks = hooks.tell(service=project.model, by=who())
     if target and hooks.names:  # only who has hooks waits the second for the hosts' names
-        from mlkit.deploy.playbook import hosts_of
+        from mlkit.deploy.inventory import hosts_of
 
         hooks = hooks.tell(environment=target.name, hosts=",".join(hosts_of(target)))
     return hooks
@@ -255,9 +256,10 @@ def rollback(environment, release_id, dry_run, hosts, how):
       mlkit rollback fleet --hosts h1
     """
     from mlkit.deploy.heartbeat import lock_renewed
-    from mlkit.deploy.playbook import narrowed, run_playbook
+    from mlkit.deploy.inventory import narrowed
+    from mlkit.deploy.journal import journal_kept
+    from mlkit.deploy.playbook import run_playbook
     from mlkit.deploy.progress import show_steps
-    from mlkit.deploy.status import journal_kept
 
     project, store = project_and_store()
     with json_summary(how, "rollback", environment) as record:

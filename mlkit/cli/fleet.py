@@ -37,7 +37,7 @@ def status(environment, hosts, as_json):
         from mlkit.deploy.local.server import status_local
 
         return click.echo(status_local(project))
-    from mlkit.deploy.playbook import narrowed
+    from mlkit.deploy.inventory import narrowed
     from mlkit.deploy.status import fleet_status, status_table
 
     found = fleet_status(narrowed(project.environment(environment), hosts), project.model)
@@ -71,8 +71,8 @@ def journal(environment, verify, accept, number, hosts, as_json):
       mlkit journal fleet --verify
       mlkit journal fleet --hosts h2 --accept "the disk was replaced"
     """
-    from mlkit.deploy.playbook import narrowed
-    from mlkit.deploy.status import accept_problems, journal_table, read_journal
+    from mlkit.deploy.inventory import narrowed
+    from mlkit.deploy.journal import accept_problems, journal_table, read_journal
 
     project, store = project_and_store()
     target = narrowed(project.environment(environment), hosts)
@@ -139,8 +139,9 @@ def unlock(environment, is_break, hosts):
 
 
 def _on_the_lock(playbook, environment, hosts, variables):
-    from mlkit.deploy.playbook import narrowed, run_playbook
-    from mlkit.deploy.status import journal_kept
+    from mlkit.deploy.inventory import narrowed
+    from mlkit.deploy.journal import journal_kept
+    from mlkit.deploy.playbook import run_playbook
 
     project, store = project_and_store()
     target = narrowed(project.environment(environment), hosts)
@@ -161,8 +162,9 @@ def remove(environment, why, with_predictions, hosts):
     Example:
       mlkit remove fleet --hosts h2 --why "the machine is given back"
     """
-    from mlkit.deploy.playbook import narrowed, run_playbook
-    from mlkit.deploy.status import journal_kept
+    from mlkit.deploy.inventory import narrowed
+    from mlkit.deploy.journal import journal_kept
+    from mlkit.deploy.playbook import run_playbook
 
     project, store = project_and_store()
     target = narrowed(project.environment(environment), hosts)
@@ -221,7 +223,7 @@ def execute(environment, host, words, hosts):
 
 
 def _in_containers(environment, host, hosts, command, follow):
-    from mlkit.deploy.playbook import narrowed
+    from mlkit.deploy.inventory import narrowed
     from mlkit.deploy.ssh import ended_by_signals, find_hosts, in_container, run_on
     from mlkit.settings import find_project
 
