@@ -267,6 +267,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlkit.deploy.journal._accepted_key': ( 'deploy/journal.html#_accepted_key',
                                                                               'mlkit/deploy/journal.py'),
                                       'mlkit.deploy.journal._cut': ('deploy/journal.html#_cut', 'mlkit/deploy/journal.py'),
+                                      'mlkit.deploy.journal._differences': ('deploy/journal.html#_differences', 'mlkit/deploy/journal.py'),
                                       'mlkit.deploy.journal._digest': ('deploy/journal.html#_digest', 'mlkit/deploy/journal.py'),
                                       'mlkit.deploy.journal._journal_key': ('deploy/journal.html#_journal_key', 'mlkit/deploy/journal.py'),
                                       'mlkit.deploy.journal.accept_problems': ( 'deploy/journal.html#accept_problems',

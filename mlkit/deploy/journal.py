@@ -75,6 +75,13 @@ def _cut(store: Store, environment: str, service: str, host: str, entries: list[
     return found
 
 
+def _differences(store: Store, environment: str, service: str, host: str, entries: list[dict]) -> list[str]:
+    "How they differ, but for what the store's own record says was accepted: the host's word is not enough."
+    accepted = _accepted(store, environment, service, host)
+    cut = _cut(store, environment, service, host, entries)
+    return [problem for problem in cut if problem not in accepted]
+
+
 def _digest(entry: dict) -> str:
     "Of what it says, whatever digest it names."
     return digest(canonical({name: value for name, value in entry.items() if name != "digest"}))
@@ -94,11 +101,8 @@ def read_journal(
             mine = [entry | {"host": step.host} for entry in step.result["entries"]]
             entries += mine
             problems += [f"{step.host}: {problem}" for problem in step.result["problems"]]
-            accepted = {
-                each for entry in mine if entry.get("outcome") == "accepted" for each in entry["problems"]
-            }
-            cut = _cut(store, environment.name, service, step.host, mine)
-            problems += [f"{step.host}: {problem}" for problem in cut if problem not in accepted]
+            differ = _differences(store, environment.name, service, step.host, mine)
+            problems += [f"{step.host}: {problem}" for problem in differ]
     read = {step.host for step in steps if "problems" in step.result}
     problems += [
         f"{step.host}: {UNREAD}, so nothing is verified there: {step.message}"
