@@ -216,6 +216,7 @@ def deploy(environment, what, engine, override, breaking, dry_run, hosts, how):
         click.echo(f"{chosen.id} is live on {environment}")
 
 
+# %% ../../notebooks/cli/05_deploys.ipynb #babe581e
 def _deploy_local(model, engine):
     from mlkit.release.promotion import model_to_serve
 

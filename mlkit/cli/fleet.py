@@ -46,6 +46,7 @@ def status(environment, hosts, as_json):
         sys.exit(StateError.exit_code)
 
 
+# %% ../../notebooks/cli/06_fleet.ipynb #122ead58
 @click.command(short_help="Show and verify who deployed what.")
 @click.argument("environment")
 @click.option("--verify", is_flag=True, help="Check the chain on every host, and against the store's copy.")
@@ -203,6 +204,7 @@ def logs(environment, host, follow, lines, hosts):
         sys.exit(130)
 
 
+# %% ../../notebooks/cli/06_fleet.ipynb #2b64954c
 @click.command(
     "exec",
     short_help="Run a command in the live containers.",

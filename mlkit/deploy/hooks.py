@@ -98,6 +98,7 @@ class Hooks:
             raise HookFailed(failed.args[0], hint) from None
 
 
+# %% ../../notebooks/deploy/08_hooks.ipynb #c7abc2ef
 def _since(begun: float) -> str:
     return f"{time.monotonic() - begun:.1f}"
 

@@ -111,6 +111,7 @@ def check_ansible(
         )
 
 
+# %% ../../notebooks/deploy/02_playbook.ipynb #43012215
 def run_playbook(
     name: str,  # "deploy", "rollback", "status"
     environment: Environment,
@@ -173,6 +174,7 @@ def run_playbook(
     return steps
 
 
+# %% ../../notebooks/deploy/02_playbook.ipynb #3ce4d4fe
 def refuse_templates(
     variables: Any,  # what a person or a record gave
 ) -> None:
@@ -226,6 +228,7 @@ def _stopped(name: str, environment: Environment, steps: list[TaskEvent]) -> Dep
     return DeployStopped(f"{name} to {environment.name} was stopped", "\n".join(lines))
 
 
+# %% ../../notebooks/deploy/02_playbook.ipynb #88b089a5
 WRONG_TYPE = re.compile(r"argument '(\w+)' is of type \w+ and we were unable to convert to (\w+)")
 UNKNOWN_KEY = re.compile(r"No \w+ host key is known|Host key verification failed|IDENTIFICATION HAS CHANGED")
 

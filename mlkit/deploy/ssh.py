@@ -133,6 +133,7 @@ def run_on(
                 process.wait()
 
 
+# %% ../../notebooks/deploy/07_ssh.ipynb #a69ad77c
 @contextmanager
 def ended_by_signals():
     "What would end us at once is an exception in the block instead, so that what we started is ended too. For main threads."

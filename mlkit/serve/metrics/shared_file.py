@@ -91,6 +91,7 @@ def _forget_dead_gauges() -> None:
                 os.close(file)
 
 
+# %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #086f9cbe
 class MetricsFile:
     "The numbers of one kind in this process."
 
@@ -157,6 +158,7 @@ class MetricsFile:
         return end // 8 - 2
 
 
+# %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #4275829d
 def _padding(length: int) -> int:
     "After a key, so that the number behind it is at a multiple of 8."
     return 8 - (length + 4) % 8
