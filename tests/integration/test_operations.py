@@ -1,23 +1,18 @@
 "What ops ask of a fleet: what runs, what should, who did it, who may do it now, and what the servers say."
 
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
 
+import journal_chain as chain
 import pytest
 from conftest import ROOT
 from eventually import eventually
 from fleeted import Fleeted
 from laptop import MLKIT
 
-spec = importlib.util.spec_from_file_location(
-    "journal_chain", ROOT / "playbooks/roles/service/module_utils/journal_chain.py"
-)
-chain = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(chain)
 JOURNAL = "/var/lib/mlkit/flights/journal.jsonl"
 RUNNING = "pgrep -fc '^docker logs --tail' || true"
 
