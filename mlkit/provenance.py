@@ -113,6 +113,7 @@ def _joined(text: Any) -> Any:
     return "".join(text) if isinstance(text, list) and all(isinstance(line, str) for line in text) else text
 
 
+# %% ../notebooks/08_provenance.ipynb #1be83d3c
 def cell_digests(
     notebook: Path,
 ) -> list[str]:
@@ -160,6 +161,7 @@ def read_commit(
         return None, f"git refuses: {_said(error)}"
 
 
+# %% ../notebooks/08_provenance.ipynb #116738cb
 @dataclass(frozen=True)
 class Changes:
     "What the tree has beyond its commit."
@@ -189,6 +191,7 @@ LARGEST_FILE = 4 * 2**20  # bytes: a larger new file is named and not read
 MOST_NAMES = 200
 
 
+# %% ../notebooks/08_provenance.ipynb #95a8e05f
 def changes_of(
     root: Path,  # the project's folder
     ours: Iterable[Path] = (),  # the store and other folders that mlkit writes
@@ -245,6 +248,7 @@ def _digest_of(file: Path) -> str | None:
         return None
 
 
+# %% ../notebooks/08_provenance.ipynb #c31a4cb4
 def why_not_again(
     source: dict,  # of a run's record
 ) -> str:

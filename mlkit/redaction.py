@@ -269,6 +269,7 @@ class Redactor:
         return found[0]
 
 
+# %% ../notebooks/07_redaction.ipynb #55737c1f
 OURS = {
     "name",
     "fingerprint",
@@ -350,6 +351,7 @@ def redact_text(
     return text.encode(errors="surrogateescape")
 
 
+# %% ../notebooks/07_redaction.ipynb #947ffcb3
 def _cell(cell: dict, redactor: Redactor) -> dict:
     shown = [_output(output, redactor) for output in cell.get("outputs", [])]
     redacted = {"source": _lines(cell.get("source", ""), redactor)}

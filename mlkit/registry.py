@@ -87,6 +87,7 @@ def _read(store: Store, key: str, kind: type):
         raise CorruptRecord(f"{key} is not a registry record: {error}", "restore it from a backup") from None
 
 
+# %% ../notebooks/09_registry.ipynb #5808265c
 def _write(
     store: Store,
     before: Registry,
@@ -160,6 +161,7 @@ def promote(
     return number
 
 
+# %% ../notebooks/09_registry.ipynb #2c59f8c4
 def require_admission(
     store: Store,
     name: str,
@@ -298,6 +300,7 @@ def _by_prefix(store: Store, reference: str) -> str:
     return folders[0].replace("-", ":")
 
 
+# %% ../notebooks/09_registry.ipynb #cc56b428
 def mark_latest(
     store: Store,
     name: str,  # the project's model

@@ -178,6 +178,7 @@ ENVIRONMENT = {
 }  # all other keys are variables of the roles
 
 
+# %% ../notebooks/02_settings.ipynb #871d0981
 def read_project(
     root: Path,  # the folder that holds settings.ini
 ) -> Project:
@@ -210,6 +211,7 @@ def read_project(
     )
 
 
+# %% ../notebooks/02_settings.ipynb #30e2c9af
 def read_names(
     text: str,  # carrier origin; carrier, origin; "arr time", 'dep time'
     where: str,  # "[project] leaks", for the errors
@@ -237,6 +239,7 @@ def _gates(said: dict[str, str]) -> tuple[Gate, ...]:
     return tuple(Gate.parse(name, text) for name, text in meant.items()) if said.keys() - off else ()
 
 
+# %% ../notebooks/02_settings.ipynb #080ce496
 def _check_section(section: SectionProxy) -> None:
     try:
         if section.name not in SECTIONS:
@@ -257,6 +260,7 @@ def _required(section: SectionProxy, key: str) -> str:
     return section[key]
 
 
+# %% ../notebooks/02_settings.ipynb #cc618e54
 def _name(section: SectionProxy, key: str, text: str) -> str:
     "Becomes a folder of the store, a container's name and a word in a shell on hosts."
     if not NAME.fullmatch(text):

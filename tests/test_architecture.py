@@ -138,6 +138,30 @@ def test_each_room_begins_with_a_page_without_code(imports, root):
         assert {c["cell_type"] for c in json.loads(first.read_text())["cells"]} == {"markdown"}, first
 
 
+def exported_cells(root):
+    "The exported cells of all notebooks, with where they are."
+    for path in sorted((root / "notebooks").rglob("*.ipynb")):
+        for number, cell in enumerate(json.loads(path.read_text())["cells"]):
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "code" and re.match(r"#\| *export", source):
+                yield f"{path.relative_to(root)}, cell {number}", source
+
+
+def test_an_exported_cell_is_a_screen_or_less_or_holds_one_thing(root):
+    "What is longer is one class or one function, which cannot be cut; and even that ends."
+    long = []
+    for where, source in exported_cells(root):
+        lines = len(source.splitlines())
+        things = [
+            n
+            for n in ast.parse(source).body
+            if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        ]
+        if lines > 175 or (lines > 60 and len(things) > 1):
+            long.append(f"{where}: {lines} lines, {len(things)} definitions")
+    assert long == []
+
+
 def reached(imports, *rooms):
     "The modules that these rooms need, themselves among them."
     found, waiting = set(), [m for m in imports if m.split(".")[0] in rooms]

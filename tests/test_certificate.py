@@ -1,17 +1,11 @@
 "Until when a certificate counts, and what is said about one that nobody renews."
 
-import importlib.util
 import json
 import subprocess
 import time
-from pathlib import Path
 
+import certificate
 import pytest
-
-PATH = Path(__file__).parents[1] / "playbooks/module_utils/certificate.py"
-spec = importlib.util.spec_from_file_location("certificate", PATH)
-certificate = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(certificate)
 
 
 @pytest.fixture

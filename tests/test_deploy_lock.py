@@ -1,6 +1,5 @@
 """The lock of a host: real flock, real processes."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -9,14 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import deploy_lock as locks
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "playbooks/module_utils/deploy_lock.py"
-spec = importlib.util.spec_from_file_location("deploy_lock", SOURCE)
-locks = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(locks)
-
-TAKER = f"""import sys, time; sys.path.insert(0, {str(SOURCE.parent)!r})
+TAKER = f"""import sys, time; sys.path.insert(0, {str(Path(locks.__file__).parent)!r})
 from deploy_lock import take, Held
 path, token, seconds, begin = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
 time.sleep(max(0, begin - time.time()))

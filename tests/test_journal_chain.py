@@ -1,17 +1,12 @@
 """The journal of a host: real files, real processes."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import journal_chain as chain
 import pytest
-
-SOURCE = Path(__file__).parents[1] / "playbooks/roles/service/module_utils/journal_chain.py"
-spec = importlib.util.spec_from_file_location("journal_chain", SOURCE)
-chain = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(chain)
 
 
 @pytest.fixture
@@ -116,7 +111,7 @@ def test_verify_names_a_torn_line(journal):
 def test_two_processes_append_at_once(tmp_path):
     path = str(tmp_path / "journal.jsonl")
     code = (
-        f"import sys; sys.path.insert(0, {str(SOURCE.parent)!r}); from journal_chain import append\n"
+        f"import sys; sys.path.insert(0, {str(Path(chain.__file__).parent)!r}); from journal_chain import append\n"
         "for n in range(40): append(sys.argv[1], {'by': sys.argv[2], 'n': n})"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, path, by]) for by in "ab"]

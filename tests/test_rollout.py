@@ -1,16 +1,10 @@
 "The numbers by which a rollout is judged, against a textbook's and against our own server's metrics."
 
-import importlib.util
 import math
 import random
-from pathlib import Path
 
 import pytest
-
-SOURCE = Path(__file__).parents[1] / "playbooks/roles/service/module_utils/rollout.py"
-spec = importlib.util.spec_from_file_location("rollout", SOURCE)
-rollout = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(rollout)
+import rollout
 
 METRICS = """# HELP mlkit_requests_total Requests answered
 mlkit_requests_total{route="/predict",status="200"} 90.0

@@ -79,6 +79,7 @@ def _traceback_option() -> click.Option:
     return click.Option(["--traceback"], is_flag=True, expose_value=False, callback=remember, help=help)
 
 
+# %% ../../notebooks/cli/01_command.ipynb #9dc70ecd
 def _write_any_text() -> None:
     "A terminal that cannot show a character gets its number, and the command goes on."
     for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed is None

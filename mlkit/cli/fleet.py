@@ -37,7 +37,7 @@ def status(environment, hosts, as_json):
         from mlkit.deploy.local.server import status_local
 
         return click.echo(status_local(project))
-    from mlkit.deploy.playbook import narrowed
+    from mlkit.deploy.inventory import narrowed
     from mlkit.deploy.status import fleet_status, status_table
 
     found = fleet_status(narrowed(project.environment(environment), hosts), project.model)
@@ -46,6 +46,7 @@ def status(environment, hosts, as_json):
         sys.exit(StateError.exit_code)
 
 
+# %% ../../notebooks/cli/06_fleet.ipynb #122ead58
 @click.command(short_help="Show and verify who deployed what.")
 @click.argument("environment")
 @click.option("--verify", is_flag=True, help="Check the chain on every host, and against the store's copy.")
@@ -71,8 +72,8 @@ def journal(environment, verify, accept, number, hosts, as_json):
       mlkit journal fleet --verify
       mlkit journal fleet --hosts h2 --accept "the disk was replaced"
     """
-    from mlkit.deploy.playbook import narrowed
-    from mlkit.deploy.status import accept_problems, journal_table, read_journal
+    from mlkit.deploy.inventory import narrowed
+    from mlkit.deploy.journal import accept_problems, journal_table, read_journal
 
     project, store = project_and_store()
     target = narrowed(project.environment(environment), hosts)
@@ -139,8 +140,9 @@ def unlock(environment, is_break, hosts):
 
 
 def _on_the_lock(playbook, environment, hosts, variables):
-    from mlkit.deploy.playbook import narrowed, run_playbook
-    from mlkit.deploy.status import journal_kept
+    from mlkit.deploy.inventory import narrowed
+    from mlkit.deploy.journal import journal_kept
+    from mlkit.deploy.playbook import run_playbook
 
     project, store = project_and_store()
     target = narrowed(project.environment(environment), hosts)
@@ -161,8 +163,9 @@ def remove(environment, why, with_predictions, hosts):
     Example:
       mlkit remove fleet --hosts h2 --why "the machine is given back"
     """
-    from mlkit.deploy.playbook import narrowed, run_playbook
-    from mlkit.deploy.status import journal_kept
+    from mlkit.deploy.inventory import narrowed
+    from mlkit.deploy.journal import journal_kept
+    from mlkit.deploy.playbook import run_playbook
 
     project, store = project_and_store()
     target = narrowed(project.environment(environment), hosts)
@@ -201,6 +204,7 @@ def logs(environment, host, follow, lines, hosts):
         sys.exit(130)
 
 
+# %% ../../notebooks/cli/06_fleet.ipynb #2b64954c
 @click.command(
     "exec",
     short_help="Run a command in the live containers.",
@@ -221,7 +225,7 @@ def execute(environment, host, words, hosts):
 
 
 def _in_containers(environment, host, hosts, command, follow):
-    from mlkit.deploy.playbook import narrowed
+    from mlkit.deploy.inventory import narrowed
     from mlkit.deploy.ssh import ended_by_signals, find_hosts, in_container, run_on
     from mlkit.settings import find_project
 

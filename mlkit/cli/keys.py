@@ -57,6 +57,7 @@ def new(name, scopes, rate, file):
     click.echo(f"{file} has its hash" if file else f"a line for the keys file:\n{line}", err=True)
 
 
+# %% ../../notebooks/cli/07_keys.ipynb #a6bf0ce4
 @key.command("list")
 @file_option
 @json_option

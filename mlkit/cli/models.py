@@ -46,6 +46,7 @@ def register(model, alias, override):
         click.echo(f"{project.model}@{alias} is now {project.model}@{version}")
 
 
+# %% ../../notebooks/cli/04_models.ipynb #87f8cf31
 @click.command(short_help="List the registered versions.")
 @click.option("--history", "name", metavar="NAME", help="Who changed what of NAME, and when.")
 @json_option
@@ -86,6 +87,7 @@ def models(name, as_json):
         sys.exit(StateError.exit_code)
 
 
+# %% ../../notebooks/cli/04_models.ipynb #5c005460
 @click.command(short_help="Point an alias at a version.")
 @click.argument("version")
 @click.option("--to", "alias", required=True, help="The alias: champion, challenger.")
@@ -125,6 +127,7 @@ def demote(name, alias):
     click.echo(f"{name}@{number} is no longer {alias}")
 
 
+# %% ../../notebooks/cli/04_models.ipynb #ce81044d
 @click.command(short_help="Write a model's card.")
 @click.argument("model", default="latest")
 def card(model):

@@ -49,6 +49,7 @@ def run(notebook, given, force, as_json):
     _run_and_show(notebook, given, force, as_json)
 
 
+# %% ../../notebooks/cli/02_notebooks.ipynb #5ef2e5e2
 @click.command()
 @parameters_option
 @json_option
@@ -90,6 +91,7 @@ def validate(model, given, force, as_json):
         raise GateFailed(f"the model {record.verdict['model'][:19]} did not pass", record.verdict["words"])
 
 
+# %% ../../notebooks/cli/02_notebooks.ipynb #c365607f
 def _run_and_show(notebook, given, force, as_json):
     from dataclasses import asdict
 

@@ -67,6 +67,7 @@ def _run_line(run):
     return f"{run['id']}  {run['outcome']:8} {name:12} {made:19}  {run['error'] or metrics}".rstrip()
 
 
+# %% ../../notebooks/cli/03_runs.ipynb #cd18c18f
 @click.command("show", short_help="Show the record of a run.")
 @click.argument("run")
 @json_option
@@ -97,6 +98,7 @@ def _in_words(value):
     return "\n            ".join(_in_words(v) for v in value) if isinstance(value, list) else str(value)
 
 
+# %% ../../notebooks/cli/03_runs.ipynb #e50a997e
 @click.command(short_help="Make a run of a notebook run by hand.")
 @click.argument("notebook", type=click.Path(exists=True, dir_okay=False))
 @json_option
@@ -121,6 +123,7 @@ def adopt(notebook, as_json):
         click.echo(why, err=True)
 
 
+# %% ../../notebooks/cli/03_runs.ipynb #85187a23
 @click.command(short_help="Say what differs between two runs.")
 @click.argument("one")
 @click.argument("two")

@@ -99,6 +99,7 @@ def _data(bundle: Bundle, run: dict | None, verdict: dict | None) -> str:
     return "\n".join(lines)
 
 
+# %% ../../notebooks/custody/03_card.ipynb #f4a4a172
 def _quality(bundle: Bundle, verdict: dict | None) -> str:
     if not verdict:
         return f"## How good it is\n\n**Never judged:** `mlkit validate {bundle.digest[:19]}`"
@@ -134,6 +135,7 @@ def _not_its_low_end(verdict: dict, name: str, value: float, ends: list | None) 
     return value, f"{shown(ends[0])} to {shown(ends[1])}" if ends else ""
 
 
+# %% ../../notebooks/custody/03_card.ipynb #cc266e27
 def _worth(outcome: dict | None) -> list[str]:
     if not outcome:
         return []

@@ -174,6 +174,7 @@ def checked_out(
             _git(project, "worktree", "remove", "--force", str(tree))
 
 
+# %% ../../notebooks/custody/02_reproduce.ipynb #1bcd89a7
 def _kept_diff(project: Project, record: RunRecord) -> bytes:
     "The diff that the run kept, and no other."
     if not record.source["diff"]:

@@ -168,6 +168,7 @@ class Chain:
         return found
 
 
+# %% ../../notebooks/custody/01_trace.ipynb #700d8d28
 def _rows(known: dict | None) -> list[Link]:
     "The first rows of a prediction, as they were asked and answered."
     if not known:

@@ -78,6 +78,7 @@ def fingerprint_dataset(
     return _dataset(source, contents.items())
 
 
+# %% ../../notebooks/data/06_dataset.ipynb #ab3d2d78
 def write_dataset(
     project: Project,
     name: str,  # the folder below data/
@@ -102,6 +103,7 @@ def list_datasets(project: Project) -> list[str]:
     return sorted(named | set(Store(project.store).folders("data")))
 
 
+# %% ../../notebooks/data/06_dataset.ipynb #00fc111f
 def find_source(
     project: Project,
     name: str,

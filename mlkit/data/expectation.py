@@ -138,6 +138,7 @@ class ColumnExpectation:
         return f"column.{self.column} = {self.words}"
 
 
+# %% ../../notebooks/data/05_expectation.ipynb #dbb81bb1
 def _range(kind: str, text: str) -> tuple[Any, Any]:
     low, dots, high = text.partition("..")
     if not dots or not (low or high):
@@ -214,6 +215,7 @@ def read_expectations(
     )
 
 
+# %% ../../notebooks/data/05_expectation.ipynb #4b136210
 def check(
     dataset: str,
     expected: Expectations,

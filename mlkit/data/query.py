@@ -120,6 +120,7 @@ class Query:
 PIECE = 10_000  # rows asked for at once
 
 
+# %% ../../notebooks/data/03_query.ipynb #f53a6be2
 def find_query(
     project: Project,
     name: str,

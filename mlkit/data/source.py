@@ -68,6 +68,7 @@ class File:
         return proof and [info.get("size"), proof]
 
 
+# %% ../../notebooks/data/02_source.ipynb #eaca90bb
 BLOCK = 2**22  # bytes asked of a remote file at once
 PROOFS = ("etag", "content_md5", "md5", "md5hash", "generation")  # of S3, Azure, Google, the web
 
@@ -180,6 +181,7 @@ def format_of(
     return kind, packing
 
 
+# %% ../../notebooks/data/02_source.ipynb #f24cbf39
 def read_rows(
     source: Files,
     file: File,
@@ -226,6 +228,7 @@ def _unpacked(file: BinaryIO, packing: str | None) -> Iterator[BinaryIO]:
         yield file
 
 
+# %% ../../notebooks/data/02_source.ipynb #f589bccc
 def count_rows(
     source: Files,
     file: File,

@@ -46,6 +46,7 @@ def lock_renewed(
             beats.join()
 
 
+# %% ../../notebooks/deploy/04_heartbeat.ipynb #e82e7d7e
 def _command(environment: Environment, service: str, file: Path) -> tuple[list, dict]:
     "The command of one beat, and its environment."
     playbook = shipped("playbooks/deploy.yml")

@@ -13,28 +13,20 @@ __all__ = [
     "TaskEvent",
     "read_event",
     "check_ansible",
-    "read_inventory",
-    "members",
-    "hosts_of",
-    "narrowed",
     "run_playbook",
     "refuse_templates",
-    "require_files",
-    "no_host",
     "ansible_environment",
     "deploy_release",
     "planned",
 ]
 
 # %% ../../notebooks/deploy/02_playbook.ipynb #227f593b
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,15 +37,14 @@ from mlkit.errors import (
     BadSettings,
     DeployFailed,
     DeployStopped,
-    MissingData,
     MlkitError,
     ToolMissing,
     WrongType,
-    unknown_name,
 )
 
 from ..release.release import Release
 from ..settings import Environment, shipped
+from .inventory import no_host, require_files
 
 
 # %% ../../notebooks/deploy/02_playbook.ipynb #6bf685e7
@@ -120,66 +111,7 @@ def check_ansible(
         )
 
 
-def read_inventory(
-    environment: Environment,
-) -> dict[str, dict]:
-    """The environment's inventory as Ansible reads it: group → {"hosts": [...], "children": [...]}, and `_meta`.
-
-    Raises `MissingData` where it has no host, `DeployFailed` where it cannot be read. Takes a second.
-    """
-    require_files(environment)
-    program, vault = Path(sys.executable).parent / "ansible-inventory", environment.vault_password_file
-    there = os.environ | {"LC_ALL": "C.UTF-8"}  # in another encoding Ansible refuses to start
-    there |= {"ANSIBLE_VAULT_PASSWORD_FILE": str(vault)} if vault else {}
-    command = [program, "-i", environment.inventory, "--list"]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=there)
-    if done.returncode:
-        raise DeployFailed(f"the inventory {environment.inventory} cannot be read", done.stderr.strip())
-    inventory = json.loads(done.stdout)
-    if not members(inventory, "hosts"):
-        raise no_host(environment)
-    return inventory
-
-
-def members(
-    inventory: dict[str, dict],  # of `read_inventory`
-    group: str,
-) -> list[str]:
-    "The hosts of a group and of the groups in it, each once."
-    found = inventory.get(group, {})
-    names = found.get("hosts", []) + [
-        name for child in found.get("children", []) for name in members(inventory, child)
-    ]
-    return list(dict.fromkeys(names))
-
-
-def hosts_of(
-    environment: Environment,
-) -> list[str]:
-    "The names of the environment's hosts. Raises what `read_inventory` raises."
-    return list(environment.only) or members(read_inventory(environment), "hosts")
-
-
-def narrowed(
-    environment: Environment,
-    words: str | None,  # names of hosts or of groups, with commas between; None: all hosts
-) -> Environment:
-    "The environment with some of its hosts. Raises `UnknownName`, `WrongType`, and what `read_inventory` raises."
-    if words is None:
-        return environment
-    inventory = read_inventory(environment)
-    hosts, wanted = members(inventory, "hosts"), []
-    groups = {name: members(inventory, name) for name in inventory if name not in ("_meta", "all", "hosts")}
-    groups = {name: there for name, there in groups.items() if set(there) & set(hosts)}
-    for name in filter(None, map(str.strip, words.split(","))):
-        if name not in hosts and name not in groups:
-            raise unknown_name(f"environment {environment.name} has no host", name, [*hosts, *groups])
-        wanted += [name] if name in hosts else groups[name]
-    if not wanted:
-        raise WrongType(f"--hosts {words!r} names no host", f"such as --hosts {hosts[0]}")
-    return replace(environment, only=tuple(host for host in hosts if host in wanted))
-
-
+# %% ../../notebooks/deploy/02_playbook.ipynb #43012215
 def run_playbook(
     name: str,  # "deploy", "rollback", "status"
     environment: Environment,
@@ -242,6 +174,7 @@ def run_playbook(
     return steps
 
 
+# %% ../../notebooks/deploy/02_playbook.ipynb #3ce4d4fe
 def refuse_templates(
     variables: Any,  # what a person or a record gave
 ) -> None:
@@ -256,30 +189,6 @@ def refuse_templates(
         raise WrongType(
             f"{variables[:80]!r} has braces that Ansible would evaluate", "say it without {{, {% and {#"
         )
-
-
-def require_files(environment: Environment) -> None:
-    "Raises `MissingData` for an environment without its inventory or its vault password file."
-    if not environment.inventory.exists():
-        raise MissingData(
-            f"environment {environment.name} has no inventory {environment.inventory}",
-            "deploy/inventories/example.ini shows how one is written; deploy/fleet/fleet up 1 makes one to try",
-        )
-    vault = environment.vault_password_file
-    if vault and not vault.exists():
-        raise MissingData(
-            f"environment {environment.name} has no vault password file {vault}",
-            f"write it, or mend vault_password_file in [environment {environment.name}]",
-        )
-
-
-def no_host(environment: Environment) -> MissingData:
-    "What is said of an inventory without a host."
-    return MissingData(
-        f"the inventory {environment.inventory} of environment {environment.name} has no host in its group hosts",
-        "write one, see deploy/inventories/example.ini; what Ansible reads: "
-        f"ansible-inventory -i {environment.inventory} --graph",
-    )
 
 
 def ansible_environment(playbook: Path, environment: Environment) -> dict[str, str]:
@@ -319,6 +228,7 @@ def _stopped(name: str, environment: Environment, steps: list[TaskEvent]) -> Dep
     return DeployStopped(f"{name} to {environment.name} was stopped", "\n".join(lines))
 
 
+# %% ../../notebooks/deploy/02_playbook.ipynb #88b089a5
 WRONG_TYPE = re.compile(r"argument '(\w+)' is of type \w+ and we were unable to convert to (\w+)")
 UNKNOWN_KEY = re.compile(r"No \w+ host key is known|Host key verification failed|IDENTIFICATION HAS CHANGED")
 

@@ -223,6 +223,7 @@ class Model:
             self._free(self._handle)
 
 
+# %% ../../notebooks/flavors/02_lightgbm.ipynb #afb3ec4e
 def load(
     files: Mapping[str, bytes],
 ) -> Model:

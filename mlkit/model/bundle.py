@@ -138,6 +138,7 @@ def make_bundle(
     return bundle
 
 
+# %% ../../notebooks/model/06_bundle.ipynb #ccd2ca54
 def _requirements(library: Any) -> bytes:
     return "".join(f"{name}=={version(name)}\n" for name in library.REQUIREMENTS).encode()
 
@@ -230,6 +231,7 @@ def _told_levels(fitted: dict[str, Feature], texts: list[Feature], told: list[li
     )
 
 
+# %% ../../notebooks/model/06_bundle.ipynb #c5f5f77f
 def _used_codes(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
     "The codes that `encode` gave features of these names, where it did: these rows may not have all levels."
     names = [feature.name for feature in features]
@@ -249,6 +251,7 @@ def codes_are_known(
     return not texts or bool(library.told_features(files)[1]) or features in ENCODED
 
 
+# %% ../../notebooks/model/06_bundle.ipynb #73a59828
 def _refuse_other_answers(
     bundle: Bundle,
     library: Any,
@@ -324,6 +327,7 @@ def open_bundle(
     )
 
 
+# %% ../../notebooks/model/06_bundle.ipynb #42178419
 def _read_files(
     read: Callable[[str], bytes], where: str, named: dict[str, str], library: Any
 ) -> dict[str, bytes]:

@@ -45,6 +45,7 @@ def unknown_choice(
     return WrongType(f"{what} is {given!r}", unknown_name("", str(given), known).hint)
 
 
+# %% ../../notebooks/model/01_column.ipynb #0499a45a
 class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     "One input column of a model."
 
@@ -125,6 +126,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         return None
 
 
+# %% ../../notebooks/model/01_column.ipynb #7fee9fb5
 def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).strip().casefold()
 

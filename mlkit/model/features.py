@@ -74,6 +74,7 @@ def _fit(name: str, array: np.ndarray) -> Feature:
     return Feature(name, levels=tuple(sorted(levels)))
 
 
+# %% ../../notebooks/model/05_features.ipynb #5ed72eb5
 ENCODED: set[tuple[Feature, ...]] = set()  # the codes that this process has used; see `mlkit.model.bundle`
 
 

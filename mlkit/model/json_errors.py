@@ -98,6 +98,7 @@ def body_refusal(
     return (rows_refusal if member == "rows" else _columns_refusal)(inputs, table, error)
 
 
+# %% ../../notebooks/model/02_json_errors.ipynb #330cdf17
 def rows_refusal(
     inputs: tuple[Column, ...],
     rows: list,  # decoded, of whatever kind

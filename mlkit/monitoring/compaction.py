@@ -120,6 +120,7 @@ def exclusive_lock(folder: Path, named: Path) -> Iterator[None]:
         yield
 
 
+# %% ../../notebooks/monitoring/02_compaction.ipynb #9e39070b
 def _write_plan(folder: Path, plan: dict) -> None:
     unfinished = folder / f"{PLAN}.unfinished"
     unfinished.unlink(missing_ok=True)
@@ -266,6 +267,7 @@ def _as_ourselves() -> Iterator[None]:
         os.seteuid(user)
 
 
+# %% ../../notebooks/monitoring/02_compaction.ipynb #0ae5799a
 def _plainly(path: str, flags: int) -> int:
     "An opener that follows no link and waits for no pipe. Raises `OSError` for what is not a plain file."
     file = os.open(path, flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o640)

@@ -185,6 +185,7 @@ def _decode(signature: Signature, records: list[Record]) -> tuple[dict[str, np.n
     return joined, halves[0][1] + halves[1][1]
 
 
+# %% ../../notebooks/monitoring/01_tables.ipynb #ada31fd7
 def _prediction_table(signature: Signature, columns: dict[str, np.ndarray], records: list[Record]) -> Any:
     import pyarrow
 
@@ -243,6 +244,7 @@ def _arrow(column: Column, values: np.ndarray) -> Any:
     return pyarrow.array(np.where(missing, 0, values).astype(kind), mask=missing)
 
 
+# %% ../../notebooks/monitoring/01_tables.ipynb #33222ad6
 def label_tables(
     records: list[Labels],
     models: Models,
@@ -275,6 +277,7 @@ def label_tables(
     }
 
 
+# %% ../../notebooks/monitoring/01_tables.ipynb #530b039e
 def without_prediction(
     store: Store,
     table: Any,  # of labels

@@ -181,6 +181,7 @@ def _parameter(name: str, annotation: ast.expr | None, default: Any, comment: st
     return parameter
 
 
+# %% ../../notebooks/notebook/01_parameters.ipynb #8dbc3a11
 _END = r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf)"
 INTERVAL = re.compile(
     rf"([\[(]\s*{_END}\s*,\s*{_END}\s*[\])])\s*(log\b)?"
@@ -226,6 +227,7 @@ def _union(annotation: ast.expr) -> list[ast.expr]:
     return [annotation]
 
 
+# %% ../../notebooks/notebook/01_parameters.ipynb #1cad7802
 _OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,

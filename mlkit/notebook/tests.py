@@ -56,6 +56,7 @@ def top_level_names(tree: ast.Module) -> set[str]:
     return names
 
 
+# %% ../../notebooks/notebook/03_tests.ipynb #b5f8dbc6
 def defined_names(tree: ast.Module) -> set[str] | None:
     "The functions, classes and CONSTANTS of a cell that only defines; None for a cell that does more."
     names = set()

@@ -67,6 +67,7 @@ def normalize(
         raise StateError(f"{saved} is not a saved image: {error}", "build the release again") from error
 
 
+# %% ../../notebooks/release/01_archive.ipynb #3269367e
 def _write_layer(layer: BinaryIO, tar: tarfile.TarFile, as_it_is: bool) -> tuple[str, int]:
     with TemporaryFile() as file:
         if as_it_is:

@@ -119,6 +119,7 @@ def stage(
         inside(folder / "model", name, f"the model {bundle.digest}").write_bytes(data)
 
 
+# %% ../../notebooks/release/02_image.ipynb #b7379fa5
 def build_image(
     engine: str,  # of `BUILDERS`
     bundle: Bundle,
@@ -158,6 +159,7 @@ def build_image(
     return image
 
 
+# %% ../../notebooks/release/02_image.ipynb #fc8ecbd6
 def push_image(
     engine: str,  # of `BUILDERS`
     tag: str,  # of an image in the engine

@@ -49,6 +49,7 @@ class Release:
         return self.record["id"]
 
 
+# %% ../../notebooks/release/06_release.ipynb #20546ae3
 def make_release(
     project: Project,
     model: str,  # digest of a registered model
@@ -115,6 +116,7 @@ def make_release(
     return release
 
 
+# %% ../../notebooks/release/06_release.ipynb #ca831c03
 def _releases(project: Project) -> Path:
     folder = project.root / ".mlkit" / "releases"
     folder.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,7 @@ def python_packages(
     ]
 
 
+# %% ../../notebooks/release/03_sbom.ipynb #fd3a483b
 def debian_packages(
     archive: Path,  # a saved image
 ) -> list[dict]:

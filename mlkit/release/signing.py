@@ -76,6 +76,7 @@ def sign(
     return signature
 
 
+# %% ../../notebooks/release/04_signing.ipynb #2a344236
 def signer_of(
     record: bytes,
     signature: bytes,

@@ -210,6 +210,7 @@ class Run:
             self.scratch.save(self.output)
 
 
+# %% ../../notebooks/runs/02_current.ipynb #ff9c73c3
 def current_run() -> Run:
     "The run around this notebook: the runner's, or a scratch run by hand and under plain papermill."
     project = find_project()

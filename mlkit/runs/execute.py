@@ -110,6 +110,7 @@ def run_notebook(
     return record
 
 
+# %% ../../notebooks/runs/04_execute.ipynb #b9d638e5
 def inputs_digest(
     project: Project,
     notebook: Path,
@@ -157,6 +158,7 @@ def _meant(project: Project, store: Store, reference: str) -> str | None:
         return None
 
 
+# %% ../../notebooks/runs/04_execute.ipynb #4ae9d244
 def _keep_diff(project: Project, record: RunRecord, store: Store) -> None:
     if not record.source["commit"]:
         return
@@ -220,6 +222,7 @@ def _is_whole(notebook: Path) -> bool:
         return False
 
 
+# %% ../../notebooks/runs/04_execute.ipynb #5f3e5d53
 def close_killed_runs(
     project: Project,
     summaries: list[dict] | None = None,  # of all runs, where the caller has them

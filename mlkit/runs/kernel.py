@@ -112,6 +112,7 @@ def execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str, 
             end_processes(run)
 
 
+# %% ../../notebooks/runs/03_kernel.ipynb #d990bf71
 def refuse_early_end(
     executed: Path,
     name: str,
@@ -141,6 +142,7 @@ def end_processes(run: str) -> None:
         time.sleep(0.01)
 
 
+# %% ../../notebooks/runs/03_kernel.ipynb #10e135fa
 @contextmanager
 def kernel_environment(project: Project, run: str, output: str | None, work: Path):
     "The kernel inherits our variables: it must know its run, and one OpenMP thread is the reproducible default."

@@ -146,6 +146,7 @@ class RunRecord:
         store.put(f"{self.folder}/run.json", write_record("run", self._without_secrets()))
 
 
+# %% ../../notebooks/runs/01_record.ipynb #81b1f567
 def this_process() -> dict:
     "What tells this process from a later one with the same number."
     return {"host": socket.gethostname(), "pid": os.getpid(), "since": psutil.Process().create_time()}
@@ -165,6 +166,7 @@ def is_running(
         return False
 
 
+# %% ../../notebooks/runs/01_record.ipynb #fde9e0e5
 def begin_record(
     project: Project,
     id: str,
@@ -210,6 +212,7 @@ def begin_record(
     return record
 
 
+# %% ../../notebooks/runs/01_record.ipynb #f6bf2445
 def read_run(
     store: Store,
     id: str,
@@ -278,6 +281,7 @@ def _write_index(path: Path, index: dict[str, dict]) -> None:
     unfinished.replace(path)
 
 
+# %% ../../notebooks/runs/01_record.ipynb #6cde3eb4
 def find_run(
     project: Project,
     reference: str,  # an id, its beginning, or "latest"

@@ -31,6 +31,7 @@ def application() -> "Application":
     return Application(Options.from_environment())
 
 
+# %% ../../notebooks/serve/06_asgi.ipynb #112946fa
 class Application:
     "An ASGI application: `/predict` by the service, the rest by Flask."
 

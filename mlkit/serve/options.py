@@ -53,6 +53,7 @@ class Options:
         return Options(**{field.name: _read(field, text) for field, text in said.items()})
 
 
+# %% ../../notebooks/serve/01_options.ipynb #cb1fe46d
 EXPECTED = {bool: "0 or 1", frozenset: "names with commas between them, such as localhost,127.0.0.1,[::1]"}
 
 

@@ -77,6 +77,7 @@ class EncodedAnswer:
     columns: dict[str, np.ndarray] | None  # what was asked; None if the body says it as it is: {"rows": …}
 
 
+# %% ../../notebooks/serve/03_predictor.ipynb #fc2b46e5
 class Predictor:
     "A bundle that answers bytes with bytes."
 
@@ -133,6 +134,7 @@ class Predictor:
         return EncodedAnswer(answer.id, write_answer(answer, written), written, answer.predictions, asked)
 
 
+# %% ../../notebooks/serve/03_predictor.ipynb #bf467d1c
 def new_prediction_id(
     model: str,  # digest
 ) -> str:

@@ -117,6 +117,7 @@ def _read_query(query: bytes) -> tuple[bool, MlkitError | None]:
     return explain, None
 
 
+# %% ../../notebooks/serve/04_service.ipynb #60a1be2b
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -293,6 +294,7 @@ class Service:
             )
 
 
+# %% ../../notebooks/serve/04_service.ipynb #a27c2fc1
 def _load(options: Options) -> Predictor | MlkitError:
     try:
         bundle = open_folder(options.model)

@@ -59,6 +59,7 @@ class PlainRow:
             return None
 
 
+# %% ../../notebooks/serve/02_single_row.ipynb #d585f84e
 def can_be_plain(
     bundle: Bundle,
 ) -> bool:

@@ -301,6 +301,7 @@ class Succession:
 WORKERS = Succession()  # of this module's master
 
 
+# %% ../../notebooks/serve/07_worker.ipynb #f00da043
 class Worker(ASGIWorker):
     "One process of the server."
 

@@ -64,6 +64,7 @@ def run_sweep(
     return record
 
 
+# %% ../../notebooks/sweeps/04_execute.ipynb #b62392b5
 def _run_all(project, sweep, record, store, source, workers, on_change) -> None:
     while True:
         while workers.has_room and (trial := source.next()):
@@ -96,6 +97,7 @@ def _score(trial: Trial, record: SweepRecord, needed: bool) -> None:
         trial.error = f"the notebook logs no metric {record.metric or ''}".rstrip() + f"; it logs: {logged}"
 
 
+# %% ../../notebooks/sweeps/04_execute.ipynb #f44f7e10
 @contextmanager
 def exclusive_lock(path: Path, id: str):
     "Hold the sweep's lock. The workers hold it too: who comes after a killed sweep waits until they have ended."
@@ -122,6 +124,7 @@ def _locked(lock: IO) -> bool:
     return True
 
 
+# %% ../../notebooks/sweeps/04_execute.ipynb #ea2ff239
 def _open(project: Project, store: Store, sweep: Sweep) -> SweepRecord:
     "The record as the last process left it, or a new one; what is done and still holds stays done."
     try:

@@ -65,6 +65,7 @@ class Sweep:
         return f"{self.notebook}, {how} {', '.join(self.space)}{fixed}"
 
 
+# %% ../../notebooks/sweeps/02_plan.ipynb #c59815fe
 def plan_sweep(
     project: Project,
     notebook: Path,
@@ -115,6 +116,7 @@ def plan_sweep(
     )
 
 
+# %% ../../notebooks/sweeps/02_plan.ipynb #c2c0e860
 def less_is_better(
     metric: str,
 ) -> bool:
@@ -215,6 +217,7 @@ class SweepRecord:
         store.put(sweep_key(self.id), write_record("sweep", asdict(self)))
 
 
+# %% ../../notebooks/sweeps/02_plan.ipynb #0726f04b
 def sweep_key(id: str) -> str:
     return f"sweeps/{id}/sweep.json"
 

@@ -144,6 +144,7 @@ def plot(
     return picture.getvalue()
 
 
+# %% ../../notebooks/sweeps/05_report.ipynb #10a50001
 def _over(axis, subject, record, sweep, known) -> None:
     values = [trial.parameters[subject] for trial in known]
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)

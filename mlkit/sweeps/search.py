@@ -141,6 +141,7 @@ class Search:
             return {}
 
 
+# %% ../../notebooks/sweeps/01_search.ipynb #39d563fb
 def _distribution(values: list | Range):
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 

@@ -50,6 +50,7 @@ class Worker:
         self.task: dict | None = None  # what it is at
 
 
+# %% ../../notebooks/sweeps/03_workers.ipynb #ad9788ce
 class Workers:
     "Up to `jobs` workers; leaving the `with` block ends them with what they run."
 

@@ -159,6 +159,7 @@ class Evaluation:
         return {METRIC: self.overlap.advice}
 
 
+# %% ../../notebooks/validation/07_evaluation.ipynb #2d350ae1
 def judge_rows(
     project: Project,
     bundle: Bundle,
@@ -222,6 +223,7 @@ def judge_rows(
     )
 
 
+# %% ../../notebooks/validation/07_evaluation.ipynb #89b1e538
 def _by_row(kind: str, worth: Outcomes | None, truth: np.ndarray, guess: np.ndarray) -> dict[str, np.ndarray]:
     columns = {name: contributions(name, truth, guess) for name in BY_ROW[kind]}
     return columns | ({"gain_per_thousand": expected_rows(worth, truth, guess)} if worth else {})

@@ -271,6 +271,7 @@ def importance(
     axis.grid(axis="y", visible=False)
 
 
+# %% ../../notebooks/validation/05_figures.ipynb #34d4355d
 def confusion(
     axis: Any,
     truth: np.ndarray,
@@ -305,6 +306,7 @@ def confusion(
     axis.spines[:].set_visible(False)
 
 
+# %% ../../notebooks/validation/05_figures.ipynb #fa243624
 def profit(
     axis: Any,
     worth: Outcomes,

@@ -62,6 +62,7 @@ class Outcomes:
         return wrong / (right + wrong)
 
 
+# %% ../../notebooks/validation/03_profit.ipynb #768db574
 def read_outcomes(
     project: Project,
     kind: str,  # of the model's output

@@ -167,6 +167,7 @@ def _head(verdict: Verdict, found: Evaluation) -> str:
     return f"{passed} of {len(verdict.gates)} gates hold on {len(found.truth):,} rows of {name}{when}. {found.overlap.sentence}"
 
 
+# %% ../../notebooks/validation/08_report.ipynb #003f718a
 def _tiles(found: Evaluation) -> list[dict]:
     tiles = []
     if found.expected:
@@ -212,6 +213,7 @@ def _champion(found: Evaluation) -> str:
     )
 
 
+# %% ../../notebooks/validation/08_report.ipynb #3cae41dd
 def _metrics(found: Evaluation) -> list[dict]:
     rows = []
     for name, value in found.metrics.items():

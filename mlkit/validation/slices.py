@@ -57,7 +57,7 @@ def parts(
     ordered = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
     if ordered and column.nunique() > RANGES:
         ranges = pd.qcut(column, RANGES, duplicates="drop")
-        for number, within in enumerate(ranges.cat.categories):
+        for number in range(len(ranges.cat.categories)):
             rows = (ranges.cat.codes == number).to_numpy()
             low, high = _short(column[rows].min()), _short(column[rows].max())
             yield low if low == high else f"{low} to {high}", rows

@@ -109,6 +109,7 @@ def _unknown(why: str) -> TrainingRows:
 NOT_RECORDED = _unknown("the model was saved without them")
 
 
+# %% ../../notebooks/validation/06_training_rows.ipynb #97b1550d
 def keep_training_rows(
     store: Store,
     bundle: Bundle,
@@ -136,6 +137,7 @@ def keep_training_rows(
     return trained
 
 
+# %% ../../notebooks/validation/06_training_rows.ipynb #b94feebf
 def read_training_rows(
     store: Store,
     model: str,  # digest
@@ -234,6 +236,7 @@ class Overlap:
         return f"{self.sentence} Take both sides from run.split(…) and judge the second.{others}"
 
 
+# %% ../../notebooks/validation/06_training_rows.ipynb #a2b90a7b
 def count_overlap(
     trained: TrainingRows,
     signature: Signature,

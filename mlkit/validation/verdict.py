@@ -67,6 +67,7 @@ class GateResult:
         return f"{word}  {self.metric} {self.comparison} {self.threshold:g}  {self.found}"
 
 
+# %% ../../notebooks/validation/04_verdict.ipynb #67cc6918
 @dataclass(frozen=True)
 class Verdict:
     "The outcome of a validation of one model on one dataset."
@@ -109,6 +110,7 @@ class Verdict:
         return f'<b style="color:{colors[self.passed]}">{head}</b><table>{"".join(rows)}</table>'
 
 
+# %% ../../notebooks/validation/04_verdict.ipynb #f14a0dc2
 def shown(
     value: float,
 ) -> str:
@@ -184,6 +186,7 @@ def passing_verdicts(
     return [verdict for verdict in verdicts_of(store, model) if verdict["passed"]]
 
 
+# %% ../../notebooks/validation/04_verdict.ipynb #b44e546a
 def require_verdict(
     store: Store,
     model: str,  # digest

@@ -89,7 +89,7 @@ def make_release(engine, base_images, folder, version, broken):
     context = folder / "context"
     shutil.copytree(Path(__file__).parent / "dummy_service", context)
     (context / "payload").write_bytes(random.Random(f"{version} {broken}").randbytes(2_000_000))
-    with alone("build"):
+    with exclusive_lock("build"):
         run(engine, "build", "--tag", tag, *base_images, *told, context)
         run(engine, "save", "--output", folder / "image.tar", tag)
         image = run(engine, "image", "inspect", "--format", "{{.Id}}", tag).stdout.strip()
@@ -110,7 +110,7 @@ def make_release(engine, base_images, folder, version, broken):
 
 
 @contextlib.contextmanager
-def alone(what):
+def exclusive_lock(what):
     "Of all processes that run tests on this machine, one at a time is in this block."
     with open(Path(tempfile.gettempdir()) / f"mlkit-tests-{what}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

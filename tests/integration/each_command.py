@@ -16,7 +16,7 @@ LIBRARIES = [
     "mlkit.custody.card",
     "mlkit.custody.reproduce",
     "mlkit.deploy.local.server",
-    "mlkit.deploy.status",
+    "mlkit.deploy.journal",
     "mlkit.sweeps.execute",
     "ansible_runner",
     "pandas",

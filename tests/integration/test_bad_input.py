@@ -3,8 +3,6 @@
 import pytest
 from bad_input import INPUTS, PAGE, Servers, cell, line
 
-pytestmark = pytest.mark.integration
-
 ALL = [bad for inputs in INPUTS.values() for bad in inputs]
 
 

@@ -6,7 +6,6 @@ import shutil
 import pytest
 from deploy_lab import Load, model_of
 
-pytestmark = pytest.mark.integration
 DISTANCE = {"name": "distance", "type": "integer", "missing": False}
 CARRIER = {
     "name": "carrier",

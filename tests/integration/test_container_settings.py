@@ -2,10 +2,8 @@
 
 import json
 
-import pytest
 from deploy_lab import Load, model_of
 
-pytestmark = pytest.mark.integration
 SETTINGS = {
     "service_env": {"SHOP": "north & south"},
     "service_volumes": ["/srv/shop:/shop:ro"],

@@ -12,7 +12,6 @@ from deploy_lab import Load, model_in
 from eventually import eventually
 from test_faults import PREPARE, SWITCHED, deploying, until
 
-pytestmark = pytest.mark.integration
 __all__ = ["deploying"]  # a fixture
 
 

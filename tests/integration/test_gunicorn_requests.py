@@ -10,7 +10,6 @@ from importlib.metadata import version
 import pytest
 from live_server import LiveServer, request, save_model
 
-pytestmark = pytest.mark.integration
 SILENCE = 1  # seconds
 
 

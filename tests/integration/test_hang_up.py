@@ -11,8 +11,6 @@ import pytest
 from eventually import eventually
 from live_server import PLAIN, LiveServer, request, save_model
 
-pytestmark = pytest.mark.integration
-
 CSV = b"distance,temp,carrier\n" + b"3,1,AA\n" * 2000
 ASKED = {
     "one row": request(),

@@ -9,8 +9,6 @@ from memory_group import MEGABYTE, Group
 
 from mlkit.serve.auth.keys import add_key, make_key
 
-pytestmark = pytest.mark.integration
-
 HEAD = "{method} {target} HTTP/{version}\r\n{headers}\r\n"
 
 

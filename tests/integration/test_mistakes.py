@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from quick_notebook import mlkit, quick_project
 
-pytestmark = pytest.mark.integration
-
 HERE = Path(__file__).parent
 COMMANDS = [
     ["params", "work"],

@@ -8,8 +8,6 @@ import pytest
 from conftest import run
 from live_server import LiveServer, save_model
 
-pytestmark = pytest.mark.integration
-
 TABLES = ("application/x-ndjson", "text/csv", "application/vnd.apache.arrow.stream")
 
 

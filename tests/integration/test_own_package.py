@@ -11,8 +11,6 @@ import nbformat
 import pytest
 from quick_notebook import quick_project
 
-pytestmark = pytest.mark.integration
-
 PYPROJECT = """
 [build-system]
 requires = ["setuptools"]

@@ -9,8 +9,6 @@ import pytest
 from eventually import eventually
 from live_server import PLAIN, LiveServer, save_model
 
-pytestmark = pytest.mark.integration
-
 
 def test_a_reload_leaves_no_gap_and_costs_no_request(tmp_path):
     server = LiveServer(save_model(tmp_path / "model"), tmp_path)

@@ -15,8 +15,6 @@ from mlkit.serve.app import create_app
 from mlkit.serve.options import Options
 from mlkit.serve.service import Service
 
-pytestmark = pytest.mark.integration
-
 TWO = b'{"rows":[{"distance":3,"temp":null,"carrier":"UA"},{"distance":30,"temp":0,"carrier":"AA"}]}'
 NDJSON, CSV, HTML = "application/x-ndjson", "text/csv", "text/html"
 JSON = "application/json"

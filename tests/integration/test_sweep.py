@@ -7,8 +7,6 @@ import nbformat
 import pytest
 from quick_notebook import MLKIT, quick_project
 
-pytestmark = pytest.mark.integration
-
 MODEL = f"sha256:{0:063}"
 LOGGED = '{"trees": float(n), "tuning_mae": (n - 2) ** 2 / 8}'
 LOGS = f"""

@@ -16,8 +16,6 @@ try:
 except ImportError:
     from backports import zstd
 
-pytestmark = pytest.mark.integration
-
 MOST = 16 * MEGABYTE  # of a body
 INFLATED = 63 * MEGABYTE
 ROW = b'{"distance":3,"carrier":"AA"}'

@@ -71,6 +71,7 @@ def stop_container(
     return stopped
 
 
+# %% ../../../notebooks/deploy/local/03_container.ipynb #f75fa8ad
 def _name(project: Project) -> str:
     return f"mlkit-{project.name}"
 

@@ -94,6 +94,7 @@ class LocalDeployment:
         return pid if any(str(self.folder) in word for word in command) else None
 
 
+# %% ../../../notebooks/deploy/local/02_server.ipynb #aebdce31
 def ask(
     url: str,  # http://host:port
     path: str,
@@ -148,6 +149,7 @@ def deploy_local(
     return local
 
 
+# %% ../../../notebooks/deploy/local/02_server.ipynb #dab367f6
 def _fetch(project: Project, local: LocalDeployment, model: str) -> Path:
     "The bundle's files in a folder of this machine, whole or not there."
     bundle = load_model(Store(project.store), model, project.model)
@@ -179,6 +181,7 @@ def _refuse_taken_port(port: int) -> None:
             ) from None
 
 
+# %% ../../../notebooks/deploy/local/02_server.ipynb #e25c9f87
 def _start(local: LocalDeployment) -> None:
     environment = os.environ | {
         "PORT": str(local.project.port),

@@ -82,6 +82,7 @@ def make_key(
     return secret, _read_line([name, hashed, ",".join(scopes), *rate.split()], "the key")
 
 
+# %% ../../../notebooks/serve/auth/02_keys.ipynb #38fba8d6
 def read_keys(
     text: str,  # of the file
     where: str = "the keys file",  # for the errors
@@ -116,6 +117,7 @@ def open_keys(
         raise MissingData(f"the keys file {path}: {error.strerror}", "make it: mlkit key new NAME") from None
 
 
+# %% ../../../notebooks/serve/auth/02_keys.ipynb #0b96473a
 def add_key(
     path: Path,  # of the keys file; a new one only its owner may read
     key: Key,

@@ -69,6 +69,7 @@ def _columns_of(inputs: tuple[Column, ...], fields: list[Field]) -> list[Column]
     return columns
 
 
+# %% ../../../notebooks/serve/formats/04_arrow.ipynb #ab61a4a0
 def _wanted(column: Column, field: Field) -> str | None:
     "What `column` would need, or None if `field` will do."
     if field.kind == "null" and not field.codes:
@@ -111,6 +112,7 @@ def _add_levels(levels: dict[int, np.ndarray], fields: list[Field], batch: Batch
     refuse_rows(len(levels[batch.dictionary]) - 1, max_rows)
 
 
+# %% ../../../notebooks/serve/formats/04_arrow.ipynb #702afabf
 class _Cells:
     "Takes the columns of a batch, one after the other."
 
@@ -227,6 +229,7 @@ class _Cells:
         return thing
 
 
+# %% ../../../notebooks/serve/formats/04_arrow.ipynb #61f8de9f
 def _unpacked(buffer: memoryview, count: int) -> np.ndarray:
     return np.unpackbits(_counted(buffer, "u1", (count + 7) // 8), bitorder="little", count=count) == 1
 

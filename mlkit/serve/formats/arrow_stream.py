@@ -115,6 +115,7 @@ class Table:
         return place + _number(self._data, "<I", place)
 
 
+# %% ../../../notebooks/serve/formats/03_arrow_stream.ipynb #af800fa8
 def _number(data: bytes, kind: str, at: int) -> int:
     if at < 0:
         raise struct.error("an offset outside of it")
@@ -220,6 +221,7 @@ def read_stream(
         raise BodyRefused(f"the body is not an Arrow stream: {error}", SHAPE) from None
 
 
+# %% ../../../notebooks/serve/formats/03_arrow_stream.ipynb #0f684dac
 def _messages(body: bytes) -> Iterator[tuple[int, Table, memoryview]]:
     "The kind of each message, its header and its body."
     if body.startswith(FILE):
@@ -272,6 +274,7 @@ def _message(head: bytes, body: bytes, at: int) -> tuple[int, Table, memoryview]
     return kind, message.table(2), memoryview(body)[at : at + size]
 
 
+# %% ../../../notebooks/serve/formats/03_arrow_stream.ipynb #e46bf92e
 def _batch(kind: int, header: Table, content: memoryview, inflated: "Inflated") -> Batch:
     records = header.table(1) if kind == DICTIONARY else header
     starts, sizes = records.pairs(2).T
@@ -294,6 +297,7 @@ def _batch(kind: int, header: Table, content: memoryview, inflated: "Inflated") 
     return Batch(rows, columns, buffers, header.number(0, "<q"), bool(header.number(2, "<B")), extra)
 
 
+# %% ../../../notebooks/serve/formats/03_arrow_stream.ipynb #351b32ed
 class Inflated:
     "Inflates buffers, until all of them together are too large."
 

@@ -75,6 +75,7 @@ def _delimiter_hint(inputs: tuple[Column, ...], header: list[str]) -> str | None
     return None
 
 
+# %% ../../../notebooks/serve/formats/02_csv.ipynb #11803f8c
 def _read_cells(body: bytes, width: int, max_rows: int) -> list[list[str]]:
     most = (max_rows + 1) * width
     if len(body) > most and body.count(b",") > most and _QUOTED.sub(b"", body).count(b",") > most:
@@ -98,6 +99,7 @@ def _read_cells(body: bytes, width: int, max_rows: int) -> list[list[str]]:
     return rows
 
 
+# %% ../../../notebooks/serve/formats/02_csv.ipynb #ae48c8f7
 def _array(column: Column, cells: Sequence[str]) -> tuple[np.ndarray, list[dict]]:
     "The cells as an array, and those that are no text of the column's type."
     if column.type == "category":

@@ -88,6 +88,7 @@ def request_type(
     return kind
 
 
+# %% ../../../notebooks/serve/formats/05_negotiation.ipynb #cdbc5768
 def read_float64(
     signature: Signature,
     body: bytes,
@@ -189,6 +190,7 @@ class Answer:
         return (self.contributions[:, 0, :] if one else self.contributions).tolist()
 
 
+# %% ../../../notebooks/serve/formats/05_negotiation.ipynb #d09aad81
 def write_answer(
     answer: Answer,
     media_type: str,  # as `answer_type` gives it

@@ -110,6 +110,7 @@ class AppendLog:
         self._forget()
 
 
+# %% ../../../notebooks/serve/logs/01_append_log.ipynb #c7e307e2
 _logs: WeakSet[AppendLog] = WeakSet()
 os.register_at_fork(after_in_child=lambda: [log._forked() for log in list(_logs)])
 

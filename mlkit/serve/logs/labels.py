@@ -129,6 +129,7 @@ def read_labels(
     return labels
 
 
+# %% ../../../notebooks/serve/logs/03_labels.ipynb #ccf19c5f
 def _not(value: object) -> str:
     "A value in words, as far as it can be shown."
     shown = json.dumps(value, ensure_ascii=False)
@@ -227,6 +228,7 @@ def open_label_log(
     return LabelLog(Path(folder), room)
 
 
+# %% ../../../notebooks/serve/logs/03_labels.ipynb #27f85df5
 def take_labels(
     body: bytes,
     content_type: str,

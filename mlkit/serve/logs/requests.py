@@ -101,6 +101,7 @@ def access_line(
     return _encode(fields) + b"\n"
 
 
+# %% ../../../notebooks/serve/logs/04_requests.ipynb #af422af9
 def reason_of(
     status: int,
     body: bytes,  # of the answer

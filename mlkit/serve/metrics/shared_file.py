@@ -12,7 +12,7 @@ __all__ = [
     "Metric",
     "Distribution",
     "Histogram",
-    "cells",
+    "metrics_file",
     "counter",
     "gauge",
     "histogram",
@@ -91,6 +91,7 @@ def _forget_dead_gauges() -> None:
                 os.close(file)
 
 
+# %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #086f9cbe
 class MetricsFile:
     "The numbers of one kind in this process."
 
@@ -99,7 +100,7 @@ class MetricsFile:
         kind: str,  # "counter", "histogram", "gauge_livesum": the client's word, with which its file begins
     ):
         self.kind = kind
-        self.subscribers: list = []  # what must look for its places again after a fork
+        self.subscribers: list = []  # what must find its offsets again after a fork
         self._file = -1
         self._open()
 
@@ -113,15 +114,15 @@ class MetricsFile:
         "Where in `values` this number is."
         key = json.dumps([metric, name, labels, help], sort_keys=True).encode()
         with _lock:
-            return self._places.get(key) or self._append(key)
+            return self._offsets.get(key) or self._append(key)
 
     def reopen_after_fork(self) -> None:
         "After a fork: the parent goes on with its file, we with another."
         if self._file >= 0:
             os.close(self._file)  # the lock stays with the parent
         self._open()
-        for user in self.subscribers:
-            user.find_places()
+        for subscriber in self.subscribers:
+            subscriber.find_offsets()
 
     def _open(self) -> None:
         try:
@@ -134,7 +135,7 @@ class MetricsFile:
             self._memory[:] = bytes(CAPACITY)  # of an earlier process with our id
         self.values = memoryview(self._memory).cast("d")
         self._used = max(8, struct.unpack_from("i", self._memory)[0])
-        self._places = dict(self._entries())
+        self._offsets = dict(self._entries())
 
     def _entries(self):
         at = 8
@@ -153,10 +154,11 @@ class MetricsFile:
         self._memory[self._used : end] = entry
         self._memory[:4] = struct.pack("i", end)  # only now does a reader see the entry
         self._used = end
-        self._places[key] = end // 8 - 2
+        self._offsets[key] = end // 8 - 2
         return end // 8 - 2
 
 
+# %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #4275829d
 def _padding(length: int) -> int:
     "After a key, so that the number behind it is at a multiple of 8."
     return 8 - (length + 4) % 8
@@ -166,24 +168,24 @@ def _padding(length: int) -> int:
 class Sample:
     "One number: of a counter or a gauge, with its labels."
 
-    def __init__(self, cells: MetricsFile, where: tuple):
-        self._cells, self._where = cells, where
-        self.find_places()
-        cells.subscribers.append(self)
+    def __init__(self, file: MetricsFile, where: tuple):
+        self._file, self._where = file, where
+        self.find_offsets()
+        file.subscribers.append(self)
 
-    def find_places(self) -> None:
-        self._values, self._place = self._cells.values, self._cells.offset(*self._where)
+    def find_offsets(self) -> None:
+        self._values, self._offset = self._file.values, self._file.offset(*self._where)
 
     def inc(self, amount: float = 1.0) -> None:
         with _lock:
-            self._values[self._place] += amount
+            self._values[self._offset] += amount
 
     def dec(self) -> None:
         self.inc(-1.0)
 
     def set(self, value: float) -> None:
         with _lock:
-            self._values[self._place] = value
+            self._values[self._offset] = value
 
 
 class Metric:
@@ -191,25 +193,25 @@ class Metric:
 
     def __init__(
         self,
-        cells: MetricsFile,
+        file: MetricsFile,
         name: str,  # of a counter: ends with _total
         help: str,
         labels: tuple[str, ...] = (),  # their names
     ):
-        self._cells, self._name, self._help, self._labels = cells, name, help, labels
-        self._numbers: dict[tuple, Sample] = {}
+        self._file, self._name, self._help, self._labels = file, name, help, labels
+        self._samples: dict[tuple, Sample] = {}
 
     def labels(
         self,
         *values: object,  # one a label
     ) -> Sample:
         "The number with these labels."
-        number = self._numbers.get(values)
-        if number is None:
+        sample = self._samples.get(values)
+        if sample is None:
             labels = dict(zip(self._labels, map(str, values), strict=True))
             where = (self._name.removesuffix("_total"), self._name, labels, self._help)
-            number = self._numbers[values] = Sample(self._cells, where)
-        return number
+            sample = self._samples[values] = Sample(self._file, where)
+        return sample
 
 
 # %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #715ab5bd
@@ -217,18 +219,18 @@ class Distribution:
     "One histogram, with its labels."
 
     def __init__(
-        self, cells: MetricsFile, name: str, help: str, labels: dict[str, str], edges: tuple[float, ...]
+        self, file: MetricsFile, name: str, help: str, labels: dict[str, str], edges: tuple[float, ...]
     ):
-        self._cells, self._edges = cells, edges
+        self._file, self._edges = file, edges
         bounds = [*map(repr, map(float, edges)), "+Inf"]
         self._where = [(name, f"{name}_sum", labels, help)]
         self._where += [(name, f"{name}_bucket", labels | {"le": bound}, help) for bound in bounds]
-        self.find_places()
-        cells.subscribers.append(self)
+        self.find_offsets()
+        file.subscribers.append(self)
 
-    def find_places(self) -> None:
-        self._values = self._cells.values
-        self._sum, *self._buckets = [self._cells.offset(*where) for where in self._where]
+    def find_offsets(self) -> None:
+        self._values = self._file.values
+        self._sum, *self._buckets = [self._file.offset(*where) for where in self._where]
 
     def observe(self, value: float) -> None:
         with _lock:
@@ -249,9 +251,9 @@ class Histogram:
     "How values are spread, by labels; `edges` may differ from label to label."
 
     def __init__(
-        self, cells: MetricsFile, name: str, help: str, labels: tuple[str, ...], edges: tuple[float, ...]
+        self, file: MetricsFile, name: str, help: str, labels: tuple[str, ...], edges: tuple[float, ...]
     ):
-        self._cells, self._name, self._help, self._labels, self._edges = cells, name, help, labels, edges
+        self._file, self._name, self._help, self._labels, self._edges = file, name, help, labels, edges
         self._known: dict[tuple, Distribution] = {}
 
     def labels(
@@ -263,14 +265,14 @@ class Histogram:
         known = self._known.get(values)
         if known is None:
             labels = dict(zip(self._labels, map(str, values), strict=True))
-            known = Distribution(self._cells, self._name, self._help, labels, edges or self._edges)
+            known = Distribution(self._file, self._name, self._help, labels, edges or self._edges)
             self._known[values] = known
         return known
 
 
 # %% ../../../notebooks/serve/metrics/01_shared_file.ipynb #ccf91d1a
 @cache
-def cells(
+def metrics_file(
     kind: str,
 ) -> MetricsFile:
     "This process's numbers of this kind."
@@ -289,17 +291,17 @@ os.register_at_fork(after_in_child=_unlock)
 
 def counter(name: str, help: str, labels: tuple[str, ...] = ()) -> Metric:
     "A number that only grows; its name ends with _total."
-    return Metric(cells("counter"), name, help, labels)
+    return Metric(metrics_file("counter"), name, help, labels)
 
 
 def gauge(name: str, help: str, labels: tuple[str, ...] = (), merge: str = "sum") -> Metric:
     "A number that goes up and down: the `sum` or the `max` over the workers that live."
-    return Metric(cells(f"gauge_live{merge}"), name, help, labels)
+    return Metric(metrics_file(f"gauge_live{merge}"), name, help, labels)
 
 
 def histogram(name: str, help: str, labels: tuple[str, ...], edges: tuple[float, ...]) -> Histogram:
     "How values are spread."
-    return Histogram(cells("histogram"), name, help, labels, edges)
+    return Histogram(metrics_file("histogram"), name, help, labels, edges)
 
 
 def exposition() -> bytes:

@@ -124,6 +124,7 @@ class Meter:
             self._spread.observe_all(values[np.isfinite(values)])
 
 
+# %% ../../../notebooks/serve/metrics/02_telemetry.ipynb #15932238
 def request_started() -> None:
     "A request begins."
     IN_FLIGHT.inc()

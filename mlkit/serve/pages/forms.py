@@ -79,6 +79,7 @@ def _shown(value: Any) -> str:
     return "" if value is None else str(value).removesuffix(".0")
 
 
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #6d9d6139
 def form_row(
     bundle: Bundle,
     form: dict,  # field → text, as a browser sends it
@@ -155,6 +156,7 @@ def _bars(names: list[str], shares: list[float], row: dict) -> list[dict]:
     return [bar | {"width": 50 * abs(bar["share"]) / longest} for bar in bars]
 
 
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #1b9abd72
 def curl_command(
     address: str,  # of the server: "http://127.0.0.1:8000/"
     row: dict,
@@ -228,6 +230,7 @@ def add_pages(
         return answer.make_conditional(request)
 
 
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #fe31154e
 def _not_ready(error: NotReady) -> Response:
     return _page(render_template("page.html", reason=error.args[0], hint=error.hint), error.http_status)
 
@@ -249,6 +252,7 @@ def _static(name: str) -> tuple[bytes, str]:
     return content, hashlib.sha256(content).hexdigest()[:32]
 
 
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #f22b997c
 def _form_page(bundle: Bundle, release: str) -> Response:
     rows = bundle.golden["rows"]
     number = request.args.get("golden", 0, type=int) % len(rows)

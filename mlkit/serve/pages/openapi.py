@@ -105,6 +105,7 @@ def _other_formats(signature: Signature) -> str:
     )
 
 
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #c047ebed
 def _problem_schema() -> dict:
     problem = {
         "type": "object",
@@ -129,6 +130,7 @@ def _problem_schema() -> dict:
     }
 
 
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #e128cbc6
 def _answer_schema(bundle: Bundle) -> dict:
     one = bundle.golden["predictions"][0]
     number = {"type": "number"}
@@ -235,6 +237,7 @@ def _only(**properties: dict) -> dict:
     return _record(**properties) | {"additionalProperties": False}
 
 
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #5bd3714a
 def _outcome_schema() -> dict:
     return {
         "type": "object",
@@ -261,6 +264,7 @@ def _model_schema() -> dict:
     )
 
 
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #0a39e20c
 def _paths(bundle: Bundle, secured: bool) -> dict:
     model = {"$ref": "#/components/schemas/Model"}
     guard = {"security": [{"key": []}]} if secured else {}
@@ -311,6 +315,7 @@ def _predict(bundle: Bundle) -> dict:
     }
 
 
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #ec213c28
 YEAR = "(16(7[89]|[89][0-9])|1[7-9][0-9]{2}|2[01][0-9]{2}|22[0-5][0-9]|226[01])"  # what a table can hold
 TIME = {"type": ["string", "null"], "format": "date-time", "pattern": f"^{YEAR}-"}
 COUNT = {"type": "integer", "minimum": 0}
@@ -332,6 +337,7 @@ def _labels() -> dict:
     }
 
 
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #2076ebed
 def _field_schema(column: Column) -> dict:
     "A field of the form is a string; where there is a choice it is JSON."
     if column.type == "boolean":
