@@ -18,7 +18,8 @@ def load(path):
     return module
 
 
-from ansible.module_utils import deployment_plan as decide, golden_rows  # noqa: E402
+from ansible.module_utils import deployment_plan as decide  # noqa: E402
+from ansible.module_utils import golden_rows
 from ansible.module_utils.stroke import Failed  # noqa: E402
 
 filters = load(PLAYBOOKS / "filter_plugins/mlkit.py")
@@ -117,7 +118,9 @@ def test_a_second_rollback_goes_further_back_and_not_forth():
 
 
 def test_a_release_that_is_not_kept_is_refused_by_naming_those_that_are():
-    with pytest.raises(Failed, match="flights-7-0123456789ab is not kept here; kept, newest first: flights-2-"):
+    with pytest.raises(
+        Failed, match="flights-7-0123456789ab is not kept here; kept, newest first: flights-2-"
+    ):
         decide.rollback_target(seen(after(1, 2)), "flights", "flights-7-0123456789ab")
 
 

@@ -206,7 +206,9 @@ def ansible_environment(playbook: Path, environment: Environment) -> dict[str, s
     }
 
 
-SWITCHING = "Remember that the switch has begun"  # the task in roles/service/tasks/switch.yml
+SWITCHING = (
+    "Lead the clients to the new container, and watch it answer"  # the task in roles/service/tasks/switch.yml
+)
 
 
 def _stopped(name: str, environment: Environment, steps: list[TaskEvent]) -> DeployStopped:
@@ -215,7 +217,8 @@ def _stopped(name: str, environment: Environment, steps: list[TaskEvent]) -> Dep
         f"{host}: {'stopped during' if step.outcome == 'started' else 'stopped after'}: {step.task}"
         for host, step in last.items()
     ]
-    begun = sorted({step.host for step in steps if step.task == SWITCHING and step.outcome == "ok"})
+    switching = {step.host: step.outcome for step in steps if step.task == SWITCHING}
+    begun = sorted(host for host, outcome in switching.items() if outcome != "skipped")
     if begun:
         others = ", ".join(sorted(set(last) - set(begun))) or "no host"
         lines.append(f"begun to switch: {', '.join(begun)}; not yet, so the old release serves: {others}")
