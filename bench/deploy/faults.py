@@ -18,8 +18,8 @@ from pathlib import Path
 from lab import ROOT, Lab, ask, eventually, lab_of, load_on
 
 BEGIN = "Lock the host, and decide what has to happen"
-PREPARE = "Start the new container beside the old one, and let it prove itself"
-SWITCH = "Lead the clients to the new container, and watch it answer"
+PREPARE = "Start the new container, and let it prove itself"
+SWITCH = "Lead the clients to the new container"
 # When the task begins, or, within it, as soon as a command succeeds on h2
 STEPS = {
     "lock": (BEGIN, ""),
@@ -28,9 +28,9 @@ STEPS = {
     "switch": (SWITCH, ""),
     "clients are led": (SWITCH, "grep -q backup /etc/haproxy/haproxy.cfg"),
     "last look": ("Make sure that the lock is still ours", ""),
-    "record": ("Record the deployment and let the old container finish its requests", ""),
+    "record": ("Record the deployment, or take it back", ""),
     "it is recorded": (
-        "Record the deployment and let the old container finish its requests",
+        "Record the deployment, or take it back",
         "grep -q {release} /var/lib/mlkit/flights/state.json",
     ),
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lab import ROOT, Lab, lab_of
 
-SWITCH = "Lead the clients to the new container, and watch it answer"
+SWITCH = "Lead the clients to the new container"
 NAIVE = """
 - hosts: hosts
   gather_facts: false

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from lab import lab_of, load_on, percentile
 
-SWITCH = "Lead the clients to the new container, and watch it answer"
+SWITCH = "Lead the clients to the new container"
 
 
 def main() -> int:

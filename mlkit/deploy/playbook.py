@@ -206,9 +206,7 @@ def ansible_environment(playbook: Path, environment: Environment) -> dict[str, s
     }
 
 
-SWITCHING = (
-    "Lead the clients to the new container, and watch it answer"  # the task in roles/service/tasks/switch.yml
-)
+SWITCHING = "Lead the clients to the new container"  # the task in roles/service/tasks/switch.yml
 
 
 def _stopped(name: str, environment: Environment, steps: list[TaskEvent]) -> DeployStopped:

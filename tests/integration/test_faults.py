@@ -16,10 +16,10 @@ from conftest import ROOT, cannot_run
 from deploy_lab import Load, model_in
 from eventually import eventually
 
-PREPARE = "Start the new container beside the old one, and let it prove itself"
-SWITCH = "Lead the clients to the new container, and watch it answer"
+PREPARE = "Start the new container, and let it prove itself"
+SWITCH = "Lead the clients to the new container"
 SWITCHED = "Make sure that the lock is still ours"
-RECORD = "Record the deployment and let the old container finish its requests"
+RECORD = "Record the deployment, or take it back"
 
 
 @pytest.fixture

@@ -90,12 +90,13 @@ def test_a_stray_file_and_a_broken_record_of_another_service_stop_nobody(hosts, 
 
 
 def test_what_is_deployed_is_what_the_record_says_whatever_else_is_said_of_it(
-    hosts, both_serving, other, release, tmp_path
+    hosts, both_serving, release, tmp_path
 ):
-    texts = {name: (other / name).read_text() for name in ("release.json", "golden.json")}
-    asked = {"id": other.name, "name": "flights", "archive": f"{release(3)}/image.tar", "texts": texts}
+    new = release(4)
+    texts = {name: (new / name).read_text() for name in ("release.json", "golden.json")}
+    asked = {"id": new.name, "name": "flights", "archive": f"{release(3)}/image.tar", "texts": texts}
     (tmp_path / "asked.json").write_text(json.dumps({"asked": {"service": "flights", "release": asked}}))
-    played = hosts.deploy(other, "-e", f"@{tmp_path}/asked.json")
+    played = hosts.deploy(new, "-e", f"@{tmp_path}/asked.json")
     assert played.code == 2 and "the archive holds another image than" in played.output, played.output
     assert hosts.live(1) == model_in(both_serving)
 

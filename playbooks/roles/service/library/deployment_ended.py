@@ -45,7 +45,7 @@ author: [The mlkit developers]
 """
 
 EXAMPLES = r"""
-- name: Record the deployment and let the old container finish its requests
+- name: Record the deployment, or take it back
   host_step:
     module: deployment_ended
     do: keep
@@ -118,22 +118,24 @@ def take_back(step):
     engine, plan, wanted = begun["engine"], begun["plan"], begun["release"]
     folder = os.path.join(want["home"], want["service"])
     regain_lock(step)
-    log, draining = last_lines(engine, plan["container"]), list(want["drain"])
-    try:
-        if want["switched"]:
+    log, draining, stays = last_lines(engine, plan["container"]), list(want["drain"]), ""
+    if want["switched"]:
+        try:
             draining += lead_back(step, plan["old"])
-        step.fence()
-        entry = append(os.path.join(folder, "journal.jsonl"), want["entry"])
-        retired = {
-            "drain": draining,
-            "drain_seconds": want["drain_seconds"],
-            "containers": [plan["container"]],
-            "images": [] if plan["image_present"] else [wanted["image"]["id"]],
-            "releases": [] if plan["known"] else [wanted["id"]],
-        }
-        retire(engine, want["service"], folder, retired, step)
-    except (Lost, Refused, OSError) as error:
-        raise Failed(f"not everything could be taken back: {error}", log=log) from error
+        except (Refused, OSError) as error:
+            stays = f"the old container could not be given the requests again: {error}"
+    step.fence()
+    entry = append(os.path.join(folder, "journal.jsonl"), want["entry"])
+    retired = {
+        "drain": draining,
+        "drain_seconds": want["drain_seconds"],
+        "containers": [plan["container"]],
+        "images": [] if plan["image_present"] else [wanted["image"]["id"]],
+        "releases": [] if plan["known"] else [wanted["id"]],
+    }
+    retire(engine, want["service"], folder, retired, step)
+    if stays:
+        raise Failed(stays, log=log)
     return {"entry": entry, "log": log}
 
 

@@ -42,7 +42,7 @@ author: [The mlkit developers]
 """
 
 EXAMPLES = r"""
-- name: Start the new container beside the old one, and let it prove itself
+- name: Start the new container, and let it prove itself
   prepare_release:
     release: "{{ asked.release }}"
     begun: "{{ service_begun }}"

@@ -34,7 +34,7 @@ author: [The mlkit developers]
 """
 
 EXAMPLES = r"""
-- name: Lead the clients to the new container, and watch it answer
+- name: Lead the clients to the new container
   host_step:
     module: deployment_switched
     service: flights
@@ -54,7 +54,7 @@ class Switch:
         self.step, self.want, self.plan = step, step.want, step.want["plan"]
         self.new = {key: self.plan[key] for key in ("colour", "port")}
         self.old = self.plan["old"] and {key: self.plan["old"][key] for key in ("colour", "port")}
-        self.before = []
+        self.before, self.led = [], False  # led: whether the new container may get requests
 
     def lead(self, listen, first, second=None):
         "Lead the clients to these containers. Raises `Lost`, `Refused`, `OSError`: nothing was changed then."
@@ -62,7 +62,12 @@ class Switch:
         text = service_piece(want["service"], listen, proxy["bind"], proxy["body_megabytes"], first, second)
         with alone(proxy["pieces"]):
             self.step.fence()
-            self.before += put_piece(want["service"], text, proxy, want["certificate"])
+            led, self.led = self.led, self.led or first == self.new or second is not None
+            try:
+                self.before += put_piece(want["service"], text, proxy, want["certificate"])
+            except Refused:  # what was there before is there still
+                self.led = led
+                raise
 
     def forth(self):
         "A share of the clients, if that is asked for, and then all. Raises `Failed`, and what `lead` raises."
@@ -84,6 +89,8 @@ class Switch:
 
     def back(self):
         "Lead all clients to the old container again; why that could not be done, or nothing."
+        if not self.led:
+            return ""
         try:
             self.lead(self.plan["old"]["listen"] if self.old else 0, self.old)
             return ""
