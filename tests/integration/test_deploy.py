@@ -209,7 +209,7 @@ def test_a_host_that_is_down_is_skipped_and_brought_up_to_date_by_the_next_run(h
     finally:
         hosts.fleet.restore()
     assert played.code == 4, played.output
-    assert "[h2]: UNREACHABLE!" in played.output and "can be reached over ssh" in played.output
+    assert "[h2]: UNREACHABLE!" in played.output and "Failed to connect to the host via ssh" in played.output
     assert hosts.live() == model_of(5)
     assert hosts.deploy(release(5), limit="h1:h2").code == 0
     assert hosts.live(2) == model_of(5)
