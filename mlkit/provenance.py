@@ -90,7 +90,7 @@ def read_notebook(
             or found.get("nbformat") != 4
             or not isinstance(found.get("cells"), list)
         ):
-            raise ValueError("it is JSON of another kind, or of another format than 4")
+            raise ValueError("it is some other JSON, or not format 4")
         for cell in found.cells:
             cell.update(source=_joined(cell.source), metadata=cell.metadata)
             if cell.cell_type == "code":

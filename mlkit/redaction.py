@@ -344,7 +344,7 @@ def redact_text(
     data: bytes,
     redactor: Redactor,
 ) -> bytes:
-    "A log or a diff without secrets; bytes that are no UTF-8 stay as they are."
+    "A log or a diff without secrets; bytes that are not UTF-8 stay as they are."
     text, known = data.decode(errors="surrogateescape"), -1
     while known != len(redactor._forms):
         known, text = len(redactor._forms), redactor.text(text)

@@ -311,7 +311,7 @@ def _seconds(section: SectionProxy, key: str, default: int) -> int:
     if not (text.isdigit() and int(text)):
         raise BadSettings(
             f"{SETTINGS}: [{section.name}] {key} = {text!r} is not a number of seconds",
-            "a whole number from 1",
+            "a whole number, 1 or more",
         )
     return int(text)
 

@@ -75,7 +75,7 @@ def _traceback_option() -> click.Option:
     def remember(ctx, _, wanted):
         ctx.meta[TRACEBACK] = wanted  # click shares it with the group
 
-    help = "Where an error came from, too."
+    help = "Also show where an error came from."
     return click.Option(["--traceback"], is_flag=True, expose_value=False, callback=remember, help=help)
 
 
@@ -136,8 +136,8 @@ def in_words(
         wanted = f"'mlkit-workbench[{extra}]'" if extra else name
         return ToolMissing(f"this needs the package {name}, which is not installed", f"pip install {wanted}")
     return Unforeseen(
-        f"mlkit failed where it should not: {type(error).__name__}: {' '.join(str(error).split())}",
-        "the same command with --traceback shows where; please report it",
+        f"mlkit failed unexpectedly: {type(error).__name__}: {' '.join(str(error).split())}",
+        "run the same command with --traceback to see where, and please report it",
     )
 
 
@@ -150,7 +150,7 @@ def parameters_option(command):
         metavar="NAME VALUE",
         help="A parameter of the notebook.",
     )
-    force = click.option("--force", is_flag=True, help="Run also what was done before.")
+    force = click.option("--force", is_flag=True, help="Run it even if nothing has changed.")
     return given(force(command))
 
 
@@ -159,7 +159,7 @@ def json_option(command):
 
 
 def hosts_option(command):
-    help = "Only these hosts or groups of the inventory, with commas between."
+    help = "Only these hosts or groups of the inventory, separated by commas."
     return click.option("--hosts", metavar="NAMES", help=help)(command)
 
 

@@ -30,8 +30,8 @@ def progress_options(command):
 
     chosen.__doc__, chosen.__name__ = command.__doc__, command.__name__
     chosen.__click_params__ = getattr(command, "__click_params__", [])
-    is_json = click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
-    is_plain = click.option("--plain", "is_plain", is_flag=True, help="One line a step, as in a log.")
+    is_json = click.option("--json", "as_json", is_flag=True, help="One JSON event per line on stdout.")
+    is_plain = click.option("--plain", "is_plain", is_flag=True, help="One line per step, as in a log.")
     return is_plain(is_json(chosen))
 
 
@@ -149,7 +149,7 @@ def _signers(project):
 @click.argument("environment")
 @click.argument("what", required=False)
 @click.option(
-    "--engine", type=click.Choice(["docker", "podman"]), help="For `local`: as a container of this engine."
+    "--engine", type=click.Choice(["docker", "podman"]), help="For `local`: in a container of this engine."
 )
 @click.option("--override", default="", metavar="REASON", help="Go live without a passing verdict; recorded.")
 @click.option(

@@ -16,7 +16,7 @@ from .command import hosts_option, json_option, project_and_store, show
 
 
 # %% ../../notebooks/cli/06_fleet.ipynb #0d0a64f5
-@click.command(short_help="Say what runs, and what should.")
+@click.command(short_help="Show what runs, and what should.")
 @click.argument("environment")
 @hosts_option
 @json_option
@@ -50,14 +50,14 @@ def status(environment, hosts, as_json):
 @click.command(short_help="Show and verify who deployed what.")
 @click.argument("environment")
 @click.option("--verify", is_flag=True, help="Check the chain on every host, and against the store's copy.")
-@click.option("--accept", metavar="WHY", help="What is wrong was looked at and is accepted; recorded.")
+@click.option("--accept", metavar="WHY", help="Accept the problems that were found, with a reason; recorded.")
 @click.option(
     "-n",
     "number",
     default=20,
     show_default=True,
     type=click.IntRange(1),
-    help="How many entries of each host.",
+    help="How many entries per host.",
 )
 @hosts_option
 @json_option
@@ -102,14 +102,14 @@ def journal(environment, verify, accept, number, hosts, as_json):
 # %% ../../notebooks/cli/06_fleet.ipynb #8dd4490a
 @click.command(short_help="Keep deployments out.")
 @click.argument("environment")
-@click.option("--why", default="", help="What others are told.")
+@click.option("--why", default="", help="The reason that others are given.")
 @click.option(
     "--for",
     "minutes",
     default=60,
     show_default=True,
     type=click.IntRange(1),
-    help="Minutes until it ends by itself.",
+    help="Minutes until it expires.",
 )
 @hosts_option
 def lock(environment, why, minutes, hosts):
@@ -125,7 +125,9 @@ def lock(environment, why, minutes, hosts):
 
 @click.command(short_help="Let deployments in again.")
 @click.argument("environment")
-@click.option("--break", "is_break", is_flag=True, help="Also a lock of somebody else; the journal says so.")
+@click.option(
+    "--break", "is_break", is_flag=True, help="Also break somebody else's lock; the journal says so."
+)
 @hosts_option
 def unlock(environment, is_break, hosts):
     """Give back the lock of ENVIRONMENT.
@@ -153,8 +155,10 @@ def _on_the_lock(playbook, environment, hosts, variables):
 # %% ../../notebooks/cli/06_fleet.ipynb #3974ed33
 @click.command(short_help="Take the service off its hosts.")
 @click.argument("environment")
-@click.option("--why", default="", help="What the journal says.")
-@click.option("--with-predictions", is_flag=True, help="Also predictions and labels that are only there.")
+@click.option("--why", default="", help="The reason, for the journal.")
+@click.option(
+    "--with-predictions", is_flag=True, help="Also remove predictions and labels that exist only there."
+)
 @hosts_option
 def remove(environment, why, with_predictions, hosts):
     """Take the service off the hosts of ENVIRONMENT: port, containers, images and files. The journal stays.
@@ -181,12 +185,17 @@ def remove(environment, why, with_predictions, hosts):
 
 
 # %% ../../notebooks/cli/06_fleet.ipynb #f4138056
-@click.command(short_help="Show what the servers say.")
+@click.command(short_help="Show the servers' logs.")
 @click.argument("environment")
 @click.argument("host", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Keep showing new lines until Ctrl-C.")
 @click.option(
-    "-n", "--lines", default=50, show_default=True, type=click.IntRange(0), help="How many of the last lines."
+    "-n",
+    "--lines",
+    default=50,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many lines from the end.",
 )
 @hosts_option
 def logs(environment, host, follow, lines, hosts):

@@ -39,7 +39,7 @@ def key():
 @click.option(
     "--scope", "scopes", multiple=True, default=["predict"], help="predict, labels or admin; may be repeated."
 )
-@click.option("--rate", default="", help="At most so many requests: 100/s, 5000/m, 100000/h.")
+@click.option("--rate", default="", help="The most requests allowed: 100/s, 5000/m, 100000/h.")
 @file_option
 def new(name, scopes, rate, file):
     """Make a key for NAME and show it, once. The keys file gets its hash; without a file, paste the line.

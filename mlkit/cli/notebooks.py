@@ -86,7 +86,7 @@ def validate(model, given, force, as_json):
     click.echo(f"judging the model {digest[:19]}, {made_by(project, digest)}", err=True)
     record = _run_and_show("validate", [("model", model), *given], force, as_json)
     if record.verdict is None:
-        raise GateFailed("the notebook gave no verdict", "its last cell calls run.judge(…)")
+        raise GateFailed("the notebook gave no verdict", "call run.judge(…) in its last cell")
     if not record.verdict["passed"]:
         raise GateFailed(f"the model {record.verdict['model'][:19]} did not pass", record.verdict["words"])
 
@@ -134,16 +134,18 @@ def _run_and_show(notebook, given, force, as_json):
     metavar="NAME VALUE[,VALUE…]",
     help="A parameter: one value for all trials, or the values to try.",
 )
-@click.option("--trials", type=click.IntRange(1), help="Search with Optuna: so many trials in all.")
+@click.option("--trials", type=click.IntRange(1), help="Search with Optuna: this many trials in all.")
 @click.option("--search", metavar="NAME[,NAME…]", help="What to search.  [default: all that declare a range]")
-@click.option("--metric", help="What the best is best in: a metric that the notebook logs.")
+@click.option("--metric", help="The metric that decides which trial is the best; the notebook logs it.")
 @click.option(
     *("--minimize/--maximize", "--minimise/--maximise"),
     "minimise",
     default=None,
     help="Whether the smallest or the largest is the best.  [default: as the metric's name says]",
 )
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trials at a time.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="How many trials run at a time."
+)
 @json_option
 def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
     """Run NOTEBOOK with every combination of values, or search the ranges that it declares.

@@ -99,7 +99,7 @@ def _in_words(value):
 
 
 # %% ../../notebooks/cli/03_runs.ipynb #e50a997e
-@click.command(short_help="Make a run of a notebook run by hand.")
+@click.command(short_help="Turn a notebook run by hand into a run.")
 @click.argument("notebook", type=click.Path(exists=True, dir_okay=False))
 @json_option
 def adopt(notebook, as_json):
@@ -124,7 +124,7 @@ def adopt(notebook, as_json):
 
 
 # %% ../../notebooks/cli/03_runs.ipynb #85187a23
-@click.command(short_help="Say what differs between two runs.")
+@click.command(short_help="Show what differs between two runs.")
 @click.argument("one")
 @click.argument("two")
 @json_option
@@ -147,7 +147,7 @@ def diff(one, two, as_json):
 # %% ../../notebooks/cli/03_runs.ipynb #873ad5f2
 @click.command(short_help="Run a past run again and compare.")
 @click.argument("run")
-@click.option("--at", metavar="COMMIT", help="With the code of another commit than the recorded one.")
+@click.option("--at", metavar="COMMIT", help="Use the code of another commit.")
 @json_option
 def reproduce(run, at, as_json):
     """Run RUN again from its record and compare model, predictions and metrics byte for byte.

@@ -154,7 +154,7 @@ def _range(kind: str, text: str) -> tuple[Any, Any]:
     else:
         ends = float(low) if low else None, float(high) if high else None
     if None not in ends and ends[0] > ends[1]:
-        raise ValueError(f"{text!r} holds nothing")
+        raise ValueError(f"{text!r} is an empty range")
     return ends
 
 

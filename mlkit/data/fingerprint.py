@@ -151,5 +151,5 @@ def refuse_changed(
     if file.stamp() != stamp:
         raise SourceFailed(
             f"{file.name} of dataset {source.name!r} changed while it was read",
-            "try again when nobody writes to it",
+            "try again when nothing is writing to it",
         )

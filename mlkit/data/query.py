@@ -96,7 +96,7 @@ class Query:
                 columns = list(result.keys())
                 if len(set(columns)) < len(columns):
                     raise BadSettings(
-                        f"{SETTINGS}: [dataset {self.name}] query gives two columns one name",
+                        f"{SETTINGS}: [dataset {self.name}] query gives two columns the same name",
                         f"columns: {', '.join(columns)}",
                     )
                 yield columns, ([tuple(row) for row in piece] for piece in result.partitions(PIECE))

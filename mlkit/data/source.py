@@ -153,7 +153,7 @@ def _at_url(url: str, template: Template) -> tuple[Any, list[str]]:
         fs, path = fsspec.core.url_to_fs(url)
     except ValueError:
         raise BadSettings(
-            f"{SETTINGS}: no files can be at {template.words}",
+            f"{SETTINGS}: {template.words} is not a place for files",
             "an address of files: s3://… gs://… abfs://… https://…\na database needs a `query` beside its `source`",
         ) from None
     fs.invalidate_cache()  # a listing of an hour ago is no answer
@@ -176,7 +176,7 @@ def format_of(
     if not kind or (packing and kind == "parquet"):
         raise BadSettings(
             f"the suffix of {name} does not say how to read it",
-            f"known: {' '.join(FORMATS)}, text also .gz and .zip",
+            f"known: {' '.join(FORMATS)}, text files also as .gz and .zip",
         )
     return kind, packing
 
@@ -221,7 +221,7 @@ def _unpacked(file: BinaryIO, packing: str | None) -> Iterator[BinaryIO]:
     elif packing == ".zip":
         with ZipFile(file) as archive:
             if len(archive.namelist()) != 1:
-                raise ValueError(f"{len(archive.namelist())} files are packed in it, expected one")
+                raise ValueError(f"{len(archive.namelist())} files are in it, expected one")
             with archive.open(archive.namelist()[0]) as text:
                 yield text
     else:

@@ -17,12 +17,12 @@ from ..settings import SETTINGS, Project
 from .dataset import split_by_time
 
 # %% ../../notebooks/data/07_split.ipynb #ab305cbc
-HOW = "write [split] with column = date and at = 2013-10-01; or, by lot, with share = 0.2 and seed = 1"
+HOW = "write [split] with column = date and at = 2013-10-01; or, at random, with share = 0.2 and seed = 1"
 
 
 @dataclass(frozen=True)
 class Split:
-    "By time where there is a column, by lot where there is a share."
+    "By time where there is a column, at random where there is a share."
 
     column: str | None = None  # of days or times
     at: str | None = None  # the first moment that is held out
@@ -68,9 +68,9 @@ def read_split(
     said = project.section("split", {"column", "at", "share", "seed"})
     if not said:
         raise BadSettings(f"{SETTINGS} does not say which rows are held out", HOW)
-    by_time, by_lot = said.keys() & {"column", "at"}, said.keys() & {"share", "seed"}
-    if by_time and by_lot:
-        raise BadSettings(f"{SETTINGS}: [split] is by time and by lot: {', '.join(sorted(said))}", HOW)
+    by_time, at_random = said.keys() & {"column", "at"}, said.keys() & {"share", "seed"}
+    if by_time and at_random:
+        raise BadSettings(f"{SETTINGS}: [split] is by time and at random: {', '.join(sorted(said))}", HOW)
     needed = {"column", "at"} if by_time else {"share"}
     if lacking := sorted(name for name in needed if not said.get(name, "").strip()):
         raise BadSettings(f"{SETTINGS}: [split] lacks {' and '.join(lacking)}", HOW)
@@ -103,5 +103,5 @@ def _share(text: str) -> float:
 
 def _seed(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 2**32):
-        raise BadSettings(f"{SETTINGS}: [split] seed = {text!r} is not a seed", "a whole number from 0")
+        raise BadSettings(f"{SETTINGS}: [split] seed = {text!r} is not a seed", "a whole number, 0 or more")
     return int(text)

@@ -136,11 +136,11 @@ def find_hooks(
     folder: Path,  # the project's hooks/, which may not be there
     seconds: int = 300,
 ) -> Hooks:
-    "The hooks in `folder`. Raises `UnknownName` for a name that is no moment, `BadSettings` for one that cannot be run."
+    "The hooks in `folder`. Raises `UnknownName` for a name that is not a hook's, `BadSettings` for one that cannot be run."
     names = {path.name for path in folder.glob("*") if path.is_file() and path.name[0] not in "._"}
     for name in sorted(names):
         if name.startswith(("pre", "post")) and name not in HOOKS:
-            raise unknown_name("hooks/ has no moment", name, HOOKS)
+            raise unknown_name("no hook is called", name, HOOKS)
         if name in HOOKS and not os.access(folder / name, os.X_OK):
             raise BadSettings(f"hooks/{name} is not executable", f"chmod +x {folder / name}")
     return Hooks(folder.resolve(), frozenset(names & set(HOOKS)), {}, seconds)

@@ -44,13 +44,13 @@ def require_files(environment: Environment) -> None:
     if not environment.inventory.exists():
         raise MissingData(
             f"environment {environment.name} has no inventory {environment.inventory}",
-            "deploy/inventories/example.ini shows how one is written; deploy/fleet/fleet up 1 makes one to try",
+            "deploy/inventories/example.ini is an example; deploy/fleet/fleet up 1 makes one to try",
         )
     vault = environment.vault_password_file
     if vault and not vault.exists():
         raise MissingData(
             f"environment {environment.name} has no vault password file {vault}",
-            f"write it, or mend vault_password_file in [environment {environment.name}]",
+            f"create it, or fix vault_password_file in [environment {environment.name}]",
         )
 
 
@@ -99,5 +99,5 @@ def narrowed(
             raise unknown_name(f"environment {environment.name} has no host", name, [*hosts, *groups])
         wanted += [name] if name in hosts else groups[name]
     if not wanted:
-        raise WrongType(f"--hosts {words!r} names no host", f"such as --hosts {hosts[0]}")
+        raise WrongType(f"--hosts {words!r} names no host", f"for example: --hosts {hosts[0]}")
     return replace(environment, only=tuple(host for host in hosts if host in wanted))

@@ -93,7 +93,7 @@ def read_journal(
     environment: Environment,
     service: str,
 ) -> tuple[list[dict], list[str]]:
-    "The entries of all hosts, oldest first, and what is wrong with them. Raises as `run_playbook`."
+    "The entries of all hosts, oldest first, and what is wrong with them. Raises what `run_playbook` raises."
     steps = look("journal", environment, {"service": service})
     entries, problems = [], []
     for step in steps:
@@ -123,7 +123,7 @@ def accept_problems(
 ) -> dict[str, list[str]]:
     """Have each host write into its journal that somebody has looked at what is wrong with it. Gives what was accepted, by host.
 
-    From then on this is no problem, for as long as the lines before stay as they are. Raises what `run_playbook` raises.
+    From then on this is not a problem, as long as the lines before stay as they are. Raises what `run_playbook` raises.
     """
     wrong: dict[str, list[str]] = {}
     for host, _, problem in (each.partition(": ") for each in read_journal(store, environment, service)[1]):
@@ -162,7 +162,7 @@ def _accepted_key(environment: str, service: str, host: str) -> str:
 def journal_table(
     entries: list[dict],  # of `read_journal`
 ) -> str:
-    "One line a deployment, with the hosts that took part."
+    "One line per deployment, with the hosts that took part."
     grouped: dict[tuple, list[dict]] = {}
     for entry in entries:
         key = (entry.get("deployment") or entry.get("digest"), entry.get("outcome"))

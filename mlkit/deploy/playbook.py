@@ -187,7 +187,7 @@ def refuse_templates(
             refuse_templates(value)
     elif isinstance(variables, str) and any(mark in variables for mark in ("{{", "{%", "{#")):
         raise WrongType(
-            f"{variables[:80]!r} has braces that Ansible would evaluate", "say it without {{, {% and {#"
+            f"{variables[:80]!r} has braces that Ansible would evaluate", "write it without {{, {% and {#"
         )
 
 

@@ -20,6 +20,6 @@ def find_flavor(
     "The flavour's module. Raises `UnknownName`."
     if not name.isidentifier() or find_spec(f"mlkit.flavors.{name}") is None:
         raise UnknownName(
-            f"there is no flavor {name!r}", "each module of mlkit.flavors is one, lightgbm for instance"
+            f"there is no flavor {name!r}", "a flavor is a module of mlkit.flavors, such as lightgbm"
         )
     return import_module(f"mlkit.flavors.{name}")

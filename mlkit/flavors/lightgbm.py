@@ -192,7 +192,7 @@ class Model:
     def _ask(self, matrix: np.ndarray, kind: int, width: int) -> np.ndarray:
         matrix = np.ascontiguousarray(matrix, dtype=np.float64)
         if matrix.ndim != 2 or matrix.shape[1] != self.width:
-            raise WrongType(f"a matrix of shape {matrix.shape}", f"expected {self.width} features a row")
+            raise WrongType(f"a matrix of shape {matrix.shape}", f"expected {self.width} features per row")
         rows = len(matrix)
         answers = np.empty((rows, width))
         written = ctypes.c_int64()

@@ -126,7 +126,7 @@ def make_bundle(
         golden["predictions"] = bundle.predict(signature.columns(golden["rows"])).tolist()
     except NameError as error:
         raise WrongType(
-            f"the feature step does not stand alone: {error}",
+            f"the feature step needs something from outside: {error}",
             "import what it needs inside the function; numpy is there as np",
         ) from error
     _refuse_other_answers(bundle, library, model, columns, stepped, levels, predictions)
@@ -216,7 +216,7 @@ def _told_levels(fitted: dict[str, Feature], texts: list[Feature], told: list[li
         named = ", ".join(repr(feature.name) for feature in texts) or "none"
         raise WrongType(
             f"the model was trained with {len(told)} categories, and the text columns are: {named}",
-            "a category of numbers or of true and false: train with its texts, or without `category`",
+            "if a category is of numbers or booleans, train on its text, or without `category`",
         )
     levels = {feature.name: list(known) for feature, known in zip(texts, told, strict=True)}
     for feature in texts:
@@ -246,7 +246,7 @@ def codes_are_known(
     files: Mapping[str, bytes],  # what it saved
     features: tuple[Feature, ...],
 ) -> bool:
-    "Whether the model or this notebook's `encode` says how texts became numbers."
+    "Whether the model or this notebook's `encode` says how text became numbers."
     texts = any(feature.levels is not None for feature in features)
     return not texts or bool(library.told_features(files)[1]) or features in ENCODED
 
@@ -357,7 +357,7 @@ def open_folder(
     folder: Path,
     expected: str = "",  # as in `open_bundle`
 ) -> Bundle:
-    "The bundle in a local folder. Raises `NotReady` if there is none, and as `open_bundle`."
+    "The bundle in a local folder. Raises `NotReady` if there is none, and what `open_bundle` raises."
 
     def read(name: str) -> bytes:
         try:

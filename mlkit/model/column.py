@@ -67,7 +67,9 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
                 "a name is a string: frame.columns = frame.columns.map(str)",
             )
         if self.type == "category" and not all(isinstance(level, str) for level in self.levels):
-            raise WrongType(f"column {self.name!r} has levels that are not texts", "turn them into texts")
+            raise WrongType(
+                f"column {self.name!r} has levels that are not strings", "convert them to strings"
+            )
         if self.range and not self.range[0] <= self.range[1]:
             raise WrongType(
                 f"column {self.name!r} has the range {self.range}", "the smaller number comes first"
@@ -268,8 +270,8 @@ def frame_array(
         for cell in texts[~there]:
             if not _is_missing(cell):
                 raise WrongType(
-                    f"column {column.name!r} has {_shown(cell)} where texts are expected",
-                    f"expected: {column.expected}; turn it into texts: .astype(str)",
+                    f"column {column.name!r} has {_shown(cell)} where text is expected",
+                    f"expected: {column.expected}; convert it to text: .astype(str)",
                 )
         return np.where(there, texts, None)
     try:

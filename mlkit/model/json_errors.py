@@ -45,14 +45,14 @@ def plain_json(
         hint = "for an object a line send Content-Type: application/x-ndjson" if many else SHAPE
         raise BodyRefused(f"{what} is not JSON: {error}", hint) from None
     except ValueError:
-        raise BodyRefused(f"{what} has a number of thousands of digits", SHAPE) from None
+        raise BodyRefused(f"{what} has a number with thousands of digits", SHAPE) from None
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = first_twice(key for key, _ in pairs)
-        raise BodyRefused(f"the key {twice[:80]!r} is twice in one object", "send each key once")
+        raise BodyRefused(f"the key {twice[:80]!r} appears twice in one object", "send each key once")
     return found
 
 
@@ -65,7 +65,7 @@ def first_twice(
 
 
 def _refuse_constant(name: str) -> None:
-    raise BodyRefused(f"{name} is not JSON", "send null for a missing value; infinity is never one")
+    raise BodyRefused(f"{name} is not JSON", "send null for a missing value; infinity is not a value")
 
 
 # %% ../../notebooks/model/02_json_errors.ipynb #78ed69f5
@@ -131,7 +131,7 @@ def _columns_refusal(inputs: tuple[Column, ...], table: dict, error: Exception) 
     for name in others:
         if len(table[name]) != len(table[first]):
             words = f"{name!r} has {len(table[name])} cells, {first!r} has {len(table[first])}"
-            return BodyRefused(f"the columns are not equally long: {words}", SHAPE)
+            return BodyRefused(f"the columns differ in length: {words}", SHAPE)
     if not table[first]:
         return BodyRefused("the columns are empty", "send at least one row")
     problems = [problem for c in inputs if c.name in table for problem in _cell_problems(c, table[c.name])]

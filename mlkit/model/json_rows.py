@@ -107,7 +107,7 @@ class JsonBody:
             if _WHOLE.match(body) and not {"rows", "columns"}.intersection(self._names):
                 hint = "send Content-Type: application/json"
                 raise BodyRefused(
-                    "the body is one object for all rows, where a line is a row", hint
+                    "the body is one object for all rows, but each line must be one row", hint
                 ) from None
             raise rows_refusal(self.inputs, plain_lines(lines), error) from None
         if self._may_have_dropped(body, colons, arrays):
@@ -197,7 +197,7 @@ def refuse_rows(
 ) -> None:
     "Raises `BodyTooLarge`."
     if rows > max_rows:
-        raise BodyTooLarge(f"{rows:,} rows, where {max_rows:,} are allowed", "send fewer rows at a time")
+        raise BodyTooLarge(f"{rows:,} rows, more than the limit of {max_rows:,}", "send fewer rows at a time")
 
 
 def _refuse_more(body: bytes, sign: bytes, most: int, max_rows: int) -> None:

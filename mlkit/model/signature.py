@@ -119,7 +119,7 @@ def infer_signature(
     names = list(frame)
     if twice := {name for name in names if names.count(name) > 1}:
         raise WrongType(
-            f"column {sorted(map(str, twice))[0]!r} is there twice", "give each column a name of its own"
+            f"column {sorted(map(str, twice))[0]!r} appears twice", "give each column a name of its own"
         )
     for name in unseen:
         if name not in frame:
@@ -144,13 +144,13 @@ def _infer_column(name: str, values: Any, unseen: str) -> Column:
     if not all(isinstance(level, str) for level in levels):
         raise WrongType(
             f"column {name!r} is neither numbers nor text ({values.dtype})",
-            "turn it into one of them in the pipeline `prepare`",
+            "convert it in the pipeline `prepare`",
         )
     rows = len(values.dropna())
     if len(levels) >= MANY_LEVELS and len(levels) > rows / 2 and unseen == "refuse":
         raise WrongType(
-            f"column {name!r} has {len(levels):,} different texts in {rows:,} rows: an id, a date or free text?",
-            "requests would bring others, and be refused: leave it out, turn it into features,\n"
+            f"column {name!r} has {len(levels):,} different values in {rows:,} rows: an id, a date or free text?",
+            "requests would bring new ones and be refused: leave it out, turn it into features,\n"
             f'or let others count as missing: unseen={{"{name}": "missing"}}',
         )
     return Column(name, "category", levels=tuple(sorted(levels)), missing=missing, unseen=unseen)

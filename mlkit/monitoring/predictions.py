@@ -26,7 +26,7 @@ def read_predictions(
     first: date | None = None,  # the day, UTC
     last: date | None = None,  # the day, included
 ) -> Any:
-    "A DataFrame of what was predicted, one line a row. Raises `MissingData` if there is nothing."
+    "A DataFrame of what was predicted, one row per prediction. Raises `MissingData` if there is nothing."
     frame = _read(store, PREDICTIONS, name, first, last)
     if frame is None:
         raise MissingData(

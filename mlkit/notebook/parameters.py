@@ -197,7 +197,9 @@ def _kind(name: str, annotation: ast.expr | None, default: Any) -> tuple[str, bo
     parts = _union(annotation)
     kept = [part for part in parts if ast.unparse(part) not in ("None", "type(None)")]
     if len(kept) != 1:
-        raise ValueError(f"{name} has the type {ast.unparse(annotation)}: one type, or one or None")
+        raise ValueError(
+            f"{name} has the type {ast.unparse(annotation)}: expected one type, or one type or None"
+        )
     part, optional, choices = kept[0], len(kept) < len(parts), ""
     word = ast.unparse(part.value if isinstance(part, ast.Subscript) else part).rpartition(".")[2]
     if word == "Literal":

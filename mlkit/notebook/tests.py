@@ -103,7 +103,7 @@ def indented(source: str) -> str:
 class TestExportProc(Processor):
     "Wraps cells of plain asserts in a function; keeps cells that only define things as they are."
 
-    __test__ = False  # for pytest: the name is nbdev's convention, this is no test
+    __test__ = False  # for pytest: the name is nbdev's convention, this is not a test
 
     def begin(self):
         self.module, self.heading = None, ""

@@ -76,7 +76,7 @@ def model_to_serve(
     registry = read_registry(store, name) if name else None
     if not registry or alias not in registry.aliases:
         raise StateError(
-            f"{reference} is a pointer that nobody signs, and [registry] signers asks for signed ones",
+            f"{reference} is a pointer that nobody signs, and [registry] signers requires signed ones",
             f"name a promoted alias, such as {project.model}@champion, or the whole digest: {digest}",
         )
     place, statement = _statement(store, registry, alias)
@@ -85,6 +85,6 @@ def model_to_serve(
         problem = "is signed by nobody whom [registry] signers names" if signature else "is not signed"
         raise StateError(
             f"that {reference} is {digest[:19]} {problem}",
-            f"who may sign says so again: mlkit promote {name}@{registry.version_of(alias)} --to {alias}",
+            f"someone who may sign must confirm it: mlkit promote {name}@{registry.version_of(alias)} --to {alias}",
         )
     return digest

@@ -44,7 +44,7 @@ def signing_key(
     key = os.environ.get("MLKIT_SIGNING_KEY") or said.get("key")
     if said.get("signers") and not key:
         raise BadSettings(
-            f"[{section}] signers asks for signed {what}, and there is no key to sign with",
+            f"[{section}] signers requires signed {what}, and there is no key to sign with",
             f"set MLKIT_SIGNING_KEY=~/.ssh/id_ed25519, or key in [{section}]",
         )
     return project.root / Path(key).expanduser() if key else None

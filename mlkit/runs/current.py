@@ -115,7 +115,7 @@ class Run:
         if predictions is None and not codes_are_known(find_flavor(flavor), bundle.files, bundle.features):
             coded = ", ".join(repr(f.name) for f in bundle.features if f.levels is not None)
             raise WrongType(
-                f"nothing says how the texts of {coded} became numbers",
+                f"nothing says how the text of {coded} became numbers",
                 "train on a DataFrame with categories, or on `encode(…)`; where they were coded by hand, say what\n"
                 "the model answers: run.save_model(…, predictions=booster.predict(matrix))",
             )

@@ -103,7 +103,7 @@ def run_notebook(
         shutil.rmtree(work, ignore_errors=True)
     if record.outcome != "done":
         raise SecretFound(
-            f"{notebook.name}: {record.error}", "print nothing secret; the kept copies are redacted"
+            f"{notebook.name}: {record.error}", "do not print secrets; the kept copies are redacted"
         )
     if latest and not output and record.model:
         mark_latest(store, project.model, record.model)
@@ -278,7 +278,7 @@ def adopt_notebook(
     notebook = min(equal, key=lambda n: ("papermill" in read_notebook(n).metadata, n.samefile(executed)))
     if unfinished := unfinished_cells(executed):
         raise NotebookFailed(
-            f"{executed.name} is not a whole run: {unfinished}", "run all its cells and save it"
+            f"{executed.name} is not a complete run: {unfinished}", "run all its cells and save it"
         )
     contract, store = read_parameters(notebook), Store(project.store)
     values = check_parameters(contract, {name: p.default for name, p in given.items()}, notebook)
@@ -293,7 +293,7 @@ def adopt_notebook(
     record.save(store)
     if record.outcome != "done":
         raise SecretFound(
-            f"{executed.name}: {record.error}", "print nothing secret; the kept copy is redacted"
+            f"{executed.name}: {record.error}", "do not print secrets; the kept copy is redacted"
         )
     return record
 

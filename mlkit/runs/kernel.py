@@ -71,7 +71,7 @@ def kernel_of(notebook: Path) -> dict[str, str]:
         get_kernel_spec(name)
     except NoSuchKernel:
         raise ToolMissing(
-            f"{notebook.name} wants the kernel {name!r}, which is not installed here",
+            f"{notebook.name} needs the kernel {name!r}, which is not installed here",
             "install it, or choose Python 3 in JupyterLab's menu Kernel and save the notebook",
         ) from None
     return {"kernel_name": name, "language": spec.get("language") or "python"}

@@ -74,7 +74,7 @@ class Application:
         names, route = [name for name, _ in scope["headers"]], scope["path"]
         try:
             if names.count(b"host") != 1 and scope["http_version"] == "1.1":
-                raise BodyRefused("a request of HTTP/1.1 names its host once", "send one Host header")
+                raise BodyRefused("an HTTP/1.1 request names its host exactly once", "send one Host header")
             if self.options.hosts:
                 self.service.refuse_other_hosts(_host(scope["headers"]))
             needed = needed_scope(route)
@@ -109,7 +109,7 @@ class Application:
         self.answered_this_loop += 1
         self.answered += 1
         if self.answered_this_loop > self.max_per_loop:
-            return problem(Overloaded("too many requests wait for an answer", "try again in a second"))
+            return problem(Overloaded("too many requests are waiting for an answer", "try again in a second"))
         return self.service.predict(head, body, admitted)
 
     async def _body(self, scope, receive) -> bytes:
@@ -131,7 +131,7 @@ class Application:
                     raise _too_large(most)
                 if message["type"] == "http.disconnect":  # it has left, or the worker waited long enough
                     raise ClientTooSlow(
-                        f"the body did not come within {self.options.client_seconds} s",
+                        f"the body did not arrive within {self.options.client_seconds} s",
                         "is it as long as its Content-Length says?",
                     )
                 if not message.get("more_body"):

@@ -33,7 +33,7 @@ class Options:
     predictions: Path | None = None  # the folder of the prediction log; none: nothing is kept
     prediction_share: float = 1.0  # of the requests that are kept: 0.1 keeps every tenth, by chance
     max_labels: int = 1024 * MEGABYTE  # bytes of labels in that folder that were not compacted yet
-    access_log: bool = False  # one JSON line a request on standard output
+    access_log: bool = False  # one JSON line per request on standard output
     max_body: int = 16 * MEGABYTE  # bytes of one request
     max_inflated: int = 64 * MEGABYTE  # bytes that a compressed one may become
     max_rows: int = 100_000  # of one request
@@ -78,5 +78,5 @@ def _read(field, text: str) -> object:
             f"expected: {EXPECTED.get(kind, 'a number')}",
         ) from None
     if kind in (int, float) and not 0 <= value < float("inf"):
-        raise BadSettings(f"MLKIT_{field.name.upper()} is {text!r}", "expected: a number from 0")
+        raise BadSettings(f"MLKIT_{field.name.upper()} is {text!r}", "expected: a number, 0 or more")
     return value

@@ -118,7 +118,7 @@ class Predictor:
         rows = len(next(iter(columns.values())))
         if negotiation.explain and rows > self._max_explained:
             raise BodyTooLarge(
-                f"{rows:,} rows are to be explained, the most is {self._max_explained:,}",
+                f"{rows:,} rows to explain, more than the limit of {self._max_explained:,}",
                 "contributions cost far more than predictions: send fewer rows, or ask without explain",
             )
         yield

@@ -178,7 +178,7 @@ class Service:
         """
         if (known := self.options.hosts) and PORT.sub("", host.lower()) not in known:
             raise WrongHost(
-                f"this server does not answer as {host[:80]!r}", f"ask for {' or '.join(sorted(known))}"
+                f"this server does not answer for {host[:80]!r}", f"ask for {' or '.join(sorted(known))}"
             )
 
     def admit(

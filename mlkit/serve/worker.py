@@ -204,7 +204,7 @@ class Connection(ASGIProtocol):
         ):  # a whole turn ago too: so there is no request that only waits to be read
             self._end()
         elif self._partial and waited > worker.asgi.options.client_seconds:
-            self._send_error_response(408, "the request did not come in time")
+            self._send_error_response(408, "the request did not arrive in time")
             self._end()
         elif self._receives() and waited > worker.asgi.options.client_seconds:
             self._body_receiver._body_wait_expired = True  # the application is told, and answers 408

@@ -78,7 +78,7 @@ def plan_sweep(
     "What a sweep will try, every value checked. Raises `UnknownName`, `WrongType`, `BadSettings`."
     if metric is None and (is_search or minimise is not None):
         raise BadSettings(
-            "what is the best trial best in?",
+            "which metric makes a trial the best?",
             "a metric that the notebook logs: --metric tuning_auc, or --metric tuning_mae --minimize",
         )
     if metric and minimise is None:

@@ -44,10 +44,10 @@ def checked(
     try:
         truth, guess = np.asarray(truth, dtype=float), np.asarray(guess, dtype=float)
     except (TypeError, ValueError) as error:
-        raise WrongType(f"truth or predictions are not numbers: {error}", "one number a row") from None
+        raise WrongType(f"truth or predictions are not numbers: {error}", "one number per row") from None
     if truth.ndim != 1 or truth.shape != guess.shape:
         raise WrongType(
-            f"truth of shape {truth.shape}, predictions of shape {guess.shape}", "give one of each for a row"
+            f"truth of shape {truth.shape}, predictions of shape {guess.shape}", "give one of each per row"
         )
     if not (np.isfinite(truth).all() and np.isfinite(guess).all()):
         raise WrongType(
@@ -75,7 +75,7 @@ def contributions(
     truth: np.ndarray,
     guess: np.ndarray,
 ) -> np.ndarray:
-    "One number a row; their mean is the metric. NaN where it has no value: the AUC of one class only."
+    "One number per row; their mean is the metric. NaN where it has no value: the AUC of one class only."
     error = guess - truth
     square = error**2
     if metric == "auc":

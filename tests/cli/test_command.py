@@ -54,7 +54,7 @@ def test_what_another_library_raises_is_a_sentence_too_and_never_the_exit_code_o
     assert answers["full"].stderr.startswith("error: No space left on device: /store/runs\n  free room")
     assert answers["absent"].stderr == "error: No such file or directory: rows.csv\n"
     assert answers["bug"].stderr.startswith(
-        "error: mlkit failed where it should not: ZeroDivisionError: division by"
+        "error: mlkit failed unexpectedly: ZeroDivisionError: division by"
     )
     assert len(answers["bug"].stderr) < 500
 

@@ -66,7 +66,7 @@ def test_what_cannot_be_a_key_is_refused_before_anything_is_written():
         (["shop", "--rate", "often"], "such as 100/s"),
         (["shop", "--scope", "root"], "known: predict, labels, admin"),
         (["sh op"], "first word is not a name"),
-        (["shop", "--rate", "2/s"], "another limit"),
+        (["shop", "--rate", "2/s"], "its limit differs"),
     ):
         refused = type_in("new", *words, "--file", str(full))
         assert refused.exit_code == 2 and why in refused.stderr and not refused.stdout, refused.output

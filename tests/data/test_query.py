@@ -76,7 +76,7 @@ def test_a_query_that_cannot_be_asked_is_refused():
         shop("SELECT * FROM customers")
     with pytest.raises(BadSettings, match="must be a database"):
         shop("SELECT 1 ORDER BY 1", "rows.csv")
-    with pytest.raises(BadSettings, match="two columns one name"):
+    with pytest.raises(BadSettings, match="two columns the same name"):
         shop("SELECT id, id FROM customers ORDER BY id").read()
     with pytest.raises(MissingData, match="nothing is at sqlite:///other.db"):
         shop("SELECT 1 ORDER BY 1", "sqlite:///other.db").read()

@@ -58,7 +58,7 @@ def test_settings_say_the_split_once_and_a_wrong_one_is_refused():
         "": "does not say which rows are held out",
         "[split]\ncolumn = day\n": "[split] lacks at",
         "[split]\nseed = 1\n": "[split] lacks share",
-        "[split]\ncolumn = day\nat = 2013-01-02\nseed = 1\n": "is by time and by lot: at, column, seed",
+        "[split]\ncolumn = day\nat = 2013-01-02\nseed = 1\n": "is by time and at random: at, column, seed",
         "[split]\ncolumn = day\nat = soon\n": "[split] at = 'soon' is not a day",
         "[split]\nshare = 20 %\n": "[split] share = '20 %' is not a share",
         "[split]\nshare = 1\n": "[split] share = '1' is not a share",

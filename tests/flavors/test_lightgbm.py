@@ -82,7 +82,7 @@ def test_a_model_says_how_many_rows_it_learned_from_at_least():
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #1699fbb5
 def test_a_matrix_of_another_width_is_refused():
-    with pytest.raises(WrongType, match="expected 3 features a row"):
+    with pytest.raises(WrongType, match="expected 3 features per row"):
         load(save(small_booster()[0])).predict(np.zeros((1, 2)))
 
 

@@ -291,7 +291,7 @@ INPUTS = {
         raw("wrong method", "`GET /predict`", request(b"", method="GET")),
         raw("a head that is too long", "`GET /` and 5,000 × `a`", changed("/predict", "/" + "a" * 5000)),
         raw("HTTP/1.0", "`POST /predict HTTP/1.0`", changed("HTTP/1.1", "HTTP/1.0")),
-        raw("no HTTP", "the first bytes of TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),
+        raw("not HTTP", "the first bytes of TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),
         raw("labels, and no log to keep them", "`POST /labels`", request(b'{"labels":[]}', path="/labels")),
         BadInput("no model", "the server was started on an empty folder", no_model),
     ],
@@ -300,7 +300,7 @@ INPUTS = {
 
 # The page ------------------------------------------------------------------------------------------------------
 
-HEAD = """# What is answered to bad input
+HEAD = """# How bad input is answered
 
 Made by `python tests/integration/bad_input.py`, which sends each of these to a real server; a test fails when
 the server answers anything else. The model has three inputs: `distance`, a whole number; `temp`, a number that may be
@@ -309,7 +309,7 @@ limits that an answer names are the defaults.
 
 A refusal is `application/problem+json` (RFC 9457), see [serving.md](serving.md#errors). Shown are its `status`, its
 `detail`, then in italics its `hint`, or what each of its `problems` says was expected, and the headers that matter.
-What is no HTTP at all is refused before that, by one line of plain text, and the connection ends: no byte behind it is read
+What is not HTTP at all is refused before that, by one line of plain text, and the connection ends: no byte after it is read
 as a request. Nothing is ever corrected or guessed: a request is answered as a whole, or refused as a whole.
 
 """

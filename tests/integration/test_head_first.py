@@ -154,7 +154,7 @@ def test_a_server_that_has_names_answers_by_no_other(tmp_path):
                 other = request().replace(b"Host: test", f"Host: {host}".encode())
                 live = head("/livez", method="GET", host=f"Host: {host}\r\n")
                 for answer in (ask(server, other, 0.3), ask(server, live, 0.3)):
-                    assert answer.startswith(b"HTTP/1.1 421 ") and b"does not answer as" in answer, host
+                    assert answer.startswith(b"HTTP/1.1 421 ") and b"does not answer for" in answer, host
         nameless = head("/livez", method="GET", version="1.0", host="")
         assert b" 421 " in ask(server, nameless, 0.3).split(b"\r\n")[0]
     finally:

@@ -142,7 +142,7 @@ def test_a_feature_step_that_needs_the_notebook_is_refused_when_the_model_is_sav
 
         return features
 
-    with pytest.raises(WrongType, match="does not stand alone: name 'late_hour' is not defined"):
+    with pytest.raises(WrongType, match="needs something from outside: name 'late_hour' is not defined"):
         small_bundle(step_of_the_notebook())
 
 

@@ -10,6 +10,6 @@ from mlkit.model.json_errors import first_twice, plain_json
 # %% ../../notebooks/model/02_json_errors.ipynb #ff971f76
 def test_a_key_is_never_twice_in_one_object():
     assert plain_json(b'{"a":{"a":1},"b":[{"a":1}]}') == {"a": {"a": 1}, "b": [{"a": 1}]}
-    with pytest.raises(BodyRefused, match="the key 'b' is twice in one object"):
+    with pytest.raises(BodyRefused, match="the key 'b' appears twice in one object"):
         plain_json(b'[{"a":1,"b":{},"b":{}}]')
     assert first_twice(["a", "b", "a", "b"]) == "a" and first_twice("abc") is None

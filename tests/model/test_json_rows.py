@@ -58,11 +58,11 @@ def test_what_is_not_a_request_is_refused_in_one_line():
         '{"rows":{}}': '"rows" is an object where a list is expected',
         '{"columns":[]}': '"columns" is a list where an object is expected',
         '{"columns":{"carrier":"AA","distance":[1]}}': "column 'carrier' is text where a list is expected",
-        '{"columns":{"carrier":["AA"],"distance":[1,2]}}': "the columns are not equally long: 'distance' has 2 cells, 'carrier' has 1",
+        '{"columns":{"carrier":["AA"],"distance":[1,2]}}': "the columns differ in length: 'distance' has 2 cells, 'carrier' has 1",
         '{"columns":{"carrier":[],"distance":[]}}': "the columns are empty",
         '{"rows":[{"temp":NaN}]}': "NaN is not JSON",
         '{"rows":[{"temp":-Infinity}]}': "-Infinity is not JSON",
-        '{"rows":[{"distance":' + "9" * 5000 + "}]}": "the body has a number of thousands of digits",
+        '{"rows":[{"distance":' + "9" * 5000 + "}]}": "the body has a number with thousands of digits",
         "[" * 100_000: "the body is nested too deeply",
         '{"rows":[{"carrier":' + "[" * 100_000: "the body is nested too deeply",
         '{"rows":[{"carrier":"\\ud800","distance":1}]}': "the body has half of a surrogate pair",
@@ -71,7 +71,7 @@ def test_what_is_not_a_request_is_refused_in_one_line():
     }
     for body, words in cases.items():
         assert refusal(body).args[0] == words
-    assert refusal('{"rows":[{"temp":NaN}]}').hint == "send null for a missing value; infinity is never one"
+    assert refusal('{"rows":[{"temp":NaN}]}').hint == "send null for a missing value; infinity is not a value"
 
 
 # %% ../../notebooks/model/03_json_rows.ipynb #16ef8eea
@@ -122,12 +122,12 @@ def test_a_key_that_is_given_twice_is_refused_however_it_hides():
         GOOD + ',"model":"x","model":"A\\u003A320"',
         GOOD + ',"distan\\u0063e":2',
     ]:
-        assert "is twice in one object" in refusal('{"rows":[{' + row + "}]}").args[0]
+        assert "appears twice in one object" in refusal('{"rows":[{' + row + "}]}").args[0]
         with pytest.raises(BodyRefused, match="twice"):
             JsonBody(INPUTS).lines(b"{" + row.encode() + b"}", 1000)
-    assert "'rows' is twice" in refusal('{"rows":[{' + GOOD + '}],"rows":[{' + GOOD + "}]}").args[0]
+    assert "'rows' appears twice" in refusal('{"rows":[{' + GOOD + '}],"rows":[{' + GOOD + "}]}").args[0]
     assert (
-        "'temp' is twice"
+        "'temp' appears twice"
         in refusal('{"columns":{"carrier":["AA"],"distance":[1],"temp":[1],"temp":[1]}}').args[0]
     )
     for row in [
@@ -143,7 +143,7 @@ def test_more_rows_than_allowed_are_refused_before_they_take_memory():
     row = "{" + GOOD + "}"
     assert len(columns_of('{"rows":[' + ",".join([row] * 10) + "]}", max_rows=10)["carrier"]) == 10
     many = [
-        ('{"rows":[' + ",".join([row] * 11) + "]}", "11 rows, where 10 are allowed"),
+        ('{"rows":[' + ",".join([row] * 11) + "]}", "11 rows, more than the limit of 10"),
         (
             '{"columns":{"carrier":['
             + ",".join(['"AA"'] * 11)
@@ -151,14 +151,14 @@ def test_more_rows_than_allowed_are_refused_before_they_take_memory():
             + '"distance":['
             + ",".join("1" * 11)
             + "]}}",
-            "11 rows, where 10 are allowed",
+            "11 rows, more than the limit of 10",
         ),
         ('{"rows":[' + "{}," * 1_000_000 + "{}]}", "more objects or cells than 10 rows have"),
         ('{"columns":{"distance":[' + "1," * 1_000_000 + "1]}}", "more objects or cells than 10 rows have"),
     ]
     for body, words in many:
         assert refusal(body, BodyTooLarge, max_rows=10).args[0] == words
-    with pytest.raises(BodyTooLarge, match="12 rows, where 10 are allowed"):
+    with pytest.raises(BodyTooLarge, match="12 rows, more than the limit of 10"):
         JsonBody(INPUTS).lines(b"\n" * 12, 10)
     assert columns_of('{"rows":[' + "{" + GOOD + ',"model":"' + "{," * 100 + '"}]}', max_rows=1)[
         "distance"

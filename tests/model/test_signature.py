@@ -134,7 +134,7 @@ def test_a_column_that_no_request_will_match_is_refused_before_training():
         {"id": [f"N{n}" for n in range(2000)], "day": pd.date_range("2020", periods=2000).astype(str)}
     )
     for name in ids:
-        with pytest.raises(WrongType, match=f"column '{name}' has 2,000 different texts in 2,000 rows"):
+        with pytest.raises(WrongType, match=f"column '{name}' has 2,000 different values in 2,000 rows"):
             infer_signature(ids[[name]], Output("late", "probability"))
     assert (
         infer_signature(ids[["id"]], Output("late", "probability"), {"id": "missing"}).inputs[0].unseen
@@ -147,14 +147,14 @@ def test_levels_that_no_row_has_are_levels_and_numbers_in_a_category_are_refused
     known = pd.DataFrame({"size": pd.Categorical(["m", "s"], ["s", "m", "l"], ordered=True)})
     [size] = infer_signature(known, Output("price", "value")).inputs
     assert size.levels == ("l", "m", "s")
-    with pytest.raises(WrongType, match="column 'size' has int 3 where texts are expected"):
+    with pytest.raises(WrongType, match="column 'size' has int 3 where text is expected"):
         frame_columns(Signature((size,), Output("price", "value")), {"size": ["s", 3]})
     for cells in ([1, 2], [True, False], [["a"], ["b"]]):
         mixed = pd.Categorical(cells) if not isinstance(cells[0], list) else pd.Series(cells)
         with pytest.raises(WrongType, match="column 'size'"):
             infer_signature(pd.DataFrame({"size": mixed}), Output("price", "value"))
     twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
-    with pytest.raises(WrongType, match="column 'a' is there twice"):
+    with pytest.raises(WrongType, match="column 'a' appears twice"):
         infer_signature(twice, Output("price", "value"))
     with pytest.raises(WrongType, match="a column is named 7"):
         infer_signature(pd.DataFrame({7: [1, 2]}), Output("price", "value"))

@@ -315,7 +315,7 @@ def test_a_notebook_under_plain_papermill_is_a_scratch_run_and_can_be_adopted():
     adopted = adopt_notebook(project, done)
     assert adopted.outcome == "done" and adopted.metrics == {"rows": 5.0} and adopted.given == {"rows": 5}
     assert adopted.notebook["path"] == "work.ipynb"
-    with pytest.raises(NotebookFailed, match="is not a whole run: cell 0 was not run"):
+    with pytest.raises(NotebookFailed, match="is not a complete run: cell 0 was not run"):
         adopt_notebook(project, project.root / "work.ipynb")
 
 

@@ -85,7 +85,7 @@ def test_slices_of_any_size_give_the_answers_of_one_call_to_the_bit():
 
 # %% ../../notebooks/serve/03_predictor.ipynb #a7107883
 def test_contributions_are_bounded_by_rows():
-    with pytest.raises(BodyTooLarge, match="1,001 rows are to be explained, the most is 1,000"):
+    with pytest.raises(BodyTooLarge, match="1,001 rows to explain, more than the limit of 1,000"):
         small_predictor()[0].answer(
             b"carrier,distance\n" + b"UA,30\n" * 1001, Negotiation("text/csv", explain=True)
         )

@@ -30,7 +30,7 @@ def deploy_container(
     model: str,  # digest of a registered model
     engine: str,
 ) -> str:
-    "Serve the model as a container of this machine; gives its URL. Raises as `make_release`, `NotReady`, `PortInUse`."
+    "Serve the model as a container of this machine; gives its URL. Raises what `make_release` raises, `NotReady`, `PortInUse`."
     local = LocalDeployment(project)
     if local.pid("gunicorn"):
         raise PortInUse(

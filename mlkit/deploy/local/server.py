@@ -231,7 +231,7 @@ def wait_until_serving(
             in_a_row = in_a_row + 1 if answer["model"] == bundle.digest else 0
             problem = f"{url} answers with the model {answer['model'][:19]}"
             if in_a_row and answer["predictions"] != bundle.golden["predictions"]:
-                raise NotReady("the live server answers its golden rows otherwise than the notebook did")
+                raise NotReady("the live server does not answer its golden rows as the notebook did")
         if time.monotonic() > deadline:
             last_lines = "\n".join(read_log().splitlines()[-8:])
             raise NotReady(f"the server was not ready within {READY_WITHIN} s: {problem}", last_lines)

@@ -89,16 +89,20 @@ def read_keys(
 ) -> list[Key]:
     "The keys of a file, at least one. Raises `BadSettings`."
     if text and not text.endswith("\n"):
-        raise BadSettings(f"{where} ends within a line", "half written? end its last line with a newline")
+        raise BadSettings(
+            f"{where} ends in the middle of a line", "half written? end its last line with a newline"
+        )
     keys: dict[bytes, Key] = {}
     rates: dict[str, Rate | None] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if words := line.partition("#")[0].split():
             key = _read_line(words, f"{where}, line {number}")
             if key.digest[:PREFIX_BYTES] in keys:
-                raise BadSettings(f"{where}, line {number}: this key stands in the file already")
+                raise BadSettings(f"{where}, line {number}: this key is already in the file")
             if rates.setdefault(key.name, key.rate) != key.rate:
-                raise BadSettings(f"{where}, line {number}: another limit than in the line of the same name")
+                raise BadSettings(
+                    f"{where}, line {number}: its limit differs from the other line of that name"
+                )
             keys[key.digest[:PREFIX_BYTES]] = key
     if not keys:
         raise BadSettings(f"{where} has no key", "make one: mlkit key new NAME")
@@ -241,7 +245,9 @@ class Keys:
         if key.rate and (wait := self._buckets.take(place, key.rate, now)):
             seconds = -(-wait // 1_000_000_000)
             raise TooManyRequests(
-                f"{key.name} asks more often than {key.rate.text}", f"ask again in {seconds} s", seconds
+                f"{key.name} asks more often than its limit, {key.rate.text}",
+                f"ask again in {seconds} s",
+                seconds,
             )
         return key.name
 

@@ -57,7 +57,7 @@ def _columns_of(inputs: tuple[Column, ...], fields: list[Field]) -> list[Column]
     "The columns that were sent, in their order, each of a type that it can have."
     names = [field.name for field in fields]
     if twice := first_twice(names):
-        raise BodyRefused(f"column {twice[:80]!r} is twice in the schema", "send each column once")
+        raise BodyRefused(f"column {twice[:80]!r} appears twice in the schema", "send each column once")
     if problems := name_problems(inputs, names):
         raise mismatch(problems)
     known = {column.name: column for column in inputs}
@@ -104,7 +104,7 @@ def _add_levels(levels: dict[int, np.ndarray], fields: list[Field], batch: Batch
     refuse_rows(batch.rows, max_rows)
     field = next((f for f in fields if f.codes and f.dictionary == batch.dictionary), None)
     if field is None:
-        raise BodyRefused("the Arrow stream has a dictionary of no column", SHAPE)
+        raise BodyRefused("the Arrow stream has a dictionary that belongs to no column", SHAPE)
     cells = _Cells(batch, {})
     texts = cells.texts(*cells.column(), _TEXTS[field.kind])
     before = levels.get(batch.dictionary, NO_LEVELS) if batch.delta else NO_LEVELS
@@ -147,12 +147,12 @@ class _Cells:
         rows, nulls = self._next(self._columns)
         bits = self._next(self._buffers)
         if rows != self._rows or rows < 0:
-            raise BodyRefused("the Arrow stream has columns that are not equally long", SHAPE)
+            raise BodyRefused("the Arrow stream has columns of different lengths", SHAPE)
         if nulls == 0 and not bits:
             return rows, np.ones(rows, bool)
         valid = _unpacked(bits, rows)
         if nulls != rows - int(valid.sum()):
-            raise BodyRefused("the Arrow stream has a number of nulls that is not true", SHAPE)
+            raise BodyRefused("the Arrow stream has a wrong count of nulls", SHAPE)
         return rows, valid
 
     def texts(self, rows: int, valid: np.ndarray, offsets: str) -> np.ndarray:
@@ -173,7 +173,7 @@ class _Cells:
             return None
         ends, data = self._array(offsets, rows + 1), self._next(self._buffers)
         if ends[0] < 0 or (ends[1:] < ends[:-1]).any() or ends[-1] > len(data):
-            raise BodyRefused("the Arrow stream has a string outside of its buffer", SHAPE)
+            raise BodyRefused("the Arrow stream has a string outside its buffer", SHAPE)
         ends = ends.tolist()
         return lambda row: data[ends[row] : ends[row + 1]]
 
@@ -189,12 +189,12 @@ class _Cells:
             self._text_left -= size
             if self._text_left < 0:  # many may lie at one place
                 raise BodyTooLarge(
-                    f"the texts of a batch have more than {MOST_TEXT:,} bytes", "send fewer rows at a time"
+                    f"the text of a batch has more than {MOST_TEXT:,} bytes", "send fewer rows at a time"
                 )
             if 0 <= size <= 12:
                 return views[16 * row + 4 : 16 * row + 4 + size]
             if size < 0 or at < 0 or not 0 <= buffer < len(buffers) or at + size > len(buffers[buffer]):
-                raise BodyRefused("the Arrow stream has a string outside of its buffer", SHAPE)
+                raise BodyRefused("the Arrow stream has a string outside its buffer", SHAPE)
             return buffers[buffer][at : at + size]
 
         return view

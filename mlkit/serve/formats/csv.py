@@ -37,7 +37,7 @@ def read_csv(
     "The body as checked columns. Raises `BodyRefused`, `BodyTooLarge`, `SignatureMismatch`."
     header, *rows = _read_cells(body, len(inputs), max_rows)
     if twice := first_twice(header):
-        raise BodyRefused(f"column {twice[:80]!r} is twice in the header", "send each column once")
+        raise BodyRefused(f"column {twice[:80]!r} appears twice in the header", "send each column once")
     if problems := name_problems(inputs, header):
         if hint := _delimiter_hint(inputs, header):
             raise BodyRefused(f"the header is {','.join(header)[:80]!r}", hint)
@@ -101,7 +101,7 @@ def _read_cells(body: bytes, width: int, max_rows: int) -> list[list[str]]:
 
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #ae48c8f7
 def _array(column: Column, cells: Sequence[str]) -> tuple[np.ndarray, list[dict]]:
-    "The cells as an array, and those that are no text of the column's type."
+    "The cells as an array, and those that are not text of the column's type."
     if column.type == "category":
         gone = MISSING.difference(column.levels) | {""} if column.missing else {""}
         return np.array([None if cell in gone else cell for cell in cells], dtype=object), []

@@ -94,7 +94,7 @@ def read_float64(
     body: bytes,
     max_rows: int,
 ) -> dict[str, np.ndarray]:
-    "Rows of raw numbers as checked columns. Raises `UnsupportedType` if a column is a category, and as `read_columns`."
+    "Rows of raw numbers as checked columns. Raises `UnsupportedType` if a column is a category, and what `read_columns` raises."
     for column in signature.inputs:
         if column.type == "category":
             raise UnsupportedType(
@@ -106,7 +106,7 @@ def read_float64(
     if rest or not rows:
         raise BodyRefused(
             f"{len(body):,} bytes are not rows of {width} float64",
-            f"send {8 * width} bytes a row: {', '.join(column.name for column in signature.inputs)}",
+            f"send {8 * width} bytes per row: {', '.join(column.name for column in signature.inputs)}",
         )
     refuse_rows(rows, max_rows)
     cells = np.frombuffer(body, "<f8").reshape(rows, width).T.astype(float, order="C")
@@ -224,7 +224,7 @@ def _write_arrow(answer: Answer) -> bytes:
 def _write_float64(answer: Answer) -> bytes:
     if answer.contributions is not None:
         raise NotAcceptable(
-            f"{FLOAT64} has only predictions", f"with explain accept {JSON}, {NDJSON}, {CSV} or {ARROW}"
+            f"{FLOAT64} holds predictions only", f"with explain accept {JSON}, {NDJSON}, {CSV} or {ARROW}"
         )
     return answer.predictions.astype("<f8").tobytes()
 

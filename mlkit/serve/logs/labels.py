@@ -53,10 +53,10 @@ class Label(msgspec.Struct, forbid_unknown_fields=True):
 
     def __post_init__(self):
         if self.row != int(self.row):
-            raise ValueError("no whole number - at `$.row`")
+            raise ValueError("not a whole number - at `$.row`")
         self.row = int(self.row)  # 3.0 is a whole number in JSON
         if self.time and not 1678 <= self.time.year <= 2261:
-            raise ValueError("no time that a table can hold - at `$.time`")
+            raise ValueError("not a time that a table can hold - at `$.time`")
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -215,7 +215,7 @@ class LabelLog(AppendLog):
         if size + len(line) > self._room:
             raise LogFull(
                 f"the labels cannot be kept: the log has {size:,} bytes of them, and room for {self._room:,}",
-                "nothing of this request was taken: send it again after the operator ran mlkit compact",
+                "nothing of this request was kept: send it again after the operator has run mlkit compact",
             )
         super().append(line)
 
@@ -243,7 +243,7 @@ def take_labels(
     except OSError as error:
         raise NotReady(
             f"the labels cannot be kept: {error.strerror}",
-            "nothing of this request was taken: send it again later",
+            "nothing of this request was kept: send it again later",
         ) from None
     telemetry.LABELS.inc(len(labels))
     return labels

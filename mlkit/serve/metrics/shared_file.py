@@ -203,7 +203,7 @@ class Metric:
 
     def labels(
         self,
-        *values: object,  # one a label
+        *values: object,  # one per label
     ) -> Sample:
         "The number with these labels."
         sample = self._samples.get(values)
@@ -258,7 +258,7 @@ class Histogram:
 
     def labels(
         self,
-        *values: object,  # one a label
+        *values: object,  # one per label
         edges: tuple[float, ...] = (),  # upper edges of the buckets, ascending; default: the metric's
     ) -> Distribution:
         "The histogram with these labels."

@@ -262,7 +262,9 @@ def _form_page(bundle: Bundle, release: str) -> Response:
 def _answer_page(service: Service, release: str) -> Response:
     "The row is predicted as any other: it has its key checked, is counted and logged."
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise Forbidden("another site asks through this browser", "open this page itself, and ask there")
+        raise Forbidden(
+            "another site sent this request through your browser", "open the page itself and ask there"
+        )
     bundle = service.ready().bundle
     row = form_row(bundle, request.form)
     key = given_key(request.headers.get("Authorization"), request.headers.get("X-Api-Key"))

@@ -78,7 +78,7 @@ def test_a_broken_file_says_which_line_and_why_and_never_what_stands_there():
     broken = {
         "": "has no key",
         "# nothing\n": "has no key",
-        str(key): "ends within a line",
+        str(key): "ends in the middle of a line",
         f"{key}\n{secret}\n": "line 2: not three or four words",
         f"shop {secret} predict\n": "line 1: the second word is not a hash",
         f"{secret} {hashed} predict\n": "line 1: the first word is not a name",
@@ -88,8 +88,8 @@ def test_a_broken_file_says_which_line_and_why_and_never_what_stands_there():
         f"shop {hashed} predict 0/s\n": "line 1: the last word is not a limit",
         f"shop {hashed} predict 10/day\n": "line 1: the last word is not a limit",
         f"shop {hashed} predict 10/s {secret}\n": "line 1: not three or four words",
-        f"{key}\n{key}\n": "line 2: this key stands in the file already",
-        f"{key}\n{str(other).replace('other', 'shop')}\n": "line 2: another limit",
+        f"{key}\n{key}\n": "line 2: this key is already in the file",
+        f"{key}\n{str(other).replace('other', 'shop')}\n": "line 2: its limit differs",
     }
     for text, words in broken.items():
         error = refusal(read_keys, text)

@@ -53,7 +53,7 @@ def test_a_file_that_is_not_a_table_is_refused_in_one_line():
     cases = {
         b"": "the body is empty",
         b"carrier,distance": "the body has no rows",
-        b"carrier,distance,carrier\nAA,1,AA": "column 'carrier' is twice in the header",
+        b"carrier,distance,carrier\nAA,1,AA": "column 'carrier' appears twice in the header",
         b"carrier,distance\nAA,1\nAA": "row 1 has 1 cells, the header has 2",
         b"carrier,distance\nAA,1\n\nAA,1": "line 3 is blank",
         b'carrier,distance\nAA,"1': "the body is not CSV: line 2: unexpected end of data",
@@ -122,7 +122,7 @@ def test_a_string_that_is_not_a_number_is_named():
 
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #3e160c42
 def test_more_rows_than_allowed_are_not_read():
-    with pytest.raises(BodyTooLarge, match="4 rows, where 3 are allowed"):
+    with pytest.raises(BodyTooLarge, match="4 rows, more than the limit of 3"):
         read_csv(INPUTS, b"carrier,distance" + b"\nAA,1" * 5, 3)
     with pytest.raises(BodyTooLarge, match="more cells than 3 rows have"):
         read_csv(INPUTS, b"," * 1_000_000, 3)

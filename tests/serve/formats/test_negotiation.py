@@ -176,7 +176,7 @@ def test_a_body_of_another_type_is_refused():
         assert refused.value.args[0] == words
     with pytest.raises(BodyTooLarge, match="the body inflates to more than 10 bytes"):
         read_columns(SIGNATURE, gzip.compress(ROWS), JSON, "gzip", max_inflated=10)
-    with pytest.raises(BodyTooLarge, match="2 rows, where 1 are allowed"):
+    with pytest.raises(BodyTooLarge, match="2 rows, more than the limit of 1"):
         read_columns(SIGNATURE, ROWS, JSON, max_rows=1)
 
 
@@ -192,7 +192,7 @@ def test_raw_numbers_are_whole_rows_of_finite_numbers():
     ]:
         with pytest.raises(SignatureMismatch, match=f"row 0, column 'distance': {words}"):
             read_columns(NUMBERS, struct.pack("<2d", number, 1), FLOAT64)
-    with pytest.raises(BodyTooLarge, match="3 rows, where 2 are allowed"):
+    with pytest.raises(BodyTooLarge, match="3 rows, more than the limit of 2"):
         read_columns(NUMBERS, bytes(48), FLOAT64, max_rows=2)
 
 
@@ -260,5 +260,5 @@ def test_contributions_stand_beside_their_predictions():
     names = pyarrow.ipc.open_stream(write_answer(two, ARROW)).read_all().schema.names
     assert names[:3] == ["prediction_0", "prediction_1", "contribution_0_distance"] and len(names) == 6
     assert write_answer(Answer("1", "m", two.predictions), FLOAT64) == two.predictions.tobytes()
-    with pytest.raises(NotAcceptable, match="has only predictions"):
+    with pytest.raises(NotAcceptable, match="holds predictions only"):
         write_answer(two, FLOAT64)
