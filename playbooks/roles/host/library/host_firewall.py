@@ -1,0 +1,225 @@
+#!/usr/bin/python
+"Let in ssh and the ports of services, and nothing else; rules that lock everybody out go back by themselves."
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import uuid
+
+from ansible.module_utils import firewall_trial as trial
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.firewall_trial import Refused
+from ansible.module_utils.proxy_config import read, write_whole
+
+DOCUMENTATION = r"""
+module: host_firewall
+short_description: Let in ssh and the ports of services
+description:
+  - Has one table of nftables, C(inet mlkit), and touches no other. What a container engine has there stays as it is.
+  - The port of the ssh connection over which it runs is always let in, and so are those of sshd and of the running proxy.
+  - New rules are tried first. Unless a second call, over a new connection, keeps them, they go back by themselves.
+  - Refuses to close a port on which something listens that the host shows to others.
+options:
+  state: {description: Try the rules, or keep those that are tried., type: str, choices: [tried, kept], required: true}
+  ports: {description: TCP ports that are let in., type: list, elements: int, default: []}
+  seconds: {description: How long rules are tried., type: int, default: 60}
+  token: {description: That of the trial which is kept., type: str, default: ""}
+  folder: {description: Where the rules are kept., type: path, default: /etc/mlkit}
+author: [The mlkit developers]
+"""
+
+EXAMPLES = r"""
+- name: Try the rules of the firewall
+  host_firewall:
+    state: tried
+    ports: [8000, 443]
+"""
+
+RETURN = r"""
+ports: {description: All TCP ports that are let in., type: list, returned: when tried}
+token: {description: What keeps the rules., type: str, returned: when tried and changed}
+cause: {description: "Why nothing was changed, or all went back.", type: str, returned: failure}
+"""
+
+RULES = """table inet mlkit {
+	chain input {
+		type filter hook input priority filter; policy drop;
+		ct state established,related accept
+		iifname "lo" accept
+		meta l4proto { icmp, ipv6-icmp } accept
+		udp sport 67 udp dport 68 accept comment "an address from DHCP"
+		udp sport 547 udp dport 546 accept comment "an address from DHCP"
+		tcp dport { @ports@ } accept comment "ssh, services"
+	}
+}
+"""
+# Their programs hold ports that packets are led away from, before this table sees them.
+FORWARDED = {"docker-proxy", "conmon"}
+HEAD = "# Made by mlkit: change host_firewall_ports, or this is overwritten. Rules of your own go into a table of your own.\n# "
+SCRIPT = r"""#!/bin/sh
+### BEGIN INIT INFO
+# Provides:          mlkit-firewall
+# Required-Start:    $local_fs
+# Required-Stop:
+# X-Start-Before:    $network
+# Default-Start:     2 3 4 5
+# Default-Stop:
+# Short-Description: Let in ssh and the ports of services
+### END INIT INFO
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+[ "$1" = start ] || { echo "usage: $0 start" >&2; exit 2; }
+nft -f '@file@'
+"""
+# After Debian's own nftables.service, which begins with nothing.
+UNIT = """[Unit]
+Description=Let in ssh and the ports of services
+After=nftables.service
+Before=network-pre.target
+Wants=network-pre.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=nft -f @file@
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def lines_of(*command):
+    "What a command prints; nothing if it is not there or fails."
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    except OSError:
+        return []
+    return done.stdout.decode("utf-8", "replace").splitlines() if not done.returncode else []
+
+
+def port_of_this_connection():
+    "The port of the ssh connection over which this runs; sudo hides the variable, so the parents are asked."
+    process = os.getpid()
+    while process > 1:
+        with open(f"/proc/{process}/environ", "rb") as file:
+            found = re.search(rb"(?:^|\0)SSH_CONNECTION=[^\0]* (\d+)(?:\0|$)", file.read())
+        if found:
+            return int(found.group(1))
+        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
+            process = int(file.read().rpartition(")")[2].split()[1])
+    return None
+
+
+def listening():
+    "Program by TCP port, of what listens for others than the host itself."
+    found = {}
+    for line in lines_of("ss", "-Hltnp"):
+        words = line.split()
+        address, _, port = words[3].rpartition(":")
+        if not re.match(r"127\.|\[::1\]|\[::ffff:127\.|.*%lo$", address):
+            program = re.search(r'\(\("([^"]+)"', line)
+            found.setdefault(int(port), program.group(1) if program else "unknown")
+    return found
+
+
+def wanted_ports(asked, heard):
+    "All ports that are let in, whatever else was asked for: nobody is locked out, and no service is cut off."
+    ssh = {port_of_this_connection()} | {port for port, program in heard.items() if program == "sshd"}
+    ssh |= {int(line.split()[1]) for line in lines_of("sshd", "-T") if re.match(r"port \d+$", line)}
+    if not ssh - {None}:
+        raise Refused("no port of ssh was found, which must stay open: name it in host_firewall_ports, if there is one")
+    proxy = {port for port, program in heard.items() if program == "haproxy"}
+    return sorted((ssh | proxy | set(asked)) - {None})
+
+
+def refuse_to_close(heard, ports, running):
+    "Raises `Refused` for a port that is open now, on which somebody listens."
+    open_now = re.search(r"tcp dport (?:\{ )?([\d,\s]+)", running)
+    others = {port for port, program in heard.items() if program not in FORWARDED} - set(ports)
+    if running:
+        others &= {int(port) for port in open_now.group(1).split(",")} if open_now else set()
+    if others:
+        named = ", ".join(f"{port} ({heard[port]})" for port in sorted(others))
+        raise Refused(
+            f"the firewall would close a port on which something listens: {named}. Name what stays open in host_firewall_ports, "
+            "stop the others, or set host_firewall=false"
+        )
+
+
+def refuse_another_firewall():
+    "Raises `Refused` where another table lets in only what it names: a port would have to be opened there, too."
+    for line in lines_of("nft", "-j", "list", "chains"):
+        for each in json.loads(line)["nftables"]:
+            chain = each.get("chain", {})
+            drops = chain.get("hook") == "input" and chain.get("policy") == "drop"
+            if chain.get("table") != "mlkit" and (drops or chain.get("table") == "firewalld"):
+                raise Refused(
+                    f"another firewall is there already: the chain {chain['name']} of the table {chain['family']} {chain['table']}. "
+                    "Open the ports of ssh and services there, and set host_firewall=false"
+                )
+
+
+def try_rules(want, check_mode):
+    "Put the rules in force for a while; whether that changes anything, and what keeps them."
+    heard, running = listening(), trial.running()
+    ports = wanted_ports(want["ports"], heard)
+    rules = RULES.replace("@ports@", ", ".join(map(str, ports)))
+    if running and read(rules_file(want)) == text_for_boot(rules, running):
+        return {"changed": False, "ports": ports}
+    refuse_another_firewall()
+    refuse_to_close(heard, ports, running)
+    token = uuid.uuid4().hex
+    if not check_mode:
+        trial.begin(token, rules, want["seconds"])
+    return {"changed": True, "ports": ports, "token": token, "diff": {"before": running, "after": rules}}
+
+
+def keep_rules(want):
+    "Have the rules that are tried stay, also over a boot."
+    rules = trial.keep(want["token"])
+    os.makedirs(want["folder"], exist_ok=True)
+    write_whole(rules_file(want), text_for_boot(rules, trial.running()))
+    if os.path.isdir("/run/systemd/system"):
+        path, text, mode = "/etc/systemd/system/mlkit-firewall.service", UNIT, 0o644
+        enable = ["systemctl", "enable", "mlkit-firewall.service"]
+    else:
+        path, text, mode = "/etc/init.d/mlkit-firewall", SCRIPT, 0o755
+        enable = ["update-rc.d", "mlkit-firewall", "defaults"]
+    write_whole(path, text.replace("@file@", rules_file(want)), mode)
+    done = subprocess.run(enable, capture_output=True, check=False, encoding="utf-8")
+    if done.returncode:
+        raise Refused("the firewall would not be there after a boot: " + " ".join((done.stderr or done.stdout).split()))
+    return {"changed": True}
+
+
+def rules_file(want):
+    return os.path.join(want["folder"], "firewall.nft")
+
+
+def text_for_boot(rules, running):
+    "What is kept: the rules as nft itself writes them, and which ones were wanted. Both are compared the next time."
+    return f"{HEAD}{hashlib.sha256(rules.encode()).hexdigest()[:12]}\n{trial.replacing(running)}"
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["tried", "kept"], "required": True},
+            "ports": {"type": "list", "elements": "int", "default": []},
+            "seconds": {"type": "int", "default": 60},
+            "token": {"type": "str", "default": "", "no_log": False},
+            "folder": {"type": "path", "default": "/etc/mlkit"},
+        },
+        supports_check_mode=True,
+    )
+    want = module.params
+    try:
+        done = keep_rules(want) if want["state"] == "kept" else try_rules(want, module.check_mode)
+    except (Refused, OSError) as refused:
+        module.fail_json(msg=str(refused), cause=str(refused))
+    module.exit_json(**done)
+
+
+if __name__ == "__main__":
+    main()
