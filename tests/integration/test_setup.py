@@ -111,6 +111,8 @@ def test_a_new_host_is_ready_and_serves_after_two_commands(lab):
     for there in ("docker", "haproxy", "nft", "logrotate", "unattended-upgrade"):
         assert lab.fleet.ssh(1, f"command -v {there}"), there
     assert lab.fleet.ssh(1, "apt-config dump APT::Periodic::Unattended-Upgrade").endswith('"1";')
+    kept = lab.fleet.ssh(1, "apt-config dump Unattended-Upgrade::Package-Blacklist")
+    assert '"^docker.io$"' in kept  # its upgrade would stop all containers
     assert "chrony" not in done.stdout  # a host in namespaces has the clock of its machine
     lab.first = lab.release(lab.train(3))
     lab.mlkit("deploy", "lab", lab.first)
@@ -122,6 +124,12 @@ def test_twice_is_the_same_as_once(lab):
     record = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 0 and record["changed"] == {"h1": []} and record["outcome"] == "done"
     assert lab.setup("--dry-run").stdout == "h1: nothing would change\n"
+
+
+def test_a_private_key_goes_to_no_host(lab):
+    done = lab.setup(host_user_key="deploy")
+    assert done.returncode == 3 and "deploy holds a private one, which goes to no host" in done.stderr, done.stderr
+    assert lab.fleet.ssh(1, "cat ~deploy/.ssh/authorized_keys") == (lab.folder / "deploy.pub").read_text().strip()
 
 
 def test_a_port_that_nobody_asked_for_is_closed(lab, listener):
@@ -148,6 +156,15 @@ def test_what_nobody_comes_through_goes_back_by_itself(lab):
     assert done.returncode == 3 and "no new connection came through the new firewall of h1" in done.stderr
     eventually(lambda: lab.fleet.ssh(1, "nft list table inet mlkit", check=False) == before, 30)
     assert lab.live() and lab.fleet.ssh(1, "ls /run/mlkit-firewall.json", check=False) == ""
+
+
+def test_rules_are_not_kept_over_the_connection_that_was_there_before(lab):
+    before = lab.fleet.ssh(1, "nft list table inet mlkit")
+    path = f"-o ControlPath={lab.folder}/c -o ControlMaster=auto -o ControlPersist=60"
+    shared = {"ansible_ssh_args": path}  # from settings.ini, which wins over what the role says
+    done = lab.setup(host_firewall_ports=9998, host_firewall_seconds=3, **shared)
+    assert done.returncode == 3 and "a connection that was there before the rules" in done.stderr, done.stderr
+    eventually(lambda: lab.fleet.ssh(1, "nft list table inet mlkit", check=False) == before, 30)
 
 
 def test_the_firewall_is_there_after_a_boot(lab):

@@ -98,17 +98,17 @@ def lines_of(*command):
     return done.stdout.decode("utf-8", "replace").splitlines() if not done.returncode else []
 
 
-def port_of_this_connection():
-    "The port of the ssh connection over which this runs; sudo hides the variable, so the parents are asked."
+def this_connection():
+    "Who talks to whom over ssh while this runs, as ssh says it; sudo hides the variable, so the parents are asked."
     process = os.getpid()
     while process > 1:
         with open(f"/proc/{process}/environ", "rb") as file:
-            found = re.search(rb"(?:^|\0)SSH_CONNECTION=[^\0]* (\d+)(?:\0|$)", file.read())
+            found = re.search(rb"(?:^|\0)SSH_CONNECTION=([^\0]*)", file.read())
         if found:
-            return int(found.group(1))
+            return found.group(1).decode()
         with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
             process = int(file.read().rpartition(")")[2].split()[1])
-    return None
+    return ""
 
 
 def listening():
@@ -125,12 +125,13 @@ def listening():
 
 def wanted_ports(asked, heard):
     "All ports that are let in, whatever else was asked for: nobody is locked out, and no service is cut off."
-    ssh = {port_of_this_connection()} | {port for port, program in heard.items() if program == "sshd"}
+    ssh = {int(port) for port in this_connection().split()[3:]}
+    ssh |= {port for port, program in heard.items() if program == "sshd"}
     ssh |= {int(line.split()[1]) for line in lines_of("sshd", "-T") if re.match(r"port \d+$", line)}
-    if not ssh - {None}:
-        raise Refused("no port of ssh was found, which must stay open: name it in host_firewall_ports, if there is one")
+    if not ssh:
+        raise Refused("no port of ssh was found, which must stay open: start sshd, or set host_firewall=false")
     proxy = {port for port, program in heard.items() if program == "haproxy"}
-    return sorted((ssh | proxy | set(asked)) - {None})
+    return sorted(ssh | proxy | set(asked))
 
 
 def refuse_to_close(heard, ports, running):
@@ -171,13 +172,13 @@ def try_rules(want, check_mode):
     refuse_to_close(heard, ports, running)
     token = uuid.uuid4().hex
     if not check_mode:
-        trial.begin(token, rules, want["seconds"])
+        trial.begin(token, rules, want["seconds"], this_connection())
     return {"changed": True, "ports": ports, "token": token, "diff": {"before": running, "after": rules}}
 
 
 def keep_rules(want):
     "Have the rules that are tried stay, also over a boot."
-    rules = trial.keep(want["token"])
+    rules = trial.keep(want["token"], this_connection())
     os.makedirs(want["folder"], exist_ok=True)
     write_whole(rules_file(want), text_for_boot(rules, trial.running()))
     if os.path.isdir("/run/systemd/system"):

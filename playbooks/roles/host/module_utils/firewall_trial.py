@@ -1,8 +1,8 @@
 """Rules of the firewall that are in force on trial: they go back by themselves unless somebody keeps them in time.
 
-    running() -> text                 the rules that are in force; empty without any
-    begin(token, rules, seconds)      raises Refused; from here on a process of the host watches the time
-    keep(token) -> rules              raises Refused when the trial is over, and the rules have gone back
+    running() -> text                              the rules that are in force; empty without any
+    begin(token, rules, seconds, connection)       raises Refused; from here on a process of the host watches the time
+    keep(token, connection) -> rules               raises Refused over the same connection, and when the rules have gone back
 
 Only the table `inet mlkit` is looked at and replaced, all of it at once: no packet meets half of the rules.
 """
@@ -35,13 +35,14 @@ def replacing(rules):
     return "table inet mlkit\ndelete table inet mlkit\n" + rules
 
 
-def begin(token, rules, seconds):
+def begin(token, rules, seconds, connection):
     with _alone():
         pending = _read()
         if pending and pending["ends"] > time.monotonic():
-            raise Refused("somebody else tries rules of the firewall: again in %d s" % (seconds + 1))
+            raise Refused("somebody else tries rules of the firewall: again in %d s" % (pending["ends"] - time.monotonic() + 1))
         before = pending["before"] if pending else running()   # of a trial whose watcher was killed
-        _write({"token": token, "rules": rules, "before": before, "ends": time.monotonic() + seconds})
+        ends = time.monotonic() + seconds
+        _write({"token": token, "rules": rules, "before": before, "ends": ends, "connection": connection})
         _watch(token)
         try:
             _nft("-f", "-", text=replacing(rules))
@@ -50,11 +51,13 @@ def begin(token, rules, seconds):
             raise
 
 
-def keep(token):
+def keep(token, connection):
     with _alone():
         pending = _read()
         if not pending or pending["token"] != token:
             raise Refused("the time was over, and the rules of the firewall went back to what they were")
+        if connection and connection == pending["connection"]:
+            raise Refused("this came over a connection that was there before the rules: take ControlPath out of ansible_ssh_args")
         os.remove(PENDING)
         return pending["rules"]
 
