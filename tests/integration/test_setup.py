@@ -9,7 +9,7 @@ import socket
 import subprocess
 
 import pytest
-from conftest import ROOT, run
+from conftest import run
 from deploy_lab import Hosts, changed, model_of
 from eventually import eventually
 from fleeted import PORT, Fleeted
@@ -128,8 +128,13 @@ def test_twice_is_the_same_as_once(lab):
 
 def test_a_private_key_goes_to_no_host(lab):
     done = lab.setup(host_user_key="deploy")
-    assert done.returncode == 3 and "deploy holds a private one, which goes to no host" in done.stderr, done.stderr
-    assert lab.fleet.ssh(1, "cat ~deploy/.ssh/authorized_keys") == (lab.folder / "deploy.pub").read_text().strip()
+    assert done.returncode == 3 and "deploy holds a private one, which goes to no host" in done.stderr, (
+        done.stderr
+    )
+    assert (
+        lab.fleet.ssh(1, "cat ~deploy/.ssh/authorized_keys")
+        == (lab.folder / "deploy.pub").read_text().strip()
+    )
 
 
 def test_a_port_that_nobody_asked_for_is_closed(lab, listener):
@@ -143,7 +148,7 @@ def test_a_host_that_serves_is_set_up_again_without_a_failed_request(lab, listen
         closed = lab.setup("--json")
     assert opened.returncode == 0 and "Keep the rules" in opened.stdout, opened.stderr
     # what runs is not closed by mistake
-    assert closed.returncode == 3 and f"{listener} (python3)" in closed.stderr, closed.stdout
+    assert closed.returncode == 3 and f"{listener}/tcp (python3)" in closed.stderr, closed.stdout
     assert load.failures == [] and len(load.models) > 100
 
 
@@ -177,6 +182,20 @@ def test_the_firewall_is_there_after_a_boot(lab):
     assert lab.setup().stdout == "h1: nothing changed\n"
 
 
+def test_what_would_be_closed_is_named(lab):
+    "As on a host that was in use before its firewall: a way in by UDP may be how its owner comes to it."
+    code = "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind((str(), 9996)); time.sleep(600)"
+    process = lab.fleet.ssh(1, f"setsid python3 -c '{code}' >/dev/null 2>&1 </dev/null & echo $!")
+    lab.fleet.ssh(1, "nft delete table inet mlkit")
+    refused = lab.setup()
+    opened = lab.setup(host_firewall_ports="9996,9995")
+    lab.fleet.ssh(1, f"kill {process}")
+    assert refused.returncode == 3 and "9996/udp (python3)" in refused.stderr, refused.stderr
+    assert opened.returncode == 0, opened.stderr
+    assert "udp dport { 9995, 9996 } accept" in lab.fleet.ssh(1, "nft list table inet mlkit")
+    assert lab.setup().returncode == 0
+
+
 def test_a_firewall_that_is_there_already_is_not_joined(lab):
     own = "table inet own { chain input { type filter hook input priority 10; policy drop; accept; }; }"
     lab.fleet.ssh(1, f"echo '{own}' | nft -f -")
@@ -188,7 +207,9 @@ def test_a_firewall_that_is_there_already_is_not_joined(lab):
 
 def test_what_is_neither_debian_nor_ubuntu_is_refused_by_name(lab):
     lab.fleet.ssh(1, "cp --remove-destination /usr/lib/os-release /etc/os-release")
-    lab.fleet.ssh(1, "printf 'PRETTY_NAME=\"Alpine Linux v3.22\"\\nID=alpine\\nVERSION_ID=3.22.0\\n' > /etc/os-release")
+    lab.fleet.ssh(
+        1, "printf 'PRETTY_NAME=\"Alpine Linux v3.22\"\\nID=alpine\\nVERSION_ID=3.22.0\\n' > /etc/os-release"
+    )
     done = lab.setup()
     lab.fleet.ssh(1, "ln -sf ../usr/lib/os-release /etc/os-release")
     assert done.returncode == 3 and "h1 runs Alpine Linux v3.22, which mlkit does not set up" in done.stderr
@@ -203,3 +224,7 @@ def test_plain_ansible_sets_up_debian_13(make_fleet, ansible, release):
     assert deployed.code == 0 and hosts.live() == model_of(1), deployed.output
     again = hosts.play("setup")
     assert again.code == 0 and changed(again.output) == 0, again.output
+    # on a machine of its own it would get what keeps the clock; here that would be the clock of this machine
+    tried = hosts.play("setup", "--check", "-e", "host_clock_probe=true")
+    assert tried.code == 0 and changed(tried.output) == 1, tried.output
+    assert "TASK [host : Install what keeps the clock]" in tried.output

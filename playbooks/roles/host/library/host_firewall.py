@@ -23,7 +23,8 @@ description:
   - Refuses to close a port on which something listens that the host shows to others.
 options:
   state: {description: Try the rules, or keep those that are tried., type: str, choices: [tried, kept], required: true}
-  ports: {description: TCP ports that are let in., type: list, elements: int, default: []}
+  ports: {description: "Ports of services, which are let in by TCP.", type: list, elements: int, default: []}
+  more: {description: "Ports that are let in, too, by TCP and UDP.", type: list, elements: int, default: []}
   seconds: {description: How long rules are tried., type: int, default: 60}
   token: {description: That of the trial which is kept., type: str, default: ""}
   folder: {description: Where the rules are kept., type: path, default: /etc/mlkit}
@@ -38,7 +39,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-ports: {description: All TCP ports that are let in., type: list, returned: when tried}
+ports: {description: "All ports that are let in, by protocol.", type: dict, returned: when tried}
 token: {description: What keeps the rules., type: str, returned: when tried and changed}
 cause: {description: "Why nothing was changed, or all went back.", type: str, returned: failure}
 """
@@ -51,12 +52,16 @@ RULES = """table inet mlkit {
 		meta l4proto { icmp, ipv6-icmp } accept
 		udp sport 67 udp dport 68 accept comment "an address from DHCP"
 		udp sport 547 udp dport 546 accept comment "an address from DHCP"
-		tcp dport { @ports@ } accept comment "ssh, services"
+		tcp dport { @tcp@ } accept comment "ssh, services"
+		@udp@
 	}
 }
 """
-# Their programs hold ports that packets are led away from, before this table sees them.
-FORWARDED = {"docker-proxy", "conmon"}
+LOCAL = re.compile(r"127\.|\[::1\]|\[::ffff:127\.|.*%lo$")
+# Packets for the ports of the first two are led to a container before this table sees them. The others ask by UDP, and what
+# answers them comes in.
+PASSED_OVER = {"docker-proxy", "conmon", "avahi-daemon", "chronyd", "ntpd", "systemd-resolve"}
+LEAST_EPHEMERAL = 32768
 HEAD = "# Made by mlkit: change host_firewall_ports, or this is overwritten. Rules of your own go into a table of your own.\n# "
 SCRIPT = r"""#!/bin/sh
 ### BEGIN INIT INFO
@@ -72,20 +77,23 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 [ "$1" = start ] || { echo "usage: $0 start" >&2; exit 2; }
 nft -f '@file@'
 """
-# After Debian's own nftables.service, which begins with nothing.
+# As Debian's own nftables.service, and after it, for that one may begin by flushing all tables. Without the default dependencies:
+# they would have it wait for what itself waits for the network.
 UNIT = """[Unit]
 Description=Let in ssh and the ports of services
-After=nftables.service
-Before=network-pre.target
+DefaultDependencies=no
 Wants=network-pre.target
+After=nftables.service
+Before=network-pre.target shutdown.target
+Conflicts=shutdown.target
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=nft -f @file@
+ExecStart=/usr/sbin/nft -f @file@
 
 [Install]
-WantedBy=multi-user.target
+WantedBy=sysinit.target
 """
 
 
@@ -112,39 +120,52 @@ def this_connection():
 
 
 def listening():
-    "Program by TCP port, of what listens for others than the host itself."
+    "Program by protocol and port, of what waits for others than the host itself."
     found = {}
-    for line in lines_of("ss", "-Hltnp"):
-        words = line.split()
-        address, _, port = words[3].rpartition(":")
-        if not re.match(r"127\.|\[::1\]|\[::ffff:127\.|.*%lo$", address):
+    for protocol, options in (("tcp", "-Hltnp"), ("udp", "-Hlunp")):
+        for line in lines_of("ss", options):
+            address, _, port = line.split()[3].rpartition(":")
             program = re.search(r'\(\("([^"]+)"', line)
-            found.setdefault(int(port), program.group(1) if program else "unknown")
+            asks = protocol == "udp" and program and int(port) >= LEAST_EPHEMERAL
+            if not LOCAL.match(address) and not asks:
+                found[protocol, int(port)] = program.group(1) if program else "the kernel"
     return found
 
 
-def wanted_ports(asked, heard):
-    "All ports that are let in, whatever else was asked for: nobody is locked out, and no service is cut off."
+def wanted_ports(want, heard):
+    "All that are let in, whatever was asked for: nobody is locked out, and no service is cut off."
     ssh = {int(port) for port in this_connection().split()[3:]}
-    ssh |= {port for port, program in heard.items() if program == "sshd"}
+    ssh |= {port for (_, port), program in heard.items() if program == "sshd"}
     ssh |= {int(line.split()[1]) for line in lines_of("sshd", "-T") if re.match(r"port \d+$", line)}
     if not ssh:
-        raise Refused("no port of ssh was found, which must stay open: start sshd, or set host_firewall=false")
-    proxy = {port for port, program in heard.items() if program == "haproxy"}
-    return sorted(ssh | proxy | set(asked))
-
-
-def refuse_to_close(heard, ports, running):
-    "Raises `Refused` for a port that is open now, on which somebody listens."
-    open_now = re.search(r"tcp dport (?:\{ )?([\d,\s]+)", running)
-    others = {port for port, program in heard.items() if program not in FORWARDED} - set(ports)
-    if running:
-        others &= {int(port) for port in open_now.group(1).split(",")} if open_now else set()
-    if others:
-        named = ", ".join(f"{port} ({heard[port]})" for port in sorted(others))
         raise Refused(
-            f"the firewall would close a port on which something listens: {named}. Name what stays open in host_firewall_ports, "
-            "stop the others, or set host_firewall=false"
+            "no port of ssh was found, which must stay open: start sshd, or set host_firewall=false"
+        )
+    proxy = {port for (protocol, port), program in heard.items() if (protocol, program) == ("tcp", "haproxy")}
+    return {"tcp": sorted(ssh | proxy | {*want["ports"], *want["more"]}), "udp": sorted(set(want["more"]))}
+
+
+def rules_for(ports):
+    "The table as nft reads it."
+    tcp, udp = (", ".join(map(str, ports[protocol])) for protocol in ("tcp", "udp"))
+    return RULES.replace("@tcp@", tcp).replace("@udp@", f"udp dport {{ {udp} }} accept" if udp else "")
+
+
+def open_ports(rules):
+    "Protocol and port of what a table lets in."
+    lines = re.findall(r"(tcp|udp) dport (?:\{ )?([\d,\s]+)", rules)
+    return {(protocol, int(port)) for protocol, numbers in lines for port in numbers.split(",")}
+
+
+def refuse_to_close(heard, rules, running):
+    "Raises `Refused` for a port that is open now, on which somebody waits."
+    lost = {each for each in heard if heard[each] not in PASSED_OVER} - open_ports(rules)
+    lost &= open_ports(running) if running else lost
+    closed = [f"{port}/{protocol} ({heard[protocol, port]})" for protocol, port in sorted(lost)]
+    if closed:
+        raise Refused(
+            f"the firewall would close a port on which something listens: {', '.join(closed)}. Name what stays open in "
+            "host_firewall_ports, stop the others, or set host_firewall=false"
         )
 
 
@@ -164,12 +185,12 @@ def refuse_another_firewall():
 def try_rules(want, check_mode):
     "Put the rules in force for a while; whether that changes anything, and what keeps them."
     heard, running = listening(), trial.running()
-    ports = wanted_ports(want["ports"], heard)
-    rules = RULES.replace("@ports@", ", ".join(map(str, ports)))
+    ports = wanted_ports(want, heard)
+    rules = rules_for(ports)
     if running and read(rules_file(want)) == text_for_boot(rules, running):
         return {"changed": False, "ports": ports}
     refuse_another_firewall()
-    refuse_to_close(heard, ports, running)
+    refuse_to_close(heard, rules, running)
     token = uuid.uuid4().hex
     if not check_mode:
         trial.begin(token, rules, want["seconds"], this_connection())
@@ -190,7 +211,9 @@ def keep_rules(want):
     write_whole(path, text.replace("@file@", rules_file(want)), mode)
     done = subprocess.run(enable, capture_output=True, check=False, encoding="utf-8")
     if done.returncode:
-        raise Refused("the firewall would not be there after a boot: " + " ".join((done.stderr or done.stdout).split()))
+        raise Refused(
+            "the firewall would not be there after a boot: " + " ".join((done.stderr or done.stdout).split())
+        )
     return {"changed": True}
 
 
@@ -208,6 +231,7 @@ def main():
         argument_spec={
             "state": {"type": "str", "choices": ["tried", "kept"], "required": True},
             "ports": {"type": "list", "elements": "int", "default": []},
+            "more": {"type": "list", "elements": "int", "default": []},
             "seconds": {"type": "int", "default": 60},
             "token": {"type": "str", "default": "", "no_log": False},
             "folder": {"type": "path", "default": "/etc/mlkit"},

@@ -15,7 +15,7 @@ import syslog
 import time
 from contextlib import contextmanager
 
-PENDING = "/run/mlkit-firewall.json"   # not there after a boot, which ends a trial, too
+PENDING = "/run/mlkit-firewall.json"  # not there after a boot, which ends a trial, too
 LOCK = "/run/mlkit-firewall.lock"
 
 
@@ -39,8 +39,9 @@ def begin(token, rules, seconds, connection):
     with _alone():
         pending = _read()
         if pending and pending["ends"] > time.monotonic():
-            raise Refused("somebody else tries rules of the firewall: again in %d s" % (pending["ends"] - time.monotonic() + 1))
-        before = pending["before"] if pending else running()   # of a trial whose watcher was killed
+            left = round(pending["ends"] - time.monotonic()) + 1
+            raise Refused(f"somebody else tries rules of the firewall: again in {left} s")
+        before = pending["before"] if pending else running()  # of a trial whose watcher was killed
         ends = time.monotonic() + seconds
         _write({"token": token, "rules": rules, "before": before, "ends": ends, "connection": connection})
         _watch(token)
@@ -57,7 +58,9 @@ def keep(token, connection):
         if not pending or pending["token"] != token:
             raise Refused("the time was over, and the rules of the firewall went back to what they were")
         if connection and connection == pending["connection"]:
-            raise Refused("this came over a connection that was there before the rules: take ControlPath out of ansible_ssh_args")
+            raise Refused(
+                "this came over a connection that was there before the rules: take ControlPath out of ansible_ssh_args"
+            )
         os.remove(PENDING)
         return pending["rules"]
 
@@ -94,7 +97,9 @@ def _go_back_in_time(token):
         if pending and pending["token"] == token:
             _nft("-f", "-", text=replacing("") + pending["before"])
             os.remove(PENDING)
-            syslog.syslog(syslog.LOG_WARNING, "mlkit: nobody came through the new firewall in time, so it went back")
+            syslog.syslog(
+                syslog.LOG_WARNING, "mlkit: nobody came through the new firewall in time, so it went back"
+            )
 
 
 def _nft(*words, text=None):
