@@ -215,16 +215,29 @@ def test_what_is_neither_debian_nor_ubuntu_is_refused_by_name(lab):
     assert done.returncode == 3 and "h1 runs Alpine Linux v3.22, which mlkit does not set up" in done.stderr
 
 
-def test_plain_ansible_sets_up_debian_13(make_fleet, ansible, release):
+@pytest.fixture(scope="module")
+def debian_13(make_fleet, ansible):
     hosts = Hosts(make_fleet(1, "bare", suite="trixie"), ansible)
     with PackageRelay(hosts.fleet, 1):
-        played = hosts.play("setup")
+        yield hosts
+
+
+def test_a_part_that_is_switched_off_is_left_out(debian_13):
+    parts = ("engine", "proxy", "clock", "logs", "updates")
+    played = debian_13.play("setup", *(f"-ehost_{part}=false" for part in parts))
     assert played.code == 0, played.output
-    deployed = hosts.deploy(release(1))
-    assert deployed.code == 0 and hosts.live() == model_of(1), deployed.output
-    again = hosts.play("setup")
+    there = debian_13.fleet.ssh(1, "command -v docker haproxy logrotate unattended-upgrade nft", check=False)
+    assert there == "/usr/sbin/nft"
+
+
+def test_plain_ansible_sets_up_debian_13(debian_13, release):
+    played = debian_13.play("setup")
+    assert played.code == 0, played.output
+    deployed = debian_13.deploy(release(1))
+    assert deployed.code == 0 and debian_13.live() == model_of(1), deployed.output
+    again = debian_13.play("setup")
     assert again.code == 0 and changed(again.output) == 0, again.output
     # on a machine of its own it would get what keeps the clock; here that would be the clock of this machine
-    tried = hosts.play("setup", "--check", "-e", "host_clock_probe=true")
+    tried = debian_13.play("setup", "--check", "-e", "host_clock_probe=true")
     assert tried.code == 0 and changed(tried.output) == 1, tried.output
     assert "TASK [host : Install what keeps the clock]" in tried.output

@@ -44,12 +44,13 @@ token: {description: What keeps the rules., type: str, returned: when tried and 
 cause: {description: "Why nothing was changed, or all went back.", type: str, returned: failure}
 """
 
+# In numbers, for a small host has no /etc/protocols.
 RULES = """table inet mlkit {
 	chain input {
 		type filter hook input priority filter; policy drop;
 		ct state established,related accept
 		iifname "lo" accept
-		meta l4proto { icmp, ipv6-icmp } accept
+		meta l4proto { 1, 58 } accept comment "ICMP"
 		udp sport 67 udp dport 68 accept comment "an address from DHCP"
 		udp sport 547 udp dport 546 accept comment "an address from DHCP"
 		tcp dport { @tcp@ } accept comment "ssh, services"

@@ -25,7 +25,7 @@ class Refused(Exception):
 
 def running():
     try:
-        return _nft("-s", "list", "table", "inet", "mlkit")
+        return _nft("-s", "-p", "list", "table", "inet", "mlkit")
     except Refused:
         return ""
 
