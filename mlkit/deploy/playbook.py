@@ -23,9 +23,10 @@ __all__ = [
 # %% ../../notebooks/deploy/02_playbook.ipynb #227f593b
 import os
 import re
+import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -118,6 +119,7 @@ def run_playbook(
     variables: dict,
     on_step: Callable[[TaskEvent], None],
     dry_run: bool = False,  # only say what would happen
+    options: Sequence[str] = (),  # more of ansible-playbook's
 ) -> list[TaskEvent]:
     """Run a playbook on the environment's hosts and give its steps.
 
@@ -154,7 +156,7 @@ def run_playbook(
                 playbook=str(playbook),
                 inventory=str(environment.inventory),
                 limit=",".join(environment.only) or None,
-                cmdline="--check" if dry_run else None,
+                cmdline=shlex.join(["--check"] * dry_run + [*options]) or None,
                 extravars=environment.variables | variables | {"deploy_environment": environment.name},
                 envvars=ansible_environment(playbook, environment),
                 event_handler=handle,
@@ -253,6 +255,11 @@ def _failure(name: str, environment: Environment, steps: list[TaskEvent], done) 
         )
     if "Permission denied (" in said:
         words.append("the host refuses the ssh key: see ansible_user and ansible_ssh_private_key_file")
+    if "sudo password" in said:  # it is missing or wrong
+        words.append(
+            "sudo asks for a password there: ansible_become_password in the inventory, closed by Ansible Vault, is it; "
+            "mlkit setup also takes --ask-password"
+        )
     if not words:  # ansible refused before the first task: its own words say why
         words = re.sub(r"\x1b\[[\d;]*m", "", done.stdout.read()).strip().splitlines()[-8:]
         if "vault" in "\n".join(words).lower():
