@@ -1,12 +1,15 @@
 "A log and a command reach a host the way the inventory describes it, whatever Ansible can read there."
 
 import io
+import json
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from mlkit.deploy.connection import find_hosts
@@ -33,19 +36,22 @@ class Reached:
         for host in (1, 2):
             fleet.ssh(host, PREPARE)
 
-    def run(self, words, hosts=("h1",), folder=None, vault=None, **variables):
-        "What each host printed, and why it failed where it did."
-        address = {name: self.fleet.address(name[1:]) for name in hosts}
+    def write(self, hosts=("h1",), folder=None, **variables):
+        "An inventory of these hosts, whose user is ann unless the variables say another."
         settings = {
             "ansible_user": "ann",
             "ansible_ssh_private_key_file": self.key,
             "ansible_ssh_common_args": self.known,
         } | variables
+        settings = {key: value for key, value in settings.items() if value is not None}
+        each = {name: {"ansible_host": self.fleet.address(name[1:])} for name in hosts}
         file = (folder or Path(tempfile.mkdtemp(dir=self.folder))) / "hosts.yml"
-        group = [f"    {key}: {value!r}" for key, value in settings.items() if value is not None]
-        each = [f"    {name}: {{ansible_host: {address[name]!r}}}" for name in hosts]
-        file.write_text("\n".join(["hosts:", "  hosts:", *each, "  vars:", *group]).replace("    ", "      "))
-        told = io.StringIO()
+        file.write_text(json.dumps({"hosts": {"hosts": each, "vars": settings}}))
+        return file
+
+    def run(self, words, hosts=("h1",), folder=None, vault=None, **variables):
+        "What each host printed, and why it failed where it did."
+        file, told = self.write(hosts, folder, **variables), io.StringIO()
         failed = run_on(find_hosts(Environment("lab", file, {}, vault_password_file=vault)), words, told)
         return told.getvalue().splitlines(), failed
 
@@ -142,6 +148,53 @@ def test_passwords_that_ansible_vault_has_closed_are_opened(reached):
 def test_what_does_not_lead_there_is_a_sentence_that_says_what_to_do(reached, variables, why):
     printed, failed = reached.run("id -un", **variables)
     assert printed == [] and failed["h1"].startswith(why), failed
+
+
+SHELL = """
+import sys
+from pathlib import Path
+from mlkit.deploy.connection import find_hosts
+from mlkit.deploy.terminal import run_in_terminal
+from mlkit.settings import Environment
+
+[host] = find_hosts(Environment("lab", Path(sys.argv[1]), {}))
+sys.exit(run_in_terminal(host, "export PS1='> '; exec sh"))
+"""
+
+
+@pytest.mark.parametrize(
+    "variables, user",
+    [
+        ({}, "ann"),
+        (SUDO, "root"),
+        (SU, "root"),
+        ({"ansible_ssh_private_key_file": None, "ansible_password": "annpass"}, "ann"),
+    ],
+)
+def test_a_terminal_goes_the_way_that_the_inventory_says(reached, variables, user):
+    shell = pexpect.spawn(
+        sys.executable,
+        ["-c", SHELL, str(reached.write(**variables))],
+        timeout=60,
+        dimensions=(24, 80),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    shell.expect_exact("> ")
+    shell.sendline("id -un; trap 'echo told' WINCH")
+    shell.expect_exact(f"\r\n{user}\r\n> ")
+    shell.setwinsize(30, 100)
+    shell.sendline("")
+    shell.expect_exact("told")
+    shell.sendline("stty size")
+    shell.expect_exact("\r\n30 100\r\n> ")
+    shell.sendline("echo beg''un; sleep 100")
+    shell.expect_exact("begun")
+    shell.sendintr()
+    shell.expect_exact("> ")
+    shell.sendline("exit 7")
+    shell.expect(pexpect.EOF)
+    shell.wait()
+    assert shell.exitstatus == 7
 
 
 def test_a_host_that_is_away_does_not_hold_back_the_others(reached):
