@@ -21,7 +21,7 @@ from .connection import Host
 from .playbook import UNKNOWN_KEY
 
 
-# %% ../../notebooks/deploy/07_ssh.ipynb #6a01f237
+# %% ../../notebooks/deploy/07_ssh.ipynb #778217a6
 class Opening:
     "What a connection says before the words run."
 
@@ -33,6 +33,9 @@ class Opening:
     ):
         self.host, self.command, self.become = host, host.command(words, with_terminal), host.become
         self.is_over = False
+        self._method = (
+            self.become.name.rpartition(".")[2] if self.become else ""
+        )  # without a collection's name
         self._said = b""
         self._has_answered = False
 
@@ -51,10 +54,10 @@ class Opening:
             return b"", b""
         if become.check_missing_password(self._said):
             raise self._misses_password()
-        asks = become.check_password_prompt(self._said)
-        if become.check_incorrect_password(self._said) or (asks and self._has_answered):
+        asks = any(map(become.check_password_prompt, self._said.splitlines()))
+        if self._has_answered and (asks or become.check_incorrect_password(self._said)):
             raise DeployFailed(
-                f"{become.name} refuses the become password",
+                f"{self._method} refuses the become password",
                 "ansible_become_password is for sudo and doas the one of the user who connects, for su the one of the "
                 "user to become",
             )
@@ -67,7 +70,7 @@ class Opening:
 
     def _misses_password(self) -> DeployFailed:
         return DeployFailed(
-            f"{self.become.name} asks for a password, and the inventory has none",
+            f"{self._method} asks for a password, and the inventory has none",
             "set ansible_become_password, closed with Ansible Vault, or let the user do it without",
         )
 
@@ -80,11 +83,11 @@ class Opening:
         last = said[-1] if said else f"exit code {code}"
         if self.become and code == 127:
             return DeployFailed(
-                f"it has no {self.become.name}: {last}",
-                "install it there, or set another ansible_become_method",
+                f"it has no {self._method}: {last}", "install it there, or set another ansible_become_method"
             )
         if self.host.connection.transport == "local" or code != 255:
-            return DeployFailed(f"the command did not begin: {last}")
+            settings = "see ansible_become_method, ansible_become_user and ansible_become_password"
+            return DeployFailed(f"the command did not begin: {last}", settings if self.become else "")
         if UNKNOWN_KEY.search("\n".join(said)):
             return DeployFailed(
                 "its key is not the one in known_hosts", "compare it with the host's own, then add it"
