@@ -8,6 +8,8 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.certificate import complaints
+from ansible.module_utils.closed_network import NAME as CLOSED
+from ansible.module_utils.closed_network import complaints as network_complaints
 from ansible.module_utils.container_engine import find, image_of, storage
 from ansible.module_utils.deploy_lock import look as look_at_lock
 from ansible.module_utils.drift import drift
@@ -110,6 +112,7 @@ def containers_of(engine):
                 "port": int(bound[0].get("HostPort") or 0),
                 "running": each["State"]["Running"],
                 "started": each["State"]["StartedAt"],
+                "closed": CLOSED in (each["NetworkSettings"].get("Networks") or {}),
             }
         )
     return found
@@ -256,6 +259,8 @@ def look_at_host(module):
         here["drift"] = judge(here, os.path.join(home, name)) + judge_certificate(
             certificate_of(config, name)
         )
+        if here["live"] and here["live"].get("closed"):
+            here["drift"] += network_complaints(module.run_command)
     module.exit_json(
         changed=False,
         **tools,

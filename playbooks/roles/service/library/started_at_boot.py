@@ -2,11 +2,9 @@
 "Have the recorded container of a service started when a podman host boots."
 
 import errno
-import os
-import shutil
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.proxy_config import read, write_whole
+from ansible.module_utils.boot_script import run_at_boot
 
 DOCUMENTATION = r"""
 module: started_at_boot
@@ -47,15 +45,17 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 [ -e '@folder@/state.json' ] || exit 0   # nothing was ever recorded
 colour=$(sed -nE 's/^ *"colour": "(blue|green)".*/\1/p' '@folder@/state.json')
 podman start "mlkit-@service@-$colour" || exit 1
-# The bridge keeps this address, whichever containers begin and end: netavark before 1.9 lets it change, and then
+# A bridge keeps this address, whichever containers begin and end: netavark before 1.9 lets it change, and then
 # the answers of the others get lost for a while.
-bridge=$(podman network inspect podman | sed -nE 's/.*"network_interface": "([^"]+)".*/\1/p')
-[ ! -e "/sys/class/net/$bridge/address" ] || ip link set dev "$bridge" address "$(cat "/sys/class/net/$bridge/address")"
+for network in podman mlkit-closed; do
+  bridge=$(podman network inspect $network 2>/dev/null | sed -nE 's/.*"network_interface": "([^"]+)".*/\1/p')
+  [ ! -e "/sys/class/net/$bridge/address" ] || ip link set dev "$bridge" address "$(cat "/sys/class/net/$bridge/address")"
+done
 """
 UNIT = """[Unit]
 Description=Start the live container of @service@
 Wants=network-online.target
-After=network-online.target
+After=network-online.target closed-mlkit-network.service
 
 [Service]
 Type=oneshot
@@ -66,14 +66,6 @@ WantedBy=multi-user.target
 """
 
 
-def write(path, text, mode):
-    "Whether the file was another."
-    if read(path) == text:
-        return False
-    write_whole(path, text, mode)
-    return True
-
-
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -81,35 +73,18 @@ def main():
             "folder": {"type": "path", "required": True},
         }
     )
-    name = "mlkit-" + module.params["service"]
-    if os.path.isdir("/run/systemd/system"):
-        files = [
-            (f"/usr/local/sbin/{name}", SCRIPT, 0o755),
-            (f"/etc/systemd/system/{name}.service", UNIT, 0o644),
-        ]
-        enable = ["systemctl", "enable", name + ".service"]
-    elif shutil.which("update-rc.d"):
-        files = [(f"/etc/init.d/{name}", SCRIPT, 0o755)]
-        enable = ["update-rc.d", name, "defaults"]
-    else:
-        fail(module, "podman needs a host that systemd or Debian's sysvinit runs")
+    name, script, unit = (filled(text, module.params) for text in ("mlkit-@service@", SCRIPT, UNIT))
     try:
-        changed = [write(path, filled(text, module.params), mode) for path, text, mode in files]
+        _, changed = run_at_boot(name, script, unit, module.run_command)
     except OSError as error:
-        fail(module, ("disk full: " if error.errno == errno.ENOSPC else "") + str(error))
-    code, out, err = module.run_command(enable)
-    if code:
-        fail(module, (err or out).strip())
-    module.exit_json(changed=any(changed))
+        cause = "disk full: " if error.errno == errno.ENOSPC else ""
+        cause += f"the release would not be started at boot here: {error}"
+        module.fail_json(msg=cause, cause=cause)
+    module.exit_json(changed=changed)
 
 
 def filled(text, names):
     return text.replace("@service@", names["service"]).replace("@folder@", names["folder"])
-
-
-def fail(module, why):
-    cause = "the release would not be started at boot here: " + why
-    module.fail_json(msg=cause, cause=cause)
 
 
 if __name__ == "__main__":
