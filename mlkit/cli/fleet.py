@@ -174,7 +174,7 @@ def setup(environment, user, ask_password, dry_run, hosts, how):
       mlkit setup fleet --user ops --ask-password
       mlkit setup fleet --hosts h3 --dry-run
     """
-    from mlkit.deploy.playbook import narrowed, require_files
+    from mlkit.deploy.inventory import narrowed, require_files
     from mlkit.deploy.progress import show_steps
     from mlkit.deploy.setup import set_up
     from mlkit.settings import find_project
@@ -270,38 +270,73 @@ def logs(environment, host, follow, lines, hosts):
     context_settings={"ignore_unknown_options": True},
 )
 @click.argument("environment")
+@click.option(
+    "-i", "-t", "--interactive", is_flag=True, help="With this terminal, on one host; -it also works."
+)
 @click.option("--host", help="On this host only.")
 @click.argument("words", nargs=-1, required=True, metavar="COMMAND...")
 @hosts_option
-def execute(environment, host, words, hosts):
-    """Run a COMMAND in the live container of every host of ENVIRONMENT.
+def execute(environment, interactive, host, words, hosts):
+    """Run a COMMAND in the live container of every host of ENVIRONMENT, or with your terminal on one.
 
     \b
     Example:
       mlkit exec fleet -- ls /model
+      mlkit exec -it fleet --host h1 -- bash
     """
+    if interactive:
+        sys.exit(
+            _in_one_container(environment, host, hosts, f"$engine exec -it $container {shlex.join(words)}")
+        )
     _in_containers(environment, host, hosts, f"$engine exec $container {shlex.join(words)}", False)
 
 
 def _in_containers(environment, host, hosts, command, follow):
+    from mlkit.deploy.ssh import ended_by_signals, run_on
+
+    found, words = _find_containers(environment, host, hosts, command)
+    try:
+        with ended_by_signals():
+            failed = run_on(found, words, sys.stdout, follow)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stdout = None  # or Python would try to flush it once more, and complain
+        return
+    if failed:
+        raise DeployFailed(
+            f"it failed on {len(failed)} of {len(found)} hosts of {environment}",
+            "\n".join(f"{name}: {why}" for name, why in failed.items()),
+        )
+
+
+def _in_one_container(environment, host, hosts, command):
+    from mlkit.deploy.ssh import ended_by_signals
+    from mlkit.deploy.terminal import run_in_terminal
+
+    found, words = _find_containers(environment, host, hosts, command)
+    if len(found) > 1:
+        names = ", ".join(host.name for host in found)
+        raise WrongType(
+            f"-it runs on one host, and {environment} has {names}", f"such as --host {found[0].name}"
+        )
+    try:
+        with ended_by_signals():
+            return run_in_terminal(found[0], words)
+    except KeyboardInterrupt:  # before the terminal was the container's
+        return 130
+    except DeployFailed as error:
+        raise DeployFailed(f"{found[0].name}: {error.args[0]}", error.hint) from None
+
+
+def _find_containers(environment, host, hosts, command):
+    "The hosts, and the words that run the command in the live container of each."
+    from mlkit.deploy.connection import find_hosts
     from mlkit.deploy.inventory import narrowed
-    from mlkit.deploy.ssh import ended_by_signals, find_hosts, in_container, run_on
+    from mlkit.deploy.ssh import in_container
     from mlkit.settings import find_project
 
     project = find_project()
     target = narrowed(project.environment(environment), hosts)
-    words = in_container(project.model, command)
-    try:
-        with ended_by_signals():
-            codes = run_on(find_hosts(target, host), words, sys.stdout, follow)
-    except BrokenPipeError:  # `| head` has seen enough
-        sys.stdout = None  # or Python would try to flush it once more, and complain
-        return
-    failed = [f"{name}: exit code {code}" for name, code in codes.items() if code]
-    if failed:
-        raise DeployFailed(
-            f"it failed on {len(failed)} of {len(codes)} hosts of {environment}", "\n".join(failed)
-        )
+    return find_hosts(target, host), in_container(project.model, command)
 
 
 COMMANDS = (setup, status, journal, lock, unlock, logs, execute, remove)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import journal_chain as chain
+import pexpect
 import pytest
 from conftest import ROOT
 from eventually import eventually
@@ -301,6 +302,114 @@ def test_a_command_runs_in_every_live_container(lab):
     assert sorted(lines) == [f"h1  {lab.second}", f"h2  {lab.second}"]
     failed = lab.mlkit("exec", "lab", "--host", "h1", "--", "false", check=False)
     assert failed.returncode == 3 and "it failed on 1 of 1 hosts of lab\n  h1: exit code 1" in failed.stderr
+
+
+@pytest.fixture
+def as_ann(lab):
+    "The inventory's user is one who may do nothing but become root, with a password."
+    file = lab.folder / "inventory.ini"
+    before = file.read_text()
+    for host in (1, 2):
+        lab.fleet.ssh(
+            host,
+            "useradd -m ann; echo ann:annpass | chpasswd; echo 'ann ALL=(ALL) ALL' > /etc/sudoers.d/ann; "
+            "install -d -o ann ~ann/.ssh; install -o ann ~/.ssh/authorized_keys ~ann/.ssh",
+        )
+    become = "ansible_become=true\nansible_become_password=annpass\n"
+    file.write_text(before.replace("ansible_user=root\n", f"ansible_user=ann\n{become}"))
+    yield
+    file.write_text(before)
+
+
+def in_terminal(lab, *words):
+    "A command of mlkit as somebody at a terminal runs it."
+    return pexpect.spawn(
+        MLKIT[0],
+        [*MLKIT[1:], *map(str, words)],
+        cwd=lab.folder,
+        env=os.environ | lab.environment,
+        timeout=60,
+        dimensions=(24, 80),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+SHELL = ["exec", "-it", "lab", "--host", "h1", "--", "bash", "--norc"]
+
+
+def shell_in_container(lab):
+    shell = in_terminal(lab, *SHELL)
+    shell.expect_exact("$ ")
+    shell.sendline("PS1='>''> '")
+    shell.expect_exact(">> ")
+    return shell
+
+
+def test_a_shell_in_a_container_has_the_terminal_of_who_sits_there(lab, as_ann):
+    shell = shell_in_container(lab)
+    shell.sendline("stty size; echo $MLKIT_RELEASE")
+    shell.expect_exact(f"24 80\r\n{lab.second}\r\n")
+    shell.setwinsize(30, 100)
+    new_size = "until [ \"$(stty size)\" = '30 100' ]; do sleep 0.1; done; echo fol''lowed"
+    shell.sendline(new_size)
+    shell.expect_exact("followed")
+    shell.sendline("echo beg''un; sleep 100; echo not''this")
+    shell.expect_exact("begun")
+    shell.sendintr()
+    assert shell.expect_exact([">> ", "notthis"]) == 0
+    shell.sendline("exit 7")
+    shell.expect(pexpect.EOF)
+    shell.wait()
+    assert shell.exitstatus == 7
+
+
+def test_a_terminal_that_is_closed_leaves_no_shell_on_the_host(lab):
+    shell = shell_in_container(lab)
+    clients = "pgrep -fc '^docker exec -it' || true"
+    assert lab.fleet.ssh(1, clients) != "0"
+    shell.close()
+    eventually(lambda: lab.fleet.ssh(1, clients) == "0")
+
+
+def test_a_terminal_is_for_one_host_and_needs_one_here(lab):
+    done = lab.mlkit("exec", "-it", "lab", "--", "bash", check=False)
+    assert (
+        done.returncode == 2
+        and "-it runs on one host, and lab has h1, h2\n  such as --host h1" in done.stderr
+    )
+    done = lab.mlkit(*SHELL, check=False)
+    assert done.returncode == 2 and "-it needs a terminal, and the input is not one" in done.stderr
+
+
+def test_what_keeps_a_terminal_from_a_host_is_said(lab, as_ann):
+    file = lab.folder / "inventory.ini"
+    file.write_text(file.read_text().replace("annpass", "wrong"))
+    shell = in_terminal(lab, *SHELL)
+    shell.expect_exact("h1: sudo refuses the become password")
+    shell.expect(pexpect.EOF)
+    shell.wait()
+    assert shell.exitstatus == 3
+
+
+def test_a_log_that_is_followed_over_a_become_password_ends_with_ctrl_c(lab, as_ann):
+    follower = in_terminal(lab, "logs", "lab", "h1", "-f")
+    follower.expect_exact("Listening at")
+    eventually(lambda: lab.fleet.ssh(1, RUNNING) != "0")
+    follower.sendintr()
+    follower.expect(pexpect.EOF)
+    follower.wait()
+    assert follower.exitstatus == 130
+    eventually(lambda: lab.fleet.ssh(1, RUNNING) == "0")
+
+
+def test_an_ansible_cfg_that_a_deployment_does_not_read_is_not_read(lab):
+    "Else a command would ask another host than a deployment changes."
+    (lab.folder / "ansible.cfg").write_text("[defaults]\nremote_port = 9\n")
+    try:
+        assert status(lab)[0] == 0
+        assert len(lab.mlkit("exec", "lab", "--", "true").stdout) == 0
+    finally:
+        (lab.folder / "ansible.cfg").unlink()
 
 
 def test_plain_ansible_says_the_same(lab, ansible):

@@ -61,6 +61,7 @@ def test_the_rhel_family_gets_podman_and_haproxy_from_its_own_repositories(hosts
     assert hosts.fleet.ssh(1, "rpm -qa --qf '%{NAME}\\n' | sort").split() == [
         "haproxy",
         "initscripts-service",
+        "nftables",
         "podman",
     ]
     assert hosts.fleet.ssh(1, "cat /run/asked-of-selinux") == "-P haproxy_connect_any on"

@@ -141,11 +141,16 @@ def test_a_container_that_dies_comes_back(first):
 
 
 def test_containers_of_others_that_come_and_go_lose_no_request(first):
-    address = "cat /sys/class/net/podman0/address"
+    network = "podman network inspect mlkit-closed"
+    bridge = json.loads(first.fleet.ssh(1, network))[0]["network_interface"]
+    address = f"cat /sys/class/net/{bridge}/address"
     before, image = first.fleet.ssh(1, address), "$(podman images --quiet | head -n 1)"
     with load(first) as asked:
         for _ in range(6):  # each has an even chance of the lowest address
-            first.fleet.ssh(1, f"podman run --detach --rm --name other --entrypoint sleep {image} 1000")
+            first.fleet.ssh(
+                1,
+                f"podman run --detach --rm --network mlkit-closed --name other --entrypoint sleep {image} 1000",
+            )
             assert first.fleet.ssh(1, address) == before
             first.fleet.ssh(1, "podman rm --force --time 0 other")
     assert not asked.failures

@@ -54,13 +54,13 @@ def exit_of(engine, run, name):
     return None
 
 
-def steady_network(run):
-    """Let the address of podman's bridge stay as it is.
+def steady_network(run, network="podman"):
+    """Let the address of the bridge of a network of podman's stay as it is.
 
     netavark before 1.9 leaves it to the kernel, which takes the lowest of all containers': with any container that
     begins or ends it may change, and then the answers of the others get lost for up to two minutes.
     """
-    told = run(["podman", "network", "inspect", "podman"], check_rc=True)[1]
+    told = run(["podman", "network", "inspect", network], check_rc=True)[1]
     bridge = json.loads(told)[0]["network_interface"]
     try:
         with open("/sys/class/net/" + bridge + "/address", encoding="ascii") as file:

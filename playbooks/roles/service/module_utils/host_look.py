@@ -10,6 +10,8 @@ import re
 import shutil
 
 from ansible.module_utils.certificate import complaints
+from ansible.module_utils.closed_network import NAME as CLOSED
+from ansible.module_utils.closed_network import complaints as network_complaints
 from ansible.module_utils.container_engine import find, image_of, storage
 from ansible.module_utils.deploy_lock import look as look_at_lock
 from ansible.module_utils.drift import drift
@@ -52,6 +54,7 @@ def containers_of(engine):
                 "port": int(bound[0].get("HostPort") or 0),
                 "running": each["State"]["Running"],
                 "started": each["State"]["StartedAt"],
+                "closed": CLOSED in (each["NetworkSettings"].get("Networks") or {}),
             }
         )
     return found
@@ -175,6 +178,8 @@ def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG):
         here["lock"] = lock_of(os.path.join(home, name))
         here["traffic"] = traffic_of(socket, name)
         here["drift"] = judge(here, os.path.join(home, name)) + judge_certificate(certificate)
+        if here["live"] and here["live"].get("closed"):
+            here["drift"] += network_complaints(run)
     return {
         **tools,
         "services": services,

@@ -6,6 +6,8 @@ import secrets
 import socket
 import time
 
+from ansible.module_utils.closed_network import NAME as CLOSED
+from ansible.module_utils.closed_network import close
 from ansible.module_utils.container_engine import exit_of, removal, steady_network
 from ansible.module_utils.host_look import model_in
 from ansible.module_utils.proxy_config import write_whole
@@ -48,6 +50,9 @@ def start(want, step):
     command = list(want["command"])
     if want["probe"]:
         command.insert(1, "--env=MLKIT_PROBE=" + probe_hash(want["probe"]))  # after `run`
+    is_closed = "--network=" + CLOSED in command
+    if is_closed:
+        close_network(want["engine"], step)
     step.fence()
     code, out, err = step.run([want["engine"], *command])
     if code:
@@ -56,7 +61,18 @@ def start(want, step):
         kind = "port taken: " if taken else "cannot be started: "
         raise Failed(("disk full: " if "no space left" in last.lower() else kind) + last)
     if want["engine"] == "podman":
-        steady_network(step.run)
+        steady_network(step.run, CLOSED if is_closed else "podman")
+
+
+def close_network(engine, step):
+    "A container in the closed network may answer and not ask. Raises `Failed`, `Lost`."
+    step.fence()
+    try:
+        close(engine, step.run)
+    except OSError as error:
+        raise Failed(
+            f"its network cannot be closed: {error}. Mend that, or let it reach others with service_network=open"
+        ) from error
 
 
 def require_ports(service, ports):

@@ -2,10 +2,9 @@
 state names, and no other: a unit of systemd, or a script of sysvinit where that runs the host.
 """
 
-import os
-import shutil
+import errno
 
-from ansible.module_utils.proxy_config import read, write_whole
+from ansible.module_utils.boot_script import run_at_boot
 from ansible.module_utils.stroke import Failed
 
 SCRIPT = r"""#!/bin/sh
@@ -23,15 +22,17 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 [ -e '@folder@/state.json' ] || exit 0   # nothing was ever recorded
 colour=$(sed -nE 's/^ *"colour": "(blue|green)".*/\1/p' '@folder@/state.json')
 podman start "mlkit-@service@-$colour" || exit 1
-# The bridge keeps this address, whichever containers begin and end: netavark before 1.9 lets it change, and then
+# A bridge keeps this address, whichever containers begin and end: netavark before 1.9 lets it change, and then
 # the answers of the others get lost for a while.
-bridge=$(podman network inspect podman | sed -nE 's/.*"network_interface": "([^"]+)".*/\1/p')
-[ ! -e "/sys/class/net/$bridge/address" ] || ip link set dev "$bridge" address "$(cat "/sys/class/net/$bridge/address")"
+for network in podman mlkit-closed; do
+  bridge=$(podman network inspect $network 2>/dev/null | sed -nE 's/.*"network_interface": "([^"]+)".*/\1/p')
+  [ ! -e "/sys/class/net/$bridge/address" ] || ip link set dev "$bridge" address "$(cat "/sys/class/net/$bridge/address")"
+done
 """
 UNIT = """[Unit]
 Description=Start the live container of @service@
 Wants=network-online.target
-After=network-online.target
+After=network-online.target closed-mlkit-network.service
 
 [Service]
 Type=oneshot
@@ -42,36 +43,11 @@ WantedBy=multi-user.target
 """
 
 
-def write(path, text, mode):
-    "Whether the file was another."
-    if read(path) == text:
-        return False
-    write_whole(path, text, mode)
-    return True
-
-
 def start_at_boot(service, folder, run):
-    "Have the recorded container of a service, whose state is in `folder`, started at boot. Raises `Failed`, `OSError`."
-    name, names = "mlkit-" + service, {"service": service, "folder": folder}
-    if os.path.isdir("/run/systemd/system"):
-        files = [
-            (f"/usr/local/sbin/{name}", SCRIPT, 0o755),
-            (f"/etc/systemd/system/{name}.service", UNIT, 0o644),
-        ]
-        enable = ["systemctl", "enable", name + ".service"]
-    elif shutil.which("update-rc.d"):
-        files = [(f"/etc/init.d/{name}", SCRIPT, 0o755)]
-        enable = ["update-rc.d", name, "defaults"]
-    else:
-        raise Failed(
-            "the release would not be started at boot here: podman needs a host that systemd or Debian's sysvinit runs"
-        )
-    for path, text, mode in files:
-        write(path, filled(text, names), mode)
-    code, out, err = run(enable)
-    if code:
-        raise Failed("the release would not be started at boot here: " + (err or out).strip())
-
-
-def filled(text, names):
-    return text.replace("@service@", names["service"]).replace("@folder@", names["folder"])
+    "Have the recorded container of a service, whose state is in `folder`, started at boot. Raises `Failed`."
+    script, unit = (text.replace("@service@", service).replace("@folder@", folder) for text in (SCRIPT, UNIT))
+    try:
+        run_at_boot("mlkit-" + service, script, unit, run)
+    except OSError as error:
+        kind = "disk full: " if error.errno == errno.ENOSPC else ""
+        raise Failed(f"{kind}the release would not be started at boot here: {error}") from error
