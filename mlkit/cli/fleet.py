@@ -291,6 +291,7 @@ def execute(environment, interactive, host, words, hosts):
     _in_containers(environment, host, hosts, f"$engine exec $container {shlex.join(words)}", False)
 
 
+# %% ../../notebooks/cli/06_fleet.ipynb #41d6ca8b
 def _in_containers(environment, host, hosts, command, follow):
     from mlkit.deploy.ssh import ended_by_signals, run_on
 

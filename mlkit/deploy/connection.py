@@ -36,6 +36,7 @@ class Command:
     has_terminal: bool  # on the host
 
 
+# %% ../../notebooks/deploy/07_connection.ipynb #852f8af6
 @dataclass(frozen=True)
 class Host:
     "A host, and the way there."
@@ -91,6 +92,7 @@ class Host:
             self.connection.shm = None
 
 
+# %% ../../notebooks/deploy/07_connection.ipynb #171499dc
 def _may_become_same_user() -> bool:
     from ansible import constants
 
@@ -134,6 +136,7 @@ def find_hosts(
         raise DeployFailed(f"the inventory {environment.inventory} cannot be read", str(error)) from None
 
 
+# %% ../../notebooks/deploy/07_connection.ipynb #3aeee201
 @cache
 def _set_up_ansible() -> None:
     "A deployment runs in a folder of its own and so does not read an ansible.cfg of this one: neither do we."

@@ -168,6 +168,7 @@ def run_on(
             host.close()
 
 
+# %% ../../notebooks/deploy/08_ssh.ipynb #6f5314ab
 def _start(opening: Opening) -> subprocess.Popen:
     return subprocess.Popen(
         opening.command.argv,

@@ -69,6 +69,7 @@ def run_in_terminal(
         host.close()
 
 
+# %% ../../notebooks/deploy/09_terminal.ipynb #8eb1f72d
 def _pass_on(ours: int) -> None:
     "What is typed to the other side and what it prints to here, until it ends."
     typed = sys.stdin.fileno()
