@@ -179,6 +179,8 @@ def setup(environment, user, ask_password, dry_run, hosts, how):
     from mlkit.deploy.setup import set_up
     from mlkit.settings import find_project
 
+    if environment == "local":
+        raise WrongType("local is this machine, which is not set up", "name an environment with hosts")
     with json_summary(how, "setup", environment) as record:
         target = narrowed(find_project().environment(environment), hosts)
         require_files(target)  # before anybody types a password

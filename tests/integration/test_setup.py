@@ -97,6 +97,11 @@ def test_what_is_missing_is_said_and_nothing_is_changed(lab, words, code, said):
     assert lab.fleet.ssh(1, "command -v python3 || echo none") == "none"
 
 
+def test_this_machine_is_not_set_up(lab):
+    done = lab.mlkit("setup", "local", check=False)
+    assert done.returncode == 2 and "local is this machine, which is not set up" in done.stderr, done.stderr
+
+
 def test_a_wrong_password_is_said(lab):
     done = lab.setup("--user", "kay", "--ask-password", typed="sesame\n")
     assert done.returncode == 3 and "Incorrect sudo password" in done.stderr, done.stderr
