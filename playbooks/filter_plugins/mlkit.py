@@ -177,11 +177,11 @@ STEPS = ("service_begun", "service_prepared", "service_switch", "service_renewed
 
 def failed_hosts(hostvars, hosts):
     "The hosts on which a step of the deployment has failed: then the others go no further, and take back what they did."
-    return [
-        host
-        for host in hosts
-        if "service_failure" in hostvars[host] or any("cause" in (hostvars[host].get(step) or {}) for step in STEPS)
-    ]
+    return [host for host in hosts if has_failed(hostvars[host])]
+
+
+def has_failed(variables):
+    return "service_failure" in variables or any("cause" in (variables.get(step) or {}) for step in STEPS)
 
 
 def likely_cause(result, task):
