@@ -24,7 +24,9 @@ def cannot_run(why):
 
 def run(*words, check=True, timeout=300, **options):
     "Run a command; when it fails, fail the test with what it said."
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=timeout, **options)
+    done = subprocess.run(
+        [str(w) for w in words], capture_output=True, text=True, errors="replace", timeout=timeout, **options
+    )
     return checked(done, check)
 
 
