@@ -1,8 +1,8 @@
 """What breaks while a release goes live, at each step, under load: does the fleet keep serving, and is the lock free again?
 
-    python bench/deploy/faults.py [--only kill,cut,deployer] [--steps lock,send]      needs root and a container engine
+    python bench/deploy/faults.py [--only kill,cut,deployer] [--steps "lock;send"]      needs root and a container engine
 
-Two hosts. The fault hits h2 (or the deployer) when a step begins, by plain ansible-playbook with a lock of 60 s. Then: what clients of
+Two hosts. The fault hits h2 (or the deployer) at a step, by plain ansible-playbook with a lock of 25 s. Then: what clients of
 h1 saw, what each host serves once h2 is back and the lock is free, and what one more `mlkit deploy` makes of it. The table is that
 of docs/faults.md.
 """
@@ -34,18 +34,28 @@ STEPS = {
         "grep -q {release} /var/lib/mlkit/flights/state.json",
     ),
 }
-LOCK = 60  # seconds: longer than a deployment to two hosts takes
+LOCK = 25  # seconds: longer than a deployment to two hosts takes
 FOLDER = "/var/lib/mlkit/flights"
-FAULTS = {"kill": "h2 loses power", "cut": "h2's network is cut", "deployer": "the deployer is killed"}
+FAULTS = {
+    "kill": "h2 loses power",
+    "cut": "h2's network is cut",
+    "deployer": "the deployer is killed",
+    "another": "the deployer is killed, and another release deployed",
+    "sleep": "the deployer sleeps for longer than its lock, and wakes up",
+    "proxy": "h2's proxy is killed",
+    "engine": "h2's container engine is killed",
+}
+
+SERVICES = {"proxy": ("haproxy", "haproxy"), "engine": ("dockerd", "docker")}  # program and service on a host
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default=",".join(FAULTS))
+    parser.add_argument("--only", default=",".join(FAULTS), help="separated by ,")
     parser.add_argument("--steps", default=";".join(STEPS), help="separated by ;")
     given = parser.parse_args()
     with lab_of(2, deploy_batch=1, service_lock_seconds=LOCK) as lab:
-        releases = [lab.release(3), lab.release(5)]
+        releases = [lab.release(3), lab.release(5), lab.release(7)]
         lab.deploy(releases[0])
         print(
             "| fault | at the step | exit | failed on h1 | once the lock is free, they serve | after the next deploy |"
@@ -61,19 +71,22 @@ def main() -> int:
 def hit(lab: Lab, releases: list[str], fault: str, step: str, when: tuple[str, str]) -> bool:
     "One fault: print its line, and say whether all is well at the end."
     old = next(iter(lab.releases_live()))
-    new = next(each for each in releases if each != old)
+    new, third = (each for each in releases if each != old)
+    last = third if fault == "another" else new
     with load_on(lab, 600, with_wrk=False) as (clients, _):
         code = deploy_with(lab, new, fault, *when)
-        heal(lab)
+        heal(lab, fault)
         eventually(lambda: lock_is_free(lab), seconds=2 * LOCK)
         served = [ask(address, "/readyz")["release"] for address in lab.addresses]
-        again = lab.mlkit("deploy", "fleet", new, check=False)
+        again = lab.mlkit("deploy", "fleet", last, check=False)
         finally_ = lab.releases_live()
     failed = [answer.failure for answer in clients[0].answers if answer.failure]
     names = {old: "the old release", new: "the new release"}
     words = names[served[0]] if served[0] == served[1] else f"h1 {names[served[0]]}, h2 {names[served[1]]}"
-    good = again.returncode == 0 and finally_ == {new} and not failed
-    after = "the new release" if good else f"exit {again.returncode}: {again.stderr[-300:]}"
+    good = again.returncode == 0 and finally_ == {last} and not failed
+    after = "the other release" if fault == "another" else "the new release"
+    if not good:
+        after = f"exit {again.returncode}: {again.stderr[-300:]}"
     print(
         f"| {FAULTS[fault]} | {step} | {code} | {len(failed)} of {len(clients[0].answers)} | {words} | {after} |",
         flush=True,
@@ -104,14 +117,25 @@ def deploy_with(lab: Lab, release: str, fault: str, task: str, sight: str) -> in
                 seen = lab.fleet("ssh", 2, sight.format(release=release), check=False)
                 if seen.returncode == 0:
                     break
-            if fault == "deployer":
-                os.killpg(deployer.pid, signal.SIGKILL)
-            else:
-                lab.fleet(fault, 2)
+            strike(lab, deployer, fault)
     clock.cancel()
     if not is_hit:
         sys.exit(f"no task {task!r} in the deployment")
     return deployer.wait()
+
+
+def strike(lab: Lab, deployer: subprocess.Popen, fault: str) -> None:
+    "What happens, and, where the deployer sleeps, until it is awake again."
+    if fault in ("deployer", "another"):
+        os.killpg(deployer.pid, signal.SIGKILL)
+    elif fault == "sleep":
+        os.killpg(deployer.pid, signal.SIGSTOP)
+        eventually(lambda: lock_is_free(lab), seconds=3 * LOCK)
+        os.killpg(deployer.pid, signal.SIGCONT)
+    elif fault in SERVICES:
+        lab.fleet("ssh", 2, f"pkill -KILL {SERVICES[fault][0]}", check=False)
+    else:
+        lab.fleet(fault, 2)
 
 
 def lock_is_free(lab: Lab) -> bool:
@@ -121,8 +145,10 @@ def lock_is_free(lab: Lab) -> bool:
     return all(lab.fleet("ssh", host, look, check=False).returncode == 0 for host in (1, 2))
 
 
-def heal(lab: Lab) -> None:
-    "Bring h2 back, and wait until it answers."
+def heal(lab: Lab, fault: str) -> None:
+    "Bring h2 back, or what was killed there, and wait until it answers."
+    if fault in SERVICES:
+        lab.fleet("ssh", 2, f"service {SERVICES[fault][1]} start", check=False)
     for name, (_, state) in lab.fleet.states().items():
         if state != "up":
             lab.fleet({"down": "start", "cut": "heal"}[state], name[1:])
