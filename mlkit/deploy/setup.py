@@ -29,14 +29,17 @@ def handed_over(
     with TemporaryDirectory(prefix="mlkit-password-") as folder:
         options = [f"--{use}-password-file" for use in ("connection", "become")]
         pipes = [Path(folder, option) for option in options]
-        for pipe in pipes:
+        writers = [Thread(target=_write, args=(pipe, password), daemon=True) for pipe in pipes]
+        for pipe, writer in zip(pipes, writers):
             os.mkfifo(pipe, 0o600)
-            Thread(target=_write, args=(pipe, password), daemon=True).start()
+            writer.start()
         try:
             yield [word for pair in zip(options, map(str, pipes)) for word in pair]
         finally:
-            for pipe in pipes:  # a writer that nobody has read from goes on, too
-                os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+            for pipe, writer in zip(pipes, writers):  # one that nobody has read from waits for a reader
+                reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+                writer.join()
+                os.close(reader)
 
 
 def _write(pipe: Path, password: str) -> None:
