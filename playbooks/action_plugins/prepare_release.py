@@ -21,14 +21,14 @@ class ActionModule(HostStep):
     def run(self, tmp=None, task_vars=None):
         arguments = dict(self._task.args)
         archive, files = arguments.pop("archive"), arguments.pop("files")
-        result, sent = {"missing": arguments.pop("missing"), "everything": False}, 0
+        result, told = {"missing": arguments.pop("missing"), "everything": False}, {"sent_bytes": 0}
         try:
-            while True:
-                sent += self.send(archive, files, result["missing"], arguments["folder"])
-                arguments["everything"] = result["everything"]
+            while "ready" not in result and not result.get("failed"):
+                told["sent_bytes"] += self.send(archive, files, result["missing"], arguments["folder"])
+                arguments |= {"sent": bool(result["missing"]), "everything": result["everything"]}
                 result = self.on_host("deployment_prepared", arguments, task_vars)
-                if result.get("failed") or not result.get("missing"):
-                    return result | {"sent_bytes": sent}
+                told |= {"registry": result["registry"]} if result.get("registry") else {}
+            return result | told
         except AnsibleConnectionFailure as error:
             cause, was_lost = f"host lost: {' '.join(str(error).split())}", True
         except (NotSent, tarfile.TarError, KeyError) as error:

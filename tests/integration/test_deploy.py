@@ -7,12 +7,14 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import tarfile
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from deploy_lab import PORT, Load, changed, model_in, model_of
+from deploy_lab import PORT, Hosts, Load, changed, model_in, model_of
 from eventually import eventually
 
 
@@ -166,6 +168,34 @@ def test_an_archive_that_is_no_image_is_named(hosts, serving, other, tmp_path):
     (bad / "image.tar").write_bytes(b"half an archive")
     played = hosts.deploy(bad)
     assert played.code == 2 and "cause: image could not be loaded: " in played.output, played.output
+    assert hosts.live() == model_in(serving)
+
+
+def test_an_engine_that_refuses_the_image_is_not_taken_for_one_that_has_it(make_fleet, ansible, release):
+    "On a fresh host, which was sent all layers: there is nothing more to try."
+    fresh = Hosts(make_fleet(1), ansible)
+    fresh.fleet.ssh(
+        1,
+        "mv /usr/bin/docker /usr/bin/docker.real; printf '#!/bin/sh\n[ \"$1\" != load ] || { echo no room >&2; exit 1; }\n"
+        'exec /usr/bin/docker.real "$@"\n\' > /usr/bin/docker; chmod +x /usr/bin/docker',
+    )
+    played = fresh.deploy(release(1))
+    assert played.code == 2 and "cause: image could not be loaded: no room" in played.output, played.output
+    assert fresh.containers() == {}
+
+
+def test_a_layer_that_was_changed_is_refused_and_not_sent_for_ever(hosts, serving, release, tmp_path):
+    tampered = Path(shutil.copytree(release(6), tmp_path / release(6).name))
+    with tarfile.open(tampered / "image.tar") as archive:
+        manifest = json.load(archive.extractfile("manifest.json"))[0]
+        payload = archive.getmember(manifest["Layers"][-1]).offset_data + 1_000_000
+    with open(tampered / "image.tar", "r+b") as file:
+        file.seek(payload)
+        byte = file.read(1)
+        file.seek(payload)
+        file.write(bytes([byte[0] ^ 1]))
+    played = hosts.deploy(tampered)
+    assert played.code == 2 and "cause: image could not be loaded: a sent layer is not sha256:" in played.output
     assert hosts.live() == model_in(serving)
 
 

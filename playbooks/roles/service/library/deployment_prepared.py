@@ -27,7 +27,8 @@ options:
   plan: {description: The plan; see deployment_plan., type: dict, required: true}
   texts: {description: The release's files by name; empty for one that the host keeps., type: dict, default: {}}
   image: {description: The image in the release's archive; empty for one that the host keeps., type: dict, default: {}}
-  everything: {description: Whether all layers were sent., type: bool, default: false}
+  sent: {description: Whether the layers that were asked for have been sent., type: bool, default: false}
+  everything: {description: Whether all layers were asked for., type: bool, default: false}
   listen: {description: The service's port., type: int, required: true}
   command: {description: What starts the container, after the engine's name., type: list, elements: str, required: true}
   ready_seconds: {description: How long it may take until it is ready., type: int, required: true}
@@ -49,8 +50,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+ready: {description: That the container runs and has proved itself., type: bool, returned: once it does}
 missing: {description: Layers to send first, with the bytes that are here., type: dict, returned: when the image is not there yet}
 everything: {description: Whether the engine asks for all layers., type: bool, returned: when the image is not there yet}
+registry: {description: Why the registry did not give the image., type: str, returned: when the image is not there yet}
 compared: {description: What the shadow found., type: dict, returned: with a shadow}
 gates: {description: What was measured., type: list, returned: always}
 cause: {description: Why it is not ready., type: str, returned: failure}
@@ -62,7 +65,7 @@ def prepare(step):
     step.fence()
     if want["image"]:
         image = {**want["release"]["image"], **want["image"]}
-        lacking = bring(want["engine"], want["folder"], image, want["everything"], step.run)
+        lacking = bring(want["engine"], want["folder"], image, want["sent"], want["everything"], step.run)
         if lacking:
             return lacking
         keep_records(want["folder"], want["release"]["id"], want["texts"])
@@ -78,7 +81,7 @@ def prepare(step):
     run_container(step, want["command"], draining)
     golden = os.path.join(want["folder"], "releases", want["release"]["id"], "golden.json")
     replay(golden, plan["port"], want["release"]["model"]["digest"], want["probe"])
-    return {"compared": compared} if compared else {}
+    return {"ready": True, **({"compared": compared} if compared else {})}
 
 
 def lead_back(step):
@@ -129,6 +132,7 @@ if __name__ == "__main__":
         "plan": {"type": "dict", "required": True},
         "texts": {"type": "dict", "default": {}},
         "image": {"type": "dict", "default": {}},
+        "sent": {"type": "bool", "default": False},
         "everything": {"type": "bool", "default": False},
         "listen": {"type": "int", "required": True},
         "command": {"type": "list", "elements": "str", "required": True},

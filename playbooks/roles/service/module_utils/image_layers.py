@@ -98,7 +98,7 @@ class Incoming:
                 )
 
     def load(self):
-        """Load what is here into the engine: nothing if it has the image then, else what it said.
+        """Load what is here into the engine: nothing if it has the image then, else what it said. Raises `Failed`.
 
         The archive names all layers and holds only those that were sent, the others as empty files: the engine looks for each layer by
         its chain before it reads the archive. One that wants them all (containerd's image store) gets the rest in a second round.
@@ -135,21 +135,29 @@ class Incoming:
                     tar.add(self.path(layer), name)
 
 
-def bring(engine, folder, image, everything, run):
+def bring(engine, folder, image, sent, everything, run):
     """Have the engine know the image: nothing once it does, else what to send first.
 
-    That is `missing`, by `Incoming.missing`, and whether it is `everything`: then an engine that refuses the layers has no other chance.
+    That is `missing`, by `Incoming.missing`, whether it is `everything`, and why a `registry` did not give the image.
+    `sent` says that what was asked for has been sent, and `everything` that all layers were asked for: what is loaded then is the last
+    chance. Raises `Failed`.
     """
     incoming = Incoming(engine, folder, image, run)
-    refused = "" if incoming.present() else incoming.pull()
-    if incoming.present():
+    if not sent:
+        if incoming.present():
+            return {}
+        registry = incoming.pull()
+        if image["reference"] and not registry:
+            return {}
+        if missing := incoming.missing():
+            return {"missing": missing, "everything": False, "registry": registry}
+    refused = incoming.load()
+    if not refused:
         return {}
-    if missing := incoming.missing(everything):
-        return {"missing": missing, "everything": everything}
-    said = incoming.load()
-    if said and everything:
-        raise Failed("image could not be loaded: " + "; ".join(filter(None, [said, refused])))
-    return {"missing": incoming.missing(everything=True), "everything": True} if said else {}
+    rest = {} if everything else incoming.missing(everything=True)
+    if not rest:
+        raise Failed("image could not be loaded: " + refused)
+    return {"missing": rest, "everything": True}
 
 
 def keep_records(folder, release, texts):
