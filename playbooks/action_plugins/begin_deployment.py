@@ -84,7 +84,7 @@ class ActionModule(HostStep):
         try:
             image, files = image_in(release) if release else ({}, {})
         except ValueError as error:
-            return told | {"failed": True, "msg": str(error), "cause": str(error)}
+            return told | self.failed(error)
         arguments |= {"texts": release["texts"] if release else {}, "image": image}
         # A task runs in a process of its own: the deployer is its parent.
         arguments["lock"] = {**arguments["lock"], "owner": name_of(who, os.getppid()), "token": token}

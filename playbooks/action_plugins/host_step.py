@@ -22,11 +22,17 @@ class ActionModule(ActionBase):
     def on_host(self, module, arguments, task_vars):
         "What a module returns; one that fails has a cause, and says whether the host was lost."
         if (task_vars.get("service_renewed") or {}).get("lost"):
-            return lost("it did not come back")
+            return self.lost("it did not come back")
         try:
             return with_cause(self._execute_module(module, arguments, task_vars=task_vars))
         except AnsibleConnectionFailure as error:
-            return lost(" ".join(str(error).split()))
+            return self.lost(error)
+
+    def lost(self, why):
+        return {**self.failed(f"host lost: {' '.join(str(why).split())}"), "lost": True}
+
+    def failed(self, cause):
+        return {"failed": True, "msg": str(cause), "cause": str(cause)}
 
 
 def with_cause(result):
@@ -37,11 +43,3 @@ def with_cause(result):
         said = result.get("module_stderr") or result.get("msg") or result.get("module_stdout") or "no reason was given"
         result["cause"] = "a step crashed on the host: " + str(said).strip().splitlines()[-1]
     return result
-
-
-def lost(why):
-    return {**failed(f"host lost: {why}"), "lost": True}
-
-
-def failed(cause):
-    return {"failed": True, "msg": cause, "cause": cause}

@@ -30,10 +30,9 @@ class ActionModule(HostStep):
                 told |= {"registry": result["registry"]} if result.get("registry") else {}
             return result | told
         except AnsibleConnectionFailure as error:
-            cause, was_lost = f"host lost: {' '.join(str(error).split())}", True
+            return self.lost(error)
         except (NotSent, tarfile.TarError, KeyError) as error:
-            cause, was_lost = str(error), False
-        return {"failed": True, "msg": cause, "cause": cause, "lost": was_lost}
+            return self.failed(error)
 
     def send(self, archive, files, missing, folder):
         "Append what the host lacks of each layer; the bytes that were sent."

@@ -5,6 +5,7 @@ import re
 import shutil
 
 from ansible.module_utils import proxy_config
+from ansible.module_utils.deploy_lock import fence
 
 LISTEN = """listen mlkit-{service}
   bind *:{listen}{bind}
@@ -36,29 +37,41 @@ def service_piece(service, listen, bind, body_megabytes, first, second=None):
     return text
 
 
-def put_piece(name, text, proxy, certificate=""):
-    """Put a piece in place and reload the proxy; the processes that served before, which finish their requests.
+def put_piece(name, text, proxy, certificate="", lock=None):
+    """Put a piece in place and reload the proxy, under a deployment's lock; the processes that served before, which finish their requests.
 
     `proxy`: pieces (their folder), config (the proxy's own file), shared (the text that all services share), certificate_file (where
-    chain and key of the piece are kept; its name changes with the content). Raises `proxy_config.Refused`, `OSError`: the old
-    configuration is in place then.
+    chain and key of the piece are kept; its name changes with the content). `lock` is a fence of deploy_lock. Raises `Lost`,
+    `proxy_config.Refused`, `OSError`: the old configuration is in place then.
     """
-    config, kept = proxy["config"], proxy["config"] + ".before-mlkit"
-    if os.path.exists(config) and not os.path.exists(kept):
-        shutil.copy2(config, kept)
-    new_certificate = text and certificate and not os.path.exists(proxy["certificate_file"])
-    if new_certificate:
-        os.makedirs(os.path.dirname(proxy["certificate_file"]), mode=0o700, exist_ok=True)
-        proxy_config.write_whole(proxy["certificate_file"], certificate, 0o600)
-    try:
-        pieces = {proxy_config.SHARED: proxy["shared"], name + ".cfg": text}
-        before = proxy_config.put(config, proxy["pieces"], pieces)
-    except proxy_config.Refused:
+    with proxy_config.alone(proxy["pieces"]):
+        fence(lock)
+        config, kept = proxy["config"], proxy["config"] + ".before-mlkit"
+        if os.path.exists(config) and not os.path.exists(kept):
+            shutil.copy2(config, kept)
+        new_certificate = text and certificate and not os.path.exists(proxy["certificate_file"])
         if new_certificate:
-            os.remove(proxy["certificate_file"])
-        raise
-    remove_certificates(os.path.dirname(proxy["certificate_file"]), name, text)
-    return before
+            os.makedirs(os.path.dirname(proxy["certificate_file"]), mode=0o700, exist_ok=True)
+            proxy_config.write_whole(proxy["certificate_file"], certificate, 0o600)
+        try:
+            pieces = {proxy_config.SHARED: proxy["shared"], name + ".cfg": text}
+            before = proxy_config.put(config, proxy["pieces"], pieces)
+        except proxy_config.Refused:
+            if new_certificate:
+                os.remove(proxy["certificate_file"])
+            raise
+        remove_certificates(os.path.dirname(proxy["certificate_file"]), name, text)
+        return before
+
+
+def lead_clients(want, listen, first, second=None):
+    """Lead the clients of a service to these containers, or to none; what `put_piece` gives and raises.
+
+    `want` is what a stroke was asked: service, proxy (as for `put_piece`, with bind and body_megabytes), certificate and fence.
+    """
+    proxy = want["proxy"]
+    text = service_piece(want["service"], listen, proxy["bind"], proxy["body_megabytes"], first, second)
+    return put_piece(want["service"], text, proxy, want["certificate"], want["fence"])
 
 
 def remove_certificates(folder, name, text):

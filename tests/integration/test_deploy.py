@@ -176,7 +176,7 @@ def test_an_engine_that_refuses_the_image_is_not_taken_for_one_that_has_it(make_
     fresh = Hosts(make_fleet(1), ansible)
     fresh.fleet.ssh(
         1,
-        "mv /usr/bin/docker /usr/bin/docker.real; printf '#!/bin/sh\n[ \"$1\" != load ] || { echo no room >&2; exit 1; }\n"
+        'mv /usr/bin/docker /usr/bin/docker.real; printf \'#!/bin/sh\n[ "$1" != load ] || { echo no room >&2; exit 1; }\n'
         'exec /usr/bin/docker.real "$@"\n\' > /usr/bin/docker; chmod +x /usr/bin/docker',
     )
     played = fresh.deploy(release(1))
@@ -195,7 +195,9 @@ def test_a_layer_that_was_changed_is_refused_and_not_sent_for_ever(hosts, servin
         file.seek(payload)
         file.write(bytes([byte[0] ^ 1]))
     played = hosts.deploy(tampered)
-    assert played.code == 2 and "cause: image could not be loaded: a sent layer is not sha256:" in played.output
+    assert (
+        played.code == 2 and "cause: image could not be loaded: a sent layer is not sha256:" in played.output
+    )
     assert hosts.live() == model_in(serving)
 
 

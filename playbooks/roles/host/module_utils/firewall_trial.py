@@ -15,6 +15,8 @@ import syslog
 import time
 from contextlib import contextmanager
 
+from ansible.module_utils.detached import run_detached
+
 PENDING = "/run/mlkit-firewall.json"  # not there after a boot, which ends a trial, too
 LOCK = "/run/mlkit-firewall.lock"
 
@@ -44,7 +46,7 @@ def begin(token, rules, seconds, connection):
         before = pending["before"] if pending else running()  # of a trial whose watcher was killed
         ends = time.monotonic() + seconds
         _write({"token": token, "rules": rules, "before": before, "ends": ends, "connection": connection})
-        _watch(token)
+        run_detached(lambda: _go_back_in_time(token), "the firewall could not go back by itself")
         try:
             _nft("-f", "-", text=replacing(rules))
         except Refused:
@@ -63,28 +65,6 @@ def keep(token, connection):
             )
         os.remove(PENDING)
         return pending["rules"]
-
-
-def _watch(token):
-    "Start the process that ends the trial, apart from the one that calls."
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    os.chdir("/")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):  # ssh waits for whoever holds its streams
-        os.dup2(nowhere, stream)
-    os.closerange(3, 64)  # the lock is its caller's
-    try:
-        _go_back_in_time(token)
-    except Exception as error:  # nobody listens any more but the log of the system
-        syslog.syslog(syslog.LOG_ERR, f"mlkit: the firewall could not go back by itself: {error!r}")
-    finally:
-        os._exit(0)
 
 
 def _go_back_in_time(token):

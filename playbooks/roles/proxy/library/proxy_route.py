@@ -1,9 +1,9 @@
 #!/usr/bin/python
 "Change where the proxy of a host sends the requests of a service, without losing one."
 
-from ansible.module_utils import proxy_config
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.deploy_lock import Lost, fence
+from ansible.module_utils.deploy_lock import Lost
+from ansible.module_utils.proxy_config import Refused
 from ansible.module_utils.proxy_piece import put_piece, service_piece
 
 DOCUMENTATION = r"""
@@ -61,10 +61,9 @@ def main():
     want = module.params
     text = service_piece(want["piece"], **want["service"]) if want["service"] else want["text"]
     try:
-        with proxy_config.alone(want["pieces"]):
-            fence(want["fence"])
-            module.exit_json(changed=True, before=put_piece(want["piece"], text, want, want["certificate"]))
-    except (proxy_config.Refused, Lost) as refused:
+        before = put_piece(want["piece"], text, want, want["certificate"], want["fence"])
+        module.exit_json(changed=True, before=before)
+    except (Refused, Lost) as refused:
         module.fail_json(msg=str(refused), cause=str(refused))
     except OSError as error:
         cause = ("disk full: " if error.errno == 28 else "the proxy could not be changed: ") + str(error)

@@ -9,8 +9,8 @@ from ansible.module_utils.deployment_plan import prunable, releases_after, state
 from ansible.module_utils.host_look import look_at_host
 from ansible.module_utils.journal_chain import append
 from ansible.module_utils.keeping import last_lines, record, require_serving, retire, settle
-from ansible.module_utils.proxy_config import Refused, alone
-from ansible.module_utils.proxy_piece import put_piece, service_piece
+from ansible.module_utils.proxy_config import Refused
+from ansible.module_utils.proxy_piece import lead_clients
 from ansible.module_utils.stroke import Failed, run_stroke
 
 DOCUMENTATION = r"""
@@ -62,21 +62,18 @@ cause: {description: What could not be done., type: str, returned: failure}
 
 
 def end(step):
-    fence = step.want["fence"]
-    step.keeps_lock = step.want["do"] == "keep"
-    try:
-        return {"keep": keep, "take back": take_back, "unlock": unlock}[step.want["do"]](step)
-    finally:
-        if not step.keeps_lock and os.path.isdir(os.path.dirname(fence["path"])):
-            release(fence["path"], fence["token"])
+    return {"keep": keep, "take back": take_back, "unlock": unlock}[step.want["do"]](step)
 
 
 def unlock(step):
+    fence = step.want["fence"]
+    if os.path.isdir(os.path.dirname(fence["path"])):
+        release(fence["path"], fence["token"])
     return {"changed": False}
 
 
 def keep(step):
-    "Record what is live, then retire what was."
+    "Record what is live, then retire what was. What is not recorded keeps the lock: when it runs out, the host goes back by itself."
     want, begun = step.want, step.want["begun"]
     engine, plan, wanted = begun["engine"], begun["plan"], begun["release"]
     folder = os.path.join(want["home"], want["service"])
@@ -96,24 +93,33 @@ def keep(step):
     step.fence()
     require_serving(engine, plan["container"], want["service"], "does not run or gets no requests, so nothing was recorded")
     entry = record(folder, state, want["entry"])
-    step.keeps_lock = False
-    settle(engine, plan["container"], want["service"], plan["colour"], step.run)
-    retired = {
-        "drain": want["drain"],
-        "drain_seconds": want["drain_seconds"],
-        "stop": plan["old"]["container"] if plan["old"] else "",
-        "stop_seconds": want["stop_seconds"],
-        "containers": [each for one in gone for each in one["containers"]],
-        "images": [one["tag"] for one in gone if one["tag"]],
-        "releases": [one["id"] for one in gone],
-    }
-    retire(engine, want["service"], folder, retired, step)
-    require_serving(engine, plan["container"], want["service"], "is recorded as live, and does not run or gets no requests")
+    try:
+        settle(engine, plan["container"], want["service"], plan["colour"], step.run)
+        retired = {
+            "drain": want["drain"],
+            "drain_seconds": want["drain_seconds"],
+            "stop": plan["old"]["container"] if plan["old"] else "",
+            "stop_seconds": want["stop_seconds"],
+            "containers": [each for one in gone for each in one["containers"]],
+            "images": [one["tag"] for one in gone if one["tag"]],
+            "releases": [one["id"] for one in gone],
+        }
+        retire(engine, want["service"], folder, retired, step)
+        require_serving(engine, plan["container"], want["service"], "is recorded as live, and does not run or gets no requests")
+    finally:
+        unlock(step)
     return {"entry": entry}
 
 
 def take_back(step):
     "Lead the clients back where that was not done yet, and remove what was prepared."
+    try:
+        return remove_prepared(step)
+    finally:
+        unlock(step)
+
+
+def remove_prepared(step):
     want, begun = step.want, step.want["begun"]
     engine, plan, wanted = begun["engine"], begun["plan"], begun["release"]
     folder = os.path.join(want["home"], want["service"])
@@ -121,7 +127,7 @@ def take_back(step):
     log, draining, stays = last_lines(engine, plan["container"]), list(want["drain"]), ""
     if want["switched"]:
         try:
-            draining += lead_back(step, plan["old"])
+            draining += lead_clients(want, plan["old"]["listen"] if plan["old"] else 0, plan["old"])
         except (Refused, OSError) as error:
             stays = f"the old container could not be given the requests again: {error}"
     step.fence()
@@ -157,16 +163,6 @@ def regain_lock(step):
     ours = [plan["container"], *([plan["old"]["container"]] if plan["old"] else [])]
     if now["state"] != begun["state"] or not set(ours) <= set(running):
         raise Failed(words.format("another deployer was here since, or the host went back by itself"), left=True)
-
-
-def lead_back(step, old):
-    "The processes of the proxy that finish their requests."
-    want, proxy = step.want, step.want["proxy"]
-    listen = old["listen"] if old else 0
-    text = service_piece(want["service"], listen, proxy["bind"], proxy["body_megabytes"], old)
-    with alone(proxy["pieces"]):
-        step.fence()
-        return put_piece(want["service"], text, proxy, want["certificate"])
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ import os
 from ansible.module_utils.golden_rows import replay
 from ansible.module_utils.image_layers import bring, keep_records
 from ansible.module_utils.new_container import start, wait_until_ready
-from ansible.module_utils.proxy_config import Refused, alone
-from ansible.module_utils.proxy_piece import put_piece, service_piece
+from ansible.module_utils.proxy_piece import lead_clients
 from ansible.module_utils.shadow import compare
 from ansible.module_utils.start_at_boot import start_at_boot
-from ansible.module_utils.stroke import Failed, run_stroke
+from ansible.module_utils.stroke import run_stroke
 
 DOCUMENTATION = r"""
 module: deployment_prepared
@@ -69,7 +68,9 @@ def prepare(step):
         if lacking:
             return lacking
         keep_records(want["folder"], want["release"]["id"], want["texts"])
-    draining = lead_back(step) if plan["second"] else []
+    draining = []
+    if plan["second"]:  # a deployment that was cut off has left the proxy two containers
+        draining = lead_clients(want, plan["old"]["listen"], plan["old"])
     if want["engine"] == "podman":
         start_at_boot(want["service"], want["folder"], step.run)
     compared = None
@@ -82,19 +83,6 @@ def prepare(step):
     golden = os.path.join(want["folder"], "releases", want["release"]["id"], "golden.json")
     replay(golden, plan["port"], want["release"]["model"]["digest"], want["probe"])
     return {"ready": True, **({"compared": compared} if compared else {})}
-
-
-def lead_back(step):
-    "Take from the proxy the second container that a deployment left there which was cut off; the processes that finish."
-    want, old = step.want, step.want["plan"]["old"]
-    proxy = want["proxy"]
-    text = service_piece(want["service"], old["listen"], proxy["bind"], proxy["body_megabytes"], old)
-    try:
-        with alone(proxy["pieces"]):
-            step.fence()
-            return put_piece(want["service"], text, proxy, want["certificate"])
-    except Refused as refused:
-        raise Failed(str(refused)) from refused
 
 
 def run_container(step, command, draining):

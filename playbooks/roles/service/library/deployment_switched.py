@@ -6,8 +6,8 @@ import os
 from ansible.module_utils.deploy_lock import Lost
 from ansible.module_utils.golden_rows import replay
 from ansible.module_utils.live_watch import watch
-from ansible.module_utils.proxy_config import Refused, alone
-from ansible.module_utils.proxy_piece import put_piece, service_piece
+from ansible.module_utils.proxy_config import Refused
+from ansible.module_utils.proxy_piece import lead_clients
 from ansible.module_utils.stroke import Failed, run_stroke
 
 DOCUMENTATION = r"""
@@ -57,17 +57,13 @@ class Switch:
         self.before, self.led = [], False  # led: whether the new container may get requests
 
     def lead(self, listen, first, second=None):
-        "Lead the clients to these containers. Raises `Lost`, `Refused`, `OSError`: nothing was changed then."
-        want, proxy = self.want, self.want["proxy"]
-        text = service_piece(want["service"], listen, proxy["bind"], proxy["body_megabytes"], first, second)
-        with alone(proxy["pieces"]):
-            self.step.fence()
-            led, self.led = self.led, self.led or first == self.new or second is not None
-            try:
-                self.before += put_piece(want["service"], text, proxy, want["certificate"])
-            except Refused:  # what was there before is there still
-                self.led = led
-                raise
+        "Lead the clients to these containers. Raises what `lead_clients` raises: what was there before is there still."
+        led, self.led = self.led, self.led or first == self.new or second is not None
+        try:
+            self.before += lead_clients(self.want, listen, first, second)
+        except (Lost, Refused):
+            self.led = led
+            raise
 
     def forth(self):
         "A share of the clients, if that is asked for, and then all. Raises `Failed`, and what `lead` raises."

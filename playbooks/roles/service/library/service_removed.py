@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.boot_script import remove_from_boot
 from ansible.module_utils.container_engine import removal
 from ansible.module_utils.deploy_lock import Lost, fence
 from ansible.module_utils.journal_chain import append
@@ -63,20 +64,6 @@ def images_of(engine, folder):
     return [each for each in found if lines_of(engine, "image", "inspect", "-f", "{{.Id}}", each)]
 
 
-def remove_from_boot(service):
-    "What started_at_boot has written; whether there was any."
-    name = "mlkit-" + service
-    unit, script = f"/etc/systemd/system/{name}.service", f"/etc/init.d/{name}"
-    if os.path.exists(unit):
-        lines_of("systemctl", "disable", name + ".service")
-    files = [path for path in (unit, script, f"/usr/local/sbin/{name}") if os.path.exists(path)]
-    for path in files:
-        os.remove(path)
-    if script in files:
-        lines_of("update-rc.d", name, "remove")
-    return bool(files)
-
-
 def remove_files(folder):
     "What says that the service is here goes late, so that a removal that was cut off is gone on with; the lock goes last."
     late = ["state.json", "lock.json.guard", "lock.json"]
@@ -89,7 +76,7 @@ def remove_files(folder):
             os.remove(path)
 
 
-def remove(want):
+def remove(want, run):
     "What is gone, in words. Raises `Lost`, `OSError`."
     engine, folder = want["engine"], want["folder"]
     wait_for_end(want["drain"], want["drain_seconds"] + 5)
@@ -103,7 +90,7 @@ def remove(want):
             raise OSError(f"{engine} could not remove the containers {' '.join(left)}: see its log")
     for image in images:
         lines_of(engine, "image", "rm", image)
-    at_boot = remove_from_boot(want["service"])
+    at_boot = remove_from_boot("mlkit-" + want["service"], run)
     fence(want["fence"])
     remove_files(folder)
     counted = [f"{len(containers)} containers", f"{len(images) // 2} images", "its files"]
@@ -126,7 +113,7 @@ def main():
     try:
         fence(want["fence"])
         entry = append(os.path.join(want["folder"], "journal.jsonl"), want["entry"])
-        module.exit_json(changed=True, entry=entry, gone=remove(want))
+        module.exit_json(changed=True, entry=entry, gone=remove(want, module.run_command))
     except (Lost, OSError, ValueError, KeyError) as error:
         cause = f"{want['service']} was not wholly removed: {error}"
         module.fail_json(msg=cause, cause=cause)

@@ -11,15 +11,19 @@ def script_places(name):
     return f"/usr/local/sbin/{name}", f"/etc/init.d/{name}"
 
 
+def unit_place(name):
+    return f"/etc/systemd/system/{name}.service"
+
+
 def run_at_boot(name, script, unit, run):
-    """Where the script is, and whether it was another. `unit` is for systemd.
+    """Where the script is. `unit` is for systemd.
 
     `run` is a module's run_command. Raises `OSError`.
     """
     systemd, sysvinit = script_places(name)
     if os.path.isdir("/run/systemd/system"):
         path = systemd
-        files = [(path, script, 0o755), (f"/etc/systemd/system/{name}.service", unit, 0o644)]
+        files = [(path, script, 0o755), (unit_place(name), unit, 0o644)]
         enable = ["systemctl", "enable", name + ".service"]
     elif shutil.which("update-rc.d"):
         path = sysvinit
@@ -27,16 +31,23 @@ def run_at_boot(name, script, unit, run):
         enable = ["update-rc.d", name, "defaults"]
     else:
         raise OSError("that needs a host which systemd or Debian's sysvinit runs")
-    changed = [_write(*file) for file in files]
+    for place, text, mode in files:
+        if read(place) != text:
+            write_whole(place, text, mode)
     code, out, err = run(enable)
     if code:
         raise OSError((err or out).strip())
-    return path, any(changed)
+    return path
 
 
-def _write(path, text, mode):
-    "Whether the file was another."
-    if read(path) == text:
-        return False
-    write_whole(path, text, mode)
-    return True
+def remove_from_boot(name, run):
+    "Remove what `run_at_boot` has written; whether there was any."
+    unit, (_, sysvinit) = unit_place(name), script_places(name)
+    if os.path.exists(unit):
+        run(["systemctl", "disable", name + ".service"])
+    files = [path for path in (unit, *script_places(name)) if os.path.exists(path)]
+    for path in files:
+        os.remove(path)
+    if sysvinit in files:
+        run(["update-rc.d", name, "remove"])
+    return bool(files)

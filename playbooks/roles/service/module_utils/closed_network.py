@@ -93,7 +93,7 @@ def close(engine, run):
         bridge = _bridge(engine, run)  # another service's deployment may have made it meanwhile
         if not bridge:
             raise OSError((err or out).strip() or f"exit code {code}")
-    script, _ = run_at_boot(SCRIPT_NAME, SCRIPT.replace("@bridge@", bridge), UNIT, run)
+    script = run_at_boot(SCRIPT_NAME, SCRIPT.replace("@bridge@", bridge), UNIT, run)
     code, out, err = run([script, "start"])
     if code:
         raise OSError((err or out).strip() or f"{script} ended with exit code {code}")

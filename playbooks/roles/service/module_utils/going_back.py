@@ -10,12 +10,12 @@ deployment would have done: the recorded container gets all requests again, and 
 import json
 import os
 import subprocess
-import syslog
 import time
 import uuid
 
 from ansible.module_utils.container_engine import find
 from ansible.module_utils.deploy_lock import Held, look, ran_out, release, take
+from ansible.module_utils.detached import run_detached
 from ansible.module_utils.journal_chain import append
 from ansible.module_utils.proxy_config import reload
 from ansible.module_utils.proxy_state import keep_only, servers, wait_for_end
@@ -26,27 +26,15 @@ OWNER = "the host itself"
 
 
 def watch_over(folder, service, token, engine):
-    "Start the watching process, apart from the one that calls."
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    os.chdir("/")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):  # ssh waits for whoever holds its streams
-        os.dup2(nowhere, stream)
+    "Start the watching process."
     path = os.path.join(folder, "lock.json")
-    try:
+
+    def watch():
         wait_until_ended(path, token)
         if ran_out(path, token):
             go_back_locked(folder, service, engine)
-    except Exception as error:  # nobody listens any more but the log of the system
-        syslog.syslog(syslog.LOG_ERR, f"mlkit: {service} could not go back by itself: {error!r}")
-    finally:
-        os._exit(0)
+
+    run_detached(watch, f"{service} could not go back by itself")
 
 
 def wait_until_ended(path, token):

@@ -9,6 +9,7 @@ import errno
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.deploy_lock import Held, Lost, fence
+from ansible.module_utils.proxy_config import Refused
 
 
 class Failed(Exception):
@@ -39,8 +40,8 @@ def run_stroke(stroke, options, check_mode=False):
         module.exit_json(**{"changed": True, **stroke(step), "gates": step.gates})
     except Failed as failed:
         module.fail_json(msg=str(failed), cause=str(failed), gates=step.gates, **failed.more)
-    except (Held, Lost) as lost:
-        module.fail_json(msg=str(lost), cause=str(lost), gates=step.gates)
+    except (Held, Lost, Refused) as refused:
+        module.fail_json(msg=str(refused), cause=str(refused), gates=step.gates)
     except OSError as error:
         kind = "disk full: " if error.errno == errno.ENOSPC else "the host could not do it: "
         module.fail_json(msg=kind + str(error), cause=kind + str(error), gates=step.gates)
