@@ -236,7 +236,11 @@ def read_history(
     store: Store,
     name: str,
 ) -> tuple[list[Change], list[MlkitError]]:
-    "Every change of `name`, oldest first, and what is wrong with the records that cannot be read. Raises `UnknownName`."
+    """Every change of `name`, oldest first, and what is wrong with the records that cannot be read.
+
+    Raises `UnknownName`, and `MissingData` for a store that does not exist.
+    """
+    store.require_there()
     keys = store.keys(f"registry/{name}")
     if not keys:
         raise unknown_name("nothing is registered under", name, store.folders("registry"))
@@ -262,7 +266,8 @@ def find_model(
     reference: str,  # "flights@champion", "sha256:1f2e…", the id of a run that made one, "latest"
     name: str,  # the project's model, for "latest"
 ) -> str:
-    "The digest that `reference` means. Raises `UnknownName`, `MissingData`."
+    "The digest that `reference` means. Raises `UnknownName`, `MissingData`, also for a store that does not exist."
+    store.require_there()
     if reference == "latest":
         key = latest_key(name)
         if not store.has(key):

@@ -64,6 +64,14 @@ class Store:
         except MissingData:
             return False
 
+    def require_there(self) -> None:
+        "Raises `MissingData` for a folder that does not exist: what is looked for there may be somewhere else."
+        if isinstance(self.fs, LocalFileSystem) and not os.path.exists(self.root):
+            raise MissingData(
+                f"the store {self.url} does not exist",
+                f"the first thing that is put there makes it, such as mlkit train; if it should be there: {STORE_HINT}",
+            )
+
     def keys(
         self,
         prefix: str,  # a folder: "runs", "models/sha256-…"; "" for the whole store

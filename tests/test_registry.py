@@ -168,3 +168,13 @@ def test_a_name_that_means_nothing_says_what_would():
         with pytest.raises(Exception) as refused:
             find_model(store, reference, "flights")
         assert words in str(refused.value)
+
+
+# %% ../notebooks/09_registry.ipynb #69df10ea
+def test_a_store_that_does_not_exist_is_not_taken_for_an_empty_one():
+    nowhere = Store(tempfile.mkdtemp() + "/stroe")
+    for reference in "flights@champion", "latest", "20261122T084252-5558fc", "sha256:ab":
+        with pytest.raises(MissingData, match=f"the store {nowhere.url} does not exist"):
+            find_model(nowhere, reference, "flights")
+    with pytest.raises(MissingData, match="does not exist"):
+        read_history(nowhere, "flights")

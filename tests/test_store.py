@@ -42,6 +42,17 @@ def test_a_folder_is_not_a_key_and_a_key_is_not_a_folder():
     assert not store.has("models/sha256-a") and store.has("models/sha256-a/bundle.json")
 
 
+# %% ../notebooks/03_store.ipynb #58a185a1
+def test_a_folder_that_is_not_there_is_told_from_one_in_which_nothing_is():
+    store = Store(str(Path(tempfile.mkdtemp()) / "stroe"))
+    assert store.keys("registry") == []
+    with pytest.raises(MissingData, match=f"the store {store.url} does not exist\n  .*MLKIT_STORE"):
+        store.require_there()
+    store.put("runs/a/run.json", b"{}")
+    store.require_there()
+    Store("memory://bucket").require_there()  # there is no folder to look for
+
+
 # %% ../notebooks/03_store.ipynb #1d53cd95
 def test_what_was_put_is_what_is_got():
     store = new_store()

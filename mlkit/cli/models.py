@@ -63,6 +63,7 @@ def models(name, as_json):
     from mlkit.registry import read_history, read_versions
 
     _, store = project_and_store()
+    store.require_there()
     if name:
         found, broken = read_history(store, name)
         entries = [vars(change) for change in found]
