@@ -46,6 +46,7 @@ class ActionModule(HostStep):
 
     def send_layer(self, source, layer, have, folder):
         path = os.path.join(folder, "incoming", layer.replace(":", "-"))
+        left = source.seek(0, os.SEEK_END) - have
         source.seek(have)
         sent = 0
         while piece := source.read(PIECE):
@@ -53,7 +54,8 @@ class ActionModule(HostStep):
             done = self._low_level_execute_command(command, in_data=piece, sudoable=True)
             if done["rc"]:
                 text = (done["stderr"] or done["stdout"]).strip()
-                kind = "disk full: " if "no space left" in text.lower() else "layer could not be sent: "
-                raise NotSent(kind + (text.splitlines() or [f"exit code {done['rc']}"])[-1])
+                if "no space left" in text.lower():
+                    raise NotSent(f"disk full: on the host, no room for {path}: {left - sent} of its {left + have} bytes were still to come")
+                raise NotSent("layer could not be sent: " + (text.splitlines() or [f"exit code {done['rc']}"])[-1])
             sent += len(piece)
         return sent

@@ -2,8 +2,11 @@
 
 # %% ../../notebooks/cli/01_command.ipynb #imports
 import errno
+import os
 import warnings
 from importlib.metadata import packages_distributions, requires
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import click
 from click.testing import CliRunner
@@ -57,6 +60,16 @@ def test_what_another_library_raises_is_a_sentence_too_and_never_the_exit_code_o
         "error: mlkit failed unexpectedly: ZeroDivisionError: division by"
     )
     assert len(answers["bug"].stderr) < 500
+
+
+# %% ../../notebooks/cli/01_command.ipynb #06ea41b3
+def test_a_disk_that_is_full_is_named_also_where_the_write_does_not_say_which():
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch("shutil.disk_usage", lambda folder: SimpleNamespace(free=9e9 * (folder != os.getcwd()))):
+        words = str(in_words(full))
+    assert words.startswith(
+        f"No space left on device on this machine: {os.getcwd()} has 0.0 MB free\n  free room"
+    )
 
 
 # %% ../../notebooks/cli/01_command.ipynb #06fa9c99

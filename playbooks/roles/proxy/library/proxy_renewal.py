@@ -12,6 +12,7 @@ import urllib.request
 
 from ansible.module_utils import proxy_config
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.full_disk import why_not_written
 
 DOCUMENTATION = r"""
 module: proxy_renewal
@@ -105,7 +106,7 @@ def main():
             text = module.run_command(["openssl", "genrsa", "3072"], check_rc=True)[1]
             changed |= put(key, text)
     except OSError as error:
-        cause = ("disk full: " if error.errno == 28 else "the renewal could not be set up: ") + str(error)
+        cause = why_not_written(error, want["folder"], "the renewal could not be set up")
         module.fail_json(msg=cause, cause=cause)
     mine = thumbprint(key)
     if not mine:

@@ -3,6 +3,7 @@
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.deploy_lock import Lost
+from ansible.module_utils.full_disk import why_not_written
 from ansible.module_utils.proxy_config import Refused
 from ansible.module_utils.proxy_piece import put_piece, service_piece
 
@@ -66,7 +67,7 @@ def main():
     except (Refused, Lost) as refused:
         module.fail_json(msg=str(refused), cause=str(refused))
     except OSError as error:
-        cause = ("disk full: " if error.errno == 28 else "the proxy could not be changed: ") + str(error)
+        cause = why_not_written(error, want["pieces"], "the proxy could not be changed")
         module.fail_json(msg=cause, cause=cause)
 
 

@@ -6,22 +6,24 @@ service_lock: path=… state=renewed token=T      fails (cause) when the lock wa
 service_lock: path=… state=released token=T     ok when it was not this token's: changed says whether it was
 service_lock: path=… state=released owner=O     releases whatever lock O holds
 service_lock: path=… state=broken               whoever holds it
+service_lock: path=… state=free                 fails (cause) while anybody has it; takes nothing
 service_lock: path=… state=shown                only looks
 Returns changed, lock (after; null when free; never the token) and, for broken and released, was (the lock before).
 """
 
-import errno
 import os
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.deploy_lock import Held, Lost, break_lock, look, release, renew, take
+from ansible.module_utils.full_disk import why_not_written
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "state": {"choices": ["taken", "renewed", "released", "broken", "shown"], "default": "taken"},
+            "state": {"choices": ["taken", "renewed", "released", "broken", "free", "shown"], "default": "taken"},
             "owner": {"default": ""},
             "token": {"default": "", "no_log": False},
             "seconds": {"type": "int", "default": 120},
@@ -42,6 +44,8 @@ def main():
             changed = not was
         elif state == "renewed":
             renew(path, asked["token"])
+        elif state == "free" and was:
+            raise Held(was, time.time())
         elif not os.path.isdir(os.path.dirname(path)):
             pass  # nothing of the service is here, so nobody holds its lock
         elif state == "released":
@@ -61,8 +65,8 @@ def main():
     except Lost as lost:
         module.fail_json(msg=str(lost), cause=str(lost))
     except OSError as error:
-        kind = "disk full" if error.errno == errno.ENOSPC else "the lock cannot be written"
-        module.fail_json(msg=f"lock: {error}", cause=f"{kind}: {error}")
+        cause = why_not_written(error, os.path.dirname(path), "the lock cannot be written")
+        module.fail_json(msg=cause, cause=cause)
     module.exit_json(changed=changed, lock=public(look(path)), was=public(was))
 
 

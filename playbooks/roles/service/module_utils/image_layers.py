@@ -8,6 +8,7 @@ import shutil
 import tarfile
 
 from ansible.module_utils.container_engine import storage
+from ansible.module_utils.full_disk import disk_full
 from ansible.module_utils.proxy_config import write_whole
 from ansible.module_utils.stroke import Failed
 
@@ -92,10 +93,7 @@ class Incoming:
         for place in {self.folder, storage(self.engine_name, self.run)}:
             free = shutil.disk_usage(place).free
             if more and free < more * 1.1 + 16e6:
-                raise Failed(
-                    f"disk full: {place} has {int(free / 1e6)} MB free and the layers need {int(more * 1.1 / 1e6) + 16} MB; free some, or keep fewer releases"
-                    " (service_keep_releases)"
-                )
+                raise Failed(disk_full(place, more * 1.1 + 16e6))
 
     def load(self):
         """Load what is here into the engine: nothing if it has the image then, else what it said. Raises `Failed`.
@@ -154,6 +152,8 @@ def bring(engine, folder, image, sent, everything, run):
     refused = incoming.load()
     if not refused:
         return {}
+    if "no space left" in refused.lower():
+        raise Failed(f"{disk_full(storage(engine, run))}; {engine} said: {refused}")
     rest = {} if everything else incoming.missing(everything=True)
     if not rest:
         raise Failed("image could not be loaded: " + refused)

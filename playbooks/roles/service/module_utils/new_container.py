@@ -8,7 +8,8 @@ import time
 
 from ansible.module_utils.closed_network import NAME as CLOSED
 from ansible.module_utils.closed_network import close
-from ansible.module_utils.container_engine import exit_of, removal, steady_network
+from ansible.module_utils.container_engine import exit_of, removal, steady_network, storage
+from ansible.module_utils.full_disk import disk_full
 from ansible.module_utils.host_look import model_in
 from ansible.module_utils.proxy_config import write_whole
 from ansible.module_utils.proxy_state import listens, wait_for_end
@@ -58,8 +59,9 @@ def start(want, step):
     if code:
         last = ((err or out).strip().splitlines() or [f"exit code {code}"])[-1]
         taken = "already allocated" in last or "already in use" in last
-        kind = "port taken: " if taken else "cannot be started: "
-        raise Failed(("disk full: " if "no space left" in last.lower() else kind) + last)
+        if "no space left" in last.lower():
+            raise Failed(f"{disk_full(storage(want['engine'], step.run))}; {want['engine']} said: {last}")
+        raise Failed(("port taken: " if taken else "cannot be started: ") + last)
     if want["engine"] == "podman":
         steady_network(step.run, CLOSED if is_closed else "podman")
 

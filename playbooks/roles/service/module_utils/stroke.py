@@ -5,10 +5,9 @@
     Failed                          why it went no further, as whoever deploys reads it
 """
 
-import errno
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.deploy_lock import Held, Lost, fence
+from ansible.module_utils.full_disk import why_not_written
 from ansible.module_utils.proxy_config import Refused
 
 
@@ -43,5 +42,6 @@ def run_stroke(stroke, options, check_mode=False):
     except (Held, Lost, Refused) as refused:
         module.fail_json(msg=str(refused), cause=str(refused), gates=step.gates)
     except OSError as error:
-        kind = "disk full: " if error.errno == errno.ENOSPC else "the host could not do it: "
-        module.fail_json(msg=kind + str(error), cause=kind + str(error), gates=step.gates)
+        place = module.params.get("folder") or module.params.get("home") or "/"
+        cause = why_not_written(error, place, "the host could not do it")
+        module.fail_json(msg=cause, cause=cause, gates=step.gates)
