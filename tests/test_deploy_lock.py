@@ -112,3 +112,20 @@ def test_a_file_that_is_no_lock_holds_nobody_up(path, content):
     assert locks.look(path) is None
     locks.take(path, "ann@desk", "a", 60, "")
     assert json.loads(Path(path).read_text())["owner"] == "ann@desk"
+
+
+def test_a_lock_that_a_newer_mlkit_wrote_is_not_taken_for_none(path):
+    lock = locks.take(path, "ann@desk", "a", 60, "") | {"format": "mlkit.lock/2", "quorum": 2}
+    Path(path).write_text(json.dumps(lock))
+    for ask in (
+        lambda: locks.look(path),
+        lambda: locks.take(path, "bob@desk", "b", 60, ""),
+        lambda: locks.renew(path, "a"),
+        lambda: locks.release(path, "a"),
+        lambda: locks.break_lock(path),
+    ):
+        with pytest.raises(
+            locks.Lost, match="lock.json has the format mlkit.lock/2, and this mlkit knows mlkit.lock/1"
+        ):
+            ask()
+    assert json.loads(Path(path).read_text()) == lock

@@ -19,7 +19,7 @@ def load(path):
 
 
 from ansible.module_utils import deployment_plan as decide  # noqa: E402
-from ansible.module_utils import golden_rows
+from ansible.module_utils import golden_rows, host_look
 from ansible.module_utils.stroke import Failed  # noqa: E402
 
 filters = load(PLAYBOOKS / "filter_plugins/mlkit.py")
@@ -262,3 +262,20 @@ def test_a_release_that_breaks_clients_needs_a_reason():
         assert words in str(refused.value) and "--breaking" in str(refused.value)
     plan = decide.service_plan(here, new, 8000, "s", "nobody sends a size")
     assert plan["change"] and plan["breaks"] == ["input 'size' is not known any more"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '{"format": "mlkit.state/2", "port": 8000}',
+            "state.json has the format mlkit.state/2, and this mlkit knows mlkit.state/1: use the mlkit that deployed there last",
+        ),
+        ("[]", "state.json has the format list, and this mlkit knows mlkit.state/1"),
+        ("{", "state.json is not JSON"),
+    ],
+)
+def test_a_state_that_this_mlkit_cannot_read_is_not_guessed_at(tmp_path, text, words):
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(Failed, match=words):
+        host_look.state_of(str(tmp_path))

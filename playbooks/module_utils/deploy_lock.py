@@ -11,6 +11,8 @@
 A deployer can be suspended at any line and wake up when its lock is long another's. So whatever changes something on a host
 is given a fence, {"path": …, "token": …}, and asks it right before each change.
 
+A lock in a format of a newer mlkit is nobody's to take, renew or break: all of these raise NewerFormat then, which is a Lost.
+
 Only this host's clock counts: a deployer's clock is never read.
 """
 
@@ -38,6 +40,15 @@ class Held(Exception):
 
 class Lost(Exception):
     "The lock is no longer this token's: it ran out and somebody took it, or it was broken."
+
+
+class NewerFormat(Lost):
+    "The lock is in a format that another mlkit knows: this one cannot say who holds it."
+
+    def __init__(self, path, found):
+        super().__init__(
+            f"{path} has the format {found}, and this mlkit knows {FORMAT}: deploy with the mlkit that wrote it, or a newer one"
+        )
 
 
 def take(path, owner, token, seconds, why):
@@ -122,10 +133,10 @@ def _read(path):
     try:
         with open(path, encoding="utf-8") as file:
             lock = json.load(file)
+        if lock["format"] != FORMAT and str(lock["format"]).startswith("mlkit.lock/"):
+            raise NewerFormat(path, lock["format"])
         float(lock["taken"]), float(lock["heartbeat"]), float(lock["seconds"])
-        return (
-            lock if lock["format"] == FORMAT and lock["token"] and "owner" in lock and "why" in lock else None
-        )
+        return lock if lock["format"] == FORMAT and lock["token"] and "owner" in lock and "why" in lock else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

@@ -20,6 +20,7 @@ from ansible.module_utils.proxy_state import CONFIG, SOCKET, counts, routes_conf
 from ansible.module_utils.rollout import ask
 from ansible.module_utils.stroke import Failed
 
+STATE = "mlkit.state/1"
 CERTIFICATE = re.compile(r"^\s+bind .* ssl crt (\S+)", re.MULTILINE)
 
 
@@ -33,6 +34,18 @@ def read_json(path):
         raise Failed(
             f"{path} is not JSON: {error}. Put it back from a backup, or move it away and deploy again"
         ) from error
+
+
+def state_of(folder):
+    "What the service's last deployment recorded; None before the first. Raises `Failed` for what this mlkit cannot read."
+    path = os.path.join(folder, "state.json")
+    state = read_json(path)
+    if state is not None and (not isinstance(state, dict) or state.get("format") != STATE):
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise Failed(
+            f"{path} has the format {found}, and this mlkit knows {STATE}: use the mlkit that deployed there last, or a newer one"
+        )
+    return state
 
 
 def containers_of(engine):
@@ -87,7 +100,7 @@ def certificate_of(path, name):
 def port_of_state(home, name, only):
     "The port of a service; 0 for none. A broken record of another service must not stop this one."
     try:
-        return (read_json(os.path.join(home, name, "state.json")) or {}).get("port", 0)
+        return (state_of(os.path.join(home, name)) or {}).get("port", 0)
     except Failed:
         if only in ("", name):
             raise
@@ -97,7 +110,7 @@ def port_of_state(home, name, only):
 def look(name, home, containers, images, routes, tls):
     "One service."
     folder = os.path.join(home, name)
-    state = read_json(os.path.join(folder, "state.json"))
+    state = state_of(folder)
     mine = [each for each in containers if each["service"] == name]
     live = None
     if name in routes:
