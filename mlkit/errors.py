@@ -42,6 +42,7 @@ __all__ = [
     "ToolMissing",
     "SystemRefused",
     "DeployFailed",
+    "HostsMissed",
     "DeployStopped",
     "Unforeseen",
     "unknown_name",
@@ -230,6 +231,12 @@ class SystemRefused(StateError): ...
 
 
 class DeployFailed(StateError): ...
+
+
+class HostsMissed(DeployFailed):
+    "It is done on all hosts but those that could not be reached."
+
+    exit_code = 4  # as ansible-playbook's
 
 
 class DeployStopped(DeployFailed):

@@ -137,6 +137,11 @@ class Project:
 
     def environment(self, name: str) -> Environment:
         "The environment of that name. Raises `UnknownName`."
+        if name == "local":
+            known = ", ".join(sorted(self.environments)) or "none yet: [environment NAME] in settings.ini"
+            raise UnknownName(
+                "local is this machine, and no environment with hosts", f"environments: {known}"
+            )
         if name not in self.environments:
             raise unknown_name(f"{SETTINGS} has no environment", name, [*self.environments, "local"])
         return self.environments[name]

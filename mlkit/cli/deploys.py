@@ -13,9 +13,7 @@ from contextlib import contextmanager
 
 import click
 
-from ..deploy.hooks import find_hooks
-from ..errors import MlkitError, WrongType
-from ..settings import Environment
+from ..errors import HostsMissed, MlkitError, WrongType
 from .command import hosts_option, json_option, project_and_store, show
 
 
@@ -49,8 +47,10 @@ def json_summary(how, action, environment):
     try:
         yield record
     except MlkitError as error:
-        hint = {"error": type(error).__name__, "message": error.args[0], "hint": error.hint}
-        _print_summary(how, record | hint | {"outcome": "failed"}, begun)
+        words = {"error": type(error).__name__, "message": error.args[0], "hint": error.hint}
+        outcome = "partial" if isinstance(error, HostsMissed) else "failed"
+        known = _told(how, getattr(error, "deployment", None))
+        _print_summary(how, record | known | words | {"outcome": outcome}, begun)
         raise
     _print_summary(how, record | {"outcome": "done"}, begun)
 
@@ -63,20 +63,21 @@ def _print_summary(how, record, begun):
         click.echo(json.dumps(record | {"seconds": seconds, "when": utc_now()}, sort_keys=True))
 
 
-def _say_plan(how, record, steps):
-    from mlkit.deploy.playbook import planned
-
-    record |= {"dry_run": True, "plan": planned(steps)}
-    if how != "json":
-        click.echo("\n".join(f"{host}: {words}" for host, words in sorted(record["plan"].items())))
-
-
-def _fan_out(shown, kept):
-    def on_step(step):
-        shown(step)
-        kept(step)
-
-    return on_step
+def _told(how, deployment):
+    "What the summary says of a deployment; of a dry run a person reads it."
+    if deployment is None:
+        return {}
+    hosts = deployment.hosts
+    named = {"release": deployment.release, "model": deployment.model}
+    if deployment.action == "rollback":
+        named = {"service": deployment.service, "release_id": deployment.release}
+    told = {key: value for key, value in named.items() if value}
+    if not deployment.dry_run:
+        return told | {"hosts": {host: vars(each) for host, each in hosts.items()}}
+    plan = {host: each.plan for host, each in hosts.items() if each.plan}
+    if how != "json" and plan:
+        click.echo("\n".join(f"{host}: {words}" for host, words in plan.items()))
+    return told | {"dry_run": True, "plan": plan}
 
 
 # %% ../../notebooks/cli/05_deploys.ipynb #0e25bbbf
@@ -95,53 +96,11 @@ def release(model, engine, as_json):
     Example:
       mlkit release flights@champion
     """
-    project, store = project_and_store()
-    made = _make_release(project, store, model, _hooks(project), engine=engine)
+    from mlkit.deploy.deployment import build
+    from mlkit.settings import find_project
+
+    made = build(find_project(), model, engine=engine)
     show(made.record, as_json, f"release {made.id}: {made.folder}")
-
-
-# %% ../../notebooks/cli/05_deploys.ipynb #d47dc772
-def _choose_release(project, store, what, hooks, override):
-    from mlkit.release.release import open_release
-
-    if what and not ("@" in what or what == "latest" or what.startswith("sha256:")):
-        return open_release(project, what)
-    return _make_release(project, store, what, hooks, override)
-
-
-def _make_release(project, store, model, hooks, override="", engine=None):
-    from mlkit.registry import admit, require_admission
-    from mlkit.release.promotion import model_to_serve
-    from mlkit.release.release import make_release
-
-    digest = model_to_serve(project, store, model or f"{project.model}@champion")
-    if override:
-        admit(store, project.model, digest, override)
-    require_admission(store, project.model, digest)  # before a hook or a build begins
-    click.echo("building the image …", err=True)
-    with hooks.tell(model=digest).around("build") as facts:
-        made = make_release(project, digest, engine)
-        facts |= {"release": made.id, "image": made.record["image"]["id"]}
-    return made
-
-
-def _hooks(project, target=None):
-    from mlkit.provenance import who
-
-    hooks = find_hooks(project.root / "hooks", target.hook_seconds if target else Environment.hook_seconds)
-    hooks = hooks.tell(service=project.model, by=who())
-    if target and hooks.names:  # only who has hooks waits the second for the hosts' names
-        from mlkit.deploy.inventory import hosts_of
-
-        hooks = hooks.tell(environment=target.name, hosts=",".join(hosts_of(target)))
-    return hooks
-
-
-def _signers(project):
-    from mlkit.release.release import signers_of
-
-    path = signers_of(project)
-    return {"service_signers": str(path)} if path else {}
 
 
 # %% ../../notebooks/cli/05_deploys.ipynb #b1403966
@@ -176,8 +135,6 @@ def deploy(environment, what, engine, override, breaking, dry_run, hosts, how):
       mlkit deploy fleet --hosts h1,h2
       mlkit deploy fleet --dry-run
     """
-    if breaking is not None and not breaking.strip():
-        raise WrongType("--breaking needs a reason", '--breaking "the field was never sent; see the ticket"')
     if environment == "local":
         if hosts or dry_run:
             raise WrongType(
@@ -185,35 +142,16 @@ def deploy(environment, what, engine, override, breaking, dry_run, hosts, how):
                 "local is this machine: leave them out",
             )
         return _deploy_local(what, engine)
-    from mlkit.deploy.heartbeat import lock_renewed
-    from mlkit.deploy.inventory import narrowed
-    from mlkit.deploy.journal import journal_kept
-    from mlkit.deploy.playbook import check_ansible, deploy_release
-    from mlkit.deploy.progress import show_steps
+    from mlkit.deploy import deployment
+    from mlkit.settings import find_project
 
-    project, store = project_and_store()
     with json_summary(how, "deploy", environment) as record:
-        check_ansible()
-        target = narrowed(project.environment(environment), hosts)
-        hooks = _hooks(project, target)
-        chosen = _choose_release(project, store, what, hooks, override)
-        record |= {"release": chosen.id, "model": chosen.record["model"]["digest"]}
-        meant = {"service_breaking": breaking} if breaking else {}
-        if dry_run:
-            with show_steps(how) as shown:
-                steps = deploy_release(target, chosen, shown, _signers(project) | meant, dry_run)
-            return _say_plan(how, record, steps)
-        hooks = hooks.tell(release=chosen.id, model=record["model"], image=chosen.record["image"]["id"])
-        with (
-            hooks.around("deploy"),
-            show_steps(how) as shown,
-            journal_kept(store, environment, project.model) as kept,
-            lock_renewed(target, chosen.record["name"]) as locked,
-        ):
-            variables = hooks.variables() | _signers(project) | locked | meant
-            deploy_release(target, chosen, _fan_out(shown, kept), variables)
-    if how != "json":
-        click.echo(f"{chosen.id} is live on {environment}")
+        done = deployment.deploy(
+            find_project(), environment, what, hosts, override, breaking, dry_run, progress=how
+        )
+        record |= _told(how, done)
+    if how != "json" and not dry_run:
+        click.echo(f"{done.release} is live on {environment}")
 
 
 # %% ../../notebooks/cli/05_deploys.ipynb #babe581e
@@ -248,31 +186,13 @@ def rollback(environment, release_id, dry_run, hosts, how):
       mlkit rollback fleet
       mlkit rollback fleet --hosts h1
     """
-    from mlkit.deploy.heartbeat import lock_renewed
-    from mlkit.deploy.inventory import narrowed
-    from mlkit.deploy.journal import journal_kept
-    from mlkit.deploy.playbook import run_playbook
-    from mlkit.deploy.progress import show_steps
+    from mlkit.deploy import deployment
+    from mlkit.settings import find_project
 
-    project, store = project_and_store()
     with json_summary(how, "rollback", environment) as record:
-        target = narrowed(project.environment(environment), hosts)
-        asked = {"service": project.model} | ({"release_id": release_id} if release_id else {})
-        record |= asked
-        if dry_run:
-            with show_steps(how) as shown:
-                steps = run_playbook("rollback", target, _signers(project) | asked, shown, dry_run)
-            return _say_plan(how, record, steps)
-        hooks = _hooks(project, target).tell(release=release_id or "")
-        with (
-            hooks.around("rollback"),
-            show_steps(how) as shown,
-            journal_kept(store, environment, project.model) as kept,
-            lock_renewed(target, project.model) as locked,
-        ):
-            variables = hooks.variables() | _signers(project) | asked | locked
-            run_playbook("rollback", target, variables, _fan_out(shown, kept))
-    if how != "json":
+        done = deployment.rollback(find_project(), environment, release_id, hosts, dry_run, progress=how)
+        record |= _told(how, done)
+    if how != "json" and not dry_run:
         click.echo(f"{environment} is rolled back")
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import BadSettings, HookFailed, unknown_name
+from ..errors import BadSettings, HookFailed, HostsMissed, unknown_name
 
 # %% ../../notebooks/deploy/10_hooks.ipynb #7a03c38a
 HOOKS = tuple(
@@ -86,8 +86,9 @@ class Hooks:
         try:
             yield facts
         except BaseException as error:
+            outcome = "partial" if isinstance(error, HostsMissed) else "failed"
             try:
-                self.run(f"post-{action}", outcome="failed", seconds=_since(begun), **facts)
+                self.run(f"post-{action}", outcome=outcome, seconds=_since(begun), **facts)
             except HookFailed as failed:
                 error.hint = "\n".join(filter(None, [getattr(error, "hint", ""), str(failed)]))
             raise

@@ -16,7 +16,6 @@ __all__ = [
     "run_playbook",
     "refuse_templates",
     "ansible_environment",
-    "deploy_release",
     "planned",
 ]
 
@@ -43,7 +42,6 @@ from mlkit.errors import (
     WrongType,
 )
 
-from ..release.release import Release
 from ..settings import Environment, shipped
 from .inventory import no_host, require_files
 
@@ -285,18 +283,6 @@ def _wrong_type(environment: Environment, wrong: list[tuple[str, str]]) -> BadSe
 
 
 # %% ../../notebooks/deploy/02_playbook.ipynb #6d7a1c65
-def deploy_release(
-    environment: Environment,
-    release: Release,
-    on_step: Callable[[TaskEvent], None],
-    variables: dict | None = None,  # more of the playbook's: `Hooks.variables`
-    dry_run: bool = False,  # only say what would happen
-) -> list[TaskEvent]:
-    "Put the release on every host of the environment. Raises `MissingData`, `DeployFailed`; the old one stays live."
-    variables = (variables or {}) | {"release": str(release.folder)}
-    return run_playbook("deploy", environment, variables, on_step, dry_run)
-
-
 def planned(
     steps: list[TaskEvent],  # of a playbook that ran with `dry_run`
 ) -> dict[str, str]:

@@ -74,6 +74,8 @@ def image_in(release):
 
 
 class ActionModule(HostStep):
+    is_dead = staticmethod(is_dead)
+
     def run(self, tmp=None, task_vars=None):
         arguments = dict(self._task.args)
         release, who = arguments.pop("release"), arguments["lock"]["owner"]
@@ -90,6 +92,6 @@ class ActionModule(HostStep):
         arguments["lock"] = {**arguments["lock"], "owner": name_of(who, os.getppid()), "token": token}
         arguments["patience"] = 0 if task_vars["inventory_hostname"] == hosts[0] else PATIENCE
         result = self.on_host("deployment_begun", arguments, task_vars)
-        if is_dead(result.get("owner", ""), who):
+        if self.is_dead(result.get("owner", ""), who):
             result = self.on_host("deployment_begun", {**arguments, "dead": result["owner"]}, task_vars)
         return result | told if result.get("failed") else result | told | {"image": image, "files": files}

@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 import pytest
 
 from mlkit.deploy.hooks import find_hooks
-from mlkit.errors import BadSettings, HookFailed
+from mlkit.errors import BadSettings, HookFailed, HostsMissed
 
 
 # %% ../../notebooks/deploy/10_hooks.ipynb #d734ac4d
@@ -61,6 +61,16 @@ def test_a_failed_work_runs_the_hook_after_it_and_keeps_its_own_error():
         with find_hooks(folder).around("deploy"):
             raise ValueError("no host")
     assert (folder.parent / "outcome").read_text() == "failed\n"
+
+
+# %% ../../notebooks/deploy/10_hooks.ipynb #343f91e1
+def test_a_work_that_is_done_but_for_hosts_that_were_down_is_told_so():
+    folder = Path(mkdtemp())
+    write_hook(folder, "post-deploy", "echo $MLKIT_OUTCOME > outcome")
+    with pytest.raises(HostsMissed):
+        with find_hooks(folder).around("deploy"):
+            raise HostsMissed("h2 cannot be reached")
+    assert (folder.parent / "outcome").read_text() == "partial\n"
 
 
 # %% ../../notebooks/deploy/10_hooks.ipynb #2e76af49

@@ -14,6 +14,10 @@ from eventually import eventually
 from fleeted import Fleeted
 from laptop import MLKIT
 
+from mlkit.deploy.deployment import deploy, rollback
+from mlkit.errors import DeployFailed
+from mlkit.settings import read_project
+
 JOURNAL = "/var/lib/mlkit/flights/journal.jsonl"
 RUNNING = "pgrep -fc '^docker logs --tail' || true"
 
@@ -123,6 +127,16 @@ def test_a_container_that_was_swapped_by_hand_is_drift(lab):
             "h2: /var/lib/mlkit/flights/state.json is not JSON",
         ),
         (
+            "cp state.json /root/kept; sed -i s#mlkit.state/1#mlkit.state/2# state.json",
+            "mv /root/kept state.json",
+            "h2: /var/lib/mlkit/flights/state.json has the format mlkit.state/2, and this mlkit knows mlkit.state/1",
+        ),
+        (
+            """echo '{"format": "mlkit.lock/2"}' > lock.json""",
+            "rm lock.json",
+            "h2: /var/lib/mlkit/flights/lock.json has the format mlkit.lock/2, and this mlkit knows mlkit.lock/1",
+        ),
+        (
             "mv /usr/bin/docker /root/kept",
             "mv /root/kept /usr/bin/docker",
             "h2: no container engine answers there",
@@ -172,6 +186,84 @@ def test_a_lock_keeps_deployments_out_until_it_is_given_back(lab):
     assert "locked by" in lab.mlkit("status", "lab").stdout
     lab.mlkit("unlock", "lab")
     assert status(lab)[1]["hosts"][0]["services"][0]["lock"] is None
+
+
+def test_a_lock_is_told_before_anything_is_built(lab):
+    lab.mlkit("lock", "lab", "--hosts", "h2", "--why", "moving the database")
+    refused = lab.mlkit("deploy", "lab", "flights@1", check=False)
+    lab.mlkit("unlock", "lab", "--hosts", "h2")
+    assert refused.returncode == 3 and "building" not in refused.stderr
+    assert "h2: locked: " in refused.stderr and "(moving the database)" in refused.stderr
+    assert "mlkit unlock lab --break" in refused.stderr and "nothing was built" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["deploy", "lock", "unlock", "unlock --break"])
+def test_a_lock_that_a_newer_mlkit_wrote_is_neither_taken_nor_broken(lab, command):
+    word, *more = command.split()
+    newer = '{"format": "mlkit.lock/2", "holders": ["ann@laptop"]}'
+    path = "/var/lib/mlkit/flights/lock.json"
+    lab.fleet.ssh(2, f"echo '{newer}' > {path}")
+    try:
+        refused = lab.mlkit(word, "lab", *([lab.first] if word == "deploy" else more), check=False)
+        kept = lab.fleet.ssh(2, f"cat {path}")
+    finally:
+        lab.fleet.ssh(2, f"rm -f {path}")
+    assert refused.returncode == 3 and "h2: " in refused.stderr and kept == newer
+    said = f"{path} has the format mlkit.lock/2, and this mlkit knows mlkit.lock/1: deploy with the mlkit that wrote it"
+    assert said in refused.stderr, refused.stderr
+    assert {host["services"][0]["release"] for host in status(lab)[1]["hosts"]} == {lab.second}
+
+
+def came_of(deployment):
+    return {host: (each.outcome, each.serves) for host, each in deployment.hosts.items()}
+
+
+def test_python_deploys_and_goes_back_as_the_commands_do(lab):
+    project = read_project(lab.folder)
+    planned = deploy(project, "lab", lab.first, hosts="h1", dry_run=True)
+    assert came_of(planned) == {"h1": ("planned", lab.second)}
+    assert planned.hosts["h1"].plan.startswith(f"{lab.first} goes to ")
+    done = deploy(project, "lab", lab.first)
+    assert came_of(done) == {host: ("deployed", lab.first) for host in ("h1", "h2")}
+    assert [done.hosts[f"h{number}"].entry["digest"] for number in (1, 2)] == [
+        lab.journal(number)[-1]["digest"] for number in (1, 2)
+    ]
+    assert lab.live() == done.model
+    back = rollback(project, "lab")
+    assert came_of(back) == {host: ("rolled back", lab.second) for host in ("h1", "h2")}
+    again = rollback(project, "lab", lab.second)
+    assert came_of(again) == {host: ("unchanged", lab.second) for host in ("h1", "h2")}
+    with pytest.raises(DeployFailed, match="flights-9-0123456789ab is not kept here") as refused:
+        rollback(project, "lab", "flights-9-0123456789ab", hosts="h1")
+    assert came_of(refused.value.deployment) == {"h1": ("failed", "")}
+
+
+def test_a_host_that_is_down_holds_nobody_up_and_the_next_run_is_told(lab):
+    lab.fleet("cut", 2)
+    try:
+        back = lab.mlkit("rollback", "lab", lab.first, check=False)
+    finally:
+        lab.fleet.restore()
+    assert back.returncode == 4 and f"{lab.first} is live on h1; h2 cannot be reached" in back.stderr
+    said = (
+        f"h2 will be brought up to date by the next run, such as: mlkit rollback lab {lab.first} --hosts h2"
+    )
+    assert said in back.stderr and "rollback to lab failed" not in back.stderr
+    lab.mlkit("rollback", "lab", lab.first, "--hosts", "h2")
+    assert status(lab)[0] == 0
+    lab.fleet("cut", 2)
+    try:
+        done = lab.mlkit("deploy", "lab", lab.second, "--json", check=False)
+    finally:
+        lab.fleet.restore()
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 4 and told["outcome"] == "partial" and told["release"] == lab.second
+    assert {host: each["outcome"] for host, each in told["hosts"].items()} == {
+        "h1": "deployed",
+        "h2": "missed",
+    }
+    lab.mlkit("deploy", "lab", lab.second)
+    assert status(lab)[0] == 0
 
 
 def test_breaking_somebody_elses_lock_is_told_and_kept(lab):
