@@ -46,9 +46,12 @@ __all__ = [
     "DeployStopped",
     "Unforeseen",
     "unknown_name",
+    "full_disks",
 ]
 
 # %% ../notebooks/01_errors.ipynb #fd13e394
+import os
+import shutil
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -265,3 +268,11 @@ def unknown_name(
     lines = [f"did you mean: {' or '.join(near)}?"] if near else []
     lines.append(more or f"known: {', '.join(known) or 'none yet'}")
     return UnknownName(f"{what} {name!r}", "\n".join(lines))
+
+
+# %% ../notebooks/01_errors.ipynb #7c7e5a6b
+def full_disks() -> list[str]:
+    "The folders of this machine in which we write that have no room, and what they have."
+    folders = dict.fromkeys([os.environ.get("TMPDIR", "/tmp"), os.getcwd(), os.path.expanduser("~")])
+    free = {folder: shutil.disk_usage(folder).free / 1e6 for folder in folders if os.path.isdir(folder)}
+    return [f"{folder} has {left:.1f} MB free" for folder, left in free.items() if left < 1]

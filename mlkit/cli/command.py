@@ -24,14 +24,13 @@ __all__ = [
 import errno
 import json
 import os
-import shutil
 import sys
 import traceback
 import warnings
 
 import click
 
-from ..errors import MissingData, MlkitError, SystemRefused, ToolMissing, Unforeseen
+from ..errors import MissingData, MlkitError, SystemRefused, ToolMissing, Unforeseen, full_disks
 
 
 # %% ../../notebooks/cli/01_command.ipynb #9a09c439
@@ -119,16 +118,6 @@ HINTS = {
 }
 
 
-def _full_disks(number: int) -> str:
-    "A write that finds no room does not say where: the folders in which we write that have none."
-    if number not in (errno.ENOSPC, errno.EDQUOT):
-        return ""
-    folders = dict.fromkeys([os.environ.get("TMPDIR", "/tmp"), os.getcwd(), os.path.expanduser("~")])
-    free = {folder: shutil.disk_usage(folder).free / 1e6 for folder in folders if os.path.isdir(folder)}
-    full = [f"{folder} has {left:.1f} MB free" for folder, left in free.items() if left < 1]
-    return " on this machine" + (f": {', '.join(full)}" if full else "")
-
-
 def in_words(
     error: Exception,
 ) -> MlkitError:
@@ -136,7 +125,9 @@ def in_words(
     if isinstance(error, MlkitError):
         return error
     if isinstance(error, OSError) and error.errno:
-        where = f": {error.filename}" if error.filename is not None else _full_disks(error.errno)
+        where = f": {error.filename}" if error.filename is not None else ""
+        if not where and error.errno in (errno.ENOSPC, errno.EDQUOT):  # a write does not say where it was
+            where = f" on this machine: {', '.join(full_disks())}".removesuffix(": ")
         kind = MissingData if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR) else SystemRefused
         return kind(f"{error.strerror}{where}", HINTS.get(error.errno, ""))
     if isinstance(error, MemoryError):

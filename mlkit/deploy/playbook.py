@@ -40,6 +40,7 @@ from mlkit.errors import (
     MlkitError,
     ToolMissing,
     WrongType,
+    full_disks,
 )
 
 from ..settings import Environment, shipped
@@ -258,6 +259,8 @@ def _failure(name: str, environment: Environment, steps: list[TaskEvent], done) 
             "sudo asks for a password there: ansible_become_password in the inventory, closed by Ansible Vault, is it; "
             "mlkit setup also takes --ask-password"
         )
+    if "No space left on device" in said and (here := full_disks()):  # Ansible does not say whose disk it is
+        words.append(f"this machine has no room, whatever the hosts have: {', '.join(here)}")
     if not words:  # ansible refused before the first task: its own words say why
         words = re.sub(r"\x1b\[[\d;]*m", "", done.stdout.read()).strip().splitlines()[-8:]
         if "vault" in "\n".join(words).lower():

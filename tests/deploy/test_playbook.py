@@ -2,10 +2,12 @@
 
 # %% ../../notebooks/deploy/02_playbook.ipynb #imports
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
-from mlkit.deploy.playbook import TaskEvent, read_event, refuse_templates, run_playbook
+from mlkit.deploy.playbook import TaskEvent, _failure, read_event, refuse_templates, run_playbook
 from mlkit.errors import MissingData, WrongType
 from mlkit.settings import Environment
 
@@ -45,3 +47,15 @@ def test_words_with_braces_reach_no_template():
         with pytest.raises(WrongType, match="has braces that Ansible would evaluate"):
             refuse_templates({"service": "flights", "hooks": [{"why": words}]})
     refuse_templates({"why": "a brace { is } fine", "number": 3, "none": None})
+
+
+# %% ../../notebooks/deploy/02_playbook.ipynb #e70384af
+def test_a_full_disk_of_this_machine_is_not_taken_for_one_of_a_host():
+    lab = Environment("lab", Path("inventory.ini"), {})
+    steps = [TaskEvent("h1", "Look", "failed", "Task failed: [Errno 28] No space left on device")]
+    free = {str(Path.home()): 0}
+    with patch("shutil.disk_usage", lambda folder: SimpleNamespace(free=free.get(folder, 9e9))):
+        words = str(_failure("deploy", lab, steps, None))
+    assert f"this machine has no room, whatever the hosts have: {Path.home()} has 0.0 MB free" in words
+    with patch("shutil.disk_usage", lambda folder: SimpleNamespace(free=9e9)):
+        assert "this machine" not in str(_failure("deploy", lab, steps, None))
