@@ -34,6 +34,26 @@ def test_a_certificate_is_complained_of_before_it_ends(pem, monkeypatch, days, s
     assert len(found) == len(said) and all(map(str.startswith, found, said))
 
 
+@pytest.mark.parametrize("days, said", [(334, []), (336, ["the certificate ends at"])])
+def test_one_that_lasts_a_year_is_complained_of_a_month_before_it_ends(tmp_path, monkeypatch, days, said):
+    file = tmp_path / "year.pem"
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj /CN=a.test"
+    subprocess.run(
+        [*words.split(), "-keyout", tmp_path / "key.pem", "-out", file], check=True, capture_output=True
+    )
+    now = time.time() + days * 86400
+    monkeypatch.setattr(certificate.time, "time", lambda: now)
+    found = certificate.complaints(str(file), None)
+    assert len(found) == len(said) and all(map(str.startswith, found, said))
+
+
+def test_what_is_shown_of_one_is_its_names_its_last_day_and_how_many_are_left(pem):
+    shown, wrong = certificate.look_at_certificate(pem)
+    until = time.strftime("%Y-%m-%d", time.gmtime(certificate.read_certificate(pem)["end"]))
+    assert shown == {"file": pem, "names": ["a.test", "b.test"], "until": until, "days": 99} and wrong == []
+    assert certificate.look_at_certificate(None) == (None, [])
+
+
 def test_a_failed_renewal_is_told_at_once_with_its_reason(pem, tmp_path):
     failed = tmp_path / "failed.json"
     assert certificate.complaints(pem, str(failed)) == []

@@ -62,6 +62,17 @@ def balancer_plan(*words):
         return {"refused": str(refusal)}
 
 
+def balancer_lines(balanced):
+    "A line for each service: where the balancer takes its requests, which hosts it leads them to, and what differs."
+    lines = []
+    for service, here in sorted(balanced.items()):
+        hosts = ", ".join(f"{host} {'drained' if each['drained'] else each['state']}" for host, each in here["hosts"].items())
+        until = f"; certificate until {here['certificate']['until']}" if here["certificate"] else ""
+        lines.append(f"{service}: port {', '.join(map(str, here['ports']))} -> {hosts}{until}")
+        lines += [f"{service}: DRIFT: {each}" for each in here["drift"]]
+    return lines or ["no service is balanced here"]
+
+
 class FilterModule:
     def filters(self):
-        return {"balancer_plan": balancer_plan}
+        return {"balancer_plan": balancer_plan, "balancer_lines": balancer_lines}

@@ -133,6 +133,8 @@ def status_lines(seen):
                 f"{name}: {traffic['requests']} requests since the last change of the proxy, {traffic['failed']} failed;"
                 f" {traffic['rate']} a second and {traffic['running']} sessions now"
             )
+        if certificate := here["certificate"]:
+            lines.append(f"{name}: certificate until {certificate['until']}, {certificate['days']} days")
         if lock := here["lock"]:
             lines.append(f"{name}: locked by {lock['owner']} for {lock['why'] or 'no reason given'}")
         lines += [f"{name}: DRIFT: {each}" for each in here["drift"]]

@@ -4,13 +4,17 @@ The renewal uses it too, on hosts where no Ansible is: the standard library and 
 """
 
 import json
+import os
 import re
 import ssl
 import subprocess
 import time
 
 # Seconds before the end that a person needs to act, unless the certificate is shorter lived.
-WARNING = 14 * 86400
+WARNING = 30 * 86400
+
+RENEWED = "01-acme.pem"  # which the host renews by itself, and what the last try failed with
+FAILED = "/etc/mlkit/acme/failed.json"
 
 
 def read_certificate(path):
@@ -55,3 +59,17 @@ def complaints(path, failed):
     elif not last and left < min(WARNING, (certificate["end"] - certificate["begin"]) / 4):
         found.append(f"the certificate ends at {until}, and nothing has renewed it")
     return found
+
+
+def look_at_certificate(path):
+    "What `mlkit status` shows of a certificate, or nothing where there is none, and what is wrong with it."
+    if not path:
+        return None, []
+    found = read_certificate(path)
+    shown = found and {
+        "file": path,
+        "names": found["names"],
+        "until": time.strftime("%Y-%m-%d", time.gmtime(found["end"])),
+        "days": int((found["end"] - time.time()) // 86400),
+    }
+    return shown, complaints(path, FAILED if os.path.basename(path) == RENEWED else None)

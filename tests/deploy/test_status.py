@@ -2,14 +2,23 @@
 
 # %% ../../notebooks/deploy/05_status.ipynb #imports
 from mlkit.deploy.playbook import TaskEvent
-from mlkit.deploy.status import _differences, _drift_of_hosts, _host_status, last_failures, status_table
+from mlkit.deploy.status import (
+    BALANCER,
+    _balancer_status,
+    _differences,
+    _drift_of_hosts,
+    _host_status,
+    last_failures,
+    status_table,
+)
 
 
 # %% ../../notebooks/deploy/05_status.ipynb #1332b4a6
-def a_host(name, release, reachable=True, drift=()):
+def a_host(name, release, reachable=True, drift=(), certificate=None):
     live = {"release": release, "running": True, "model": "sha256:1", "model_through_proxy": "sha256:1"}
     here = {"live": live, "state": {"when": "2026-11-24T10:00:00Z"}, "lock": None, "drift": list(drift)}
     here |= {"traffic": {"requests": 3, "failed": 0, "rate": 1, "running": 0}, "releases": {}}
+    here |= {"listens": [8000], "certificate": certificate}
     return _host_status(
         TaskEvent(
             name,
@@ -24,12 +33,46 @@ AWAY = {"host": "h3", "reachable": False, "why": "no route", "services": []}
 EMPTY = {"host": "h4", "reachable": True, "why": "", "services": []}
 
 
+# %% ../../notebooks/deploy/05_status.ipynb #ac6223bf
+def test_ports_certificates_and_balancers_are_part_of_the_status():
+    until = {"file": "flights.pem", "names": ["flights.test"], "until": "2027-02-24", "days": 89}
+    hosts = [a_host("h1", "flights-2-aa", certificate=until)]
+    behind = {
+        "h1": {"address": "10.0.0.1:8000", "drained": False, "state": "DOWN"},
+        "h2": {"address": "10.0.0.2:8000", "drained": True, "state": "UP"},
+    }
+    balanced = {
+        "flights": {"ports": [443], "certificate": until, "hosts": behind, "drift": ["h1 does not answer it"]}
+    }
+    front = _balancer_status(TaskEvent("front", BALANCER, "ok", result={"balanced": balanced}))
+    away = {"host": "other", "reachable": False, "why": "no route", "services": []}
+    table = status_table({"hosts": hosts, "balancers": [front, away], "drift": []}).splitlines()
+    assert "certificate" in table[0] and "until 2027-02-24" in table[1]
+    assert table[3].split() == ["balancer", "service", "port", "certificate", "hosts"]
+    assert table[4].split() == [
+        "front",
+        "flights",
+        "443",
+        "until",
+        "2027-02-24",
+        "h1",
+        "DOWN,",
+        "h2",
+        "drained",
+    ]
+    assert table[5].split() == ["other", "-", "-", "unreachable"]
+    assert _drift_of_hosts([front, away]) == [
+        "other: cannot be reached",
+        "front flights: h1 does not answer it",
+    ]
+
+
 # %% ../../notebooks/deploy/05_status.ipynb #2fe6437e
 def test_hosts_that_differ_drift_and_a_host_that_is_away_are_all_said():
     hosts = [a_host("h1", "flights-2-aa"), a_host("h2", "flights-1-bb", drift=["the state is gone"]), AWAY]
     assert _differences(hosts, "flights") == ["flights: the hosts differ: h2: flights-1-bb; h1: flights-2-aa"]
     assert _drift_of_hosts(hosts) == ["h3: cannot be reached", "h2 flights: the state is gone"]
-    table = status_table({"hosts": hosts, "drift": ["something"]})
+    table = status_table({"hosts": hosts, "balancers": [], "drift": ["something"]})
     assert (
         table.splitlines()[1].split()[:5] == ["h1", "flights", "flights-2-aa", "1", "ready"]
         and "unreachable" in table
@@ -48,7 +91,7 @@ def test_a_host_without_the_service_differs_and_one_that_could_not_be_looked_at_
         TaskEvent("h5", "Look", "ok", result={"services": {}, "engine": False, "ports": {}})
     )
     assert _drift_of_hosts([broken])[0].startswith("h5: no container engine answers")
-    table = status_table({"hosts": [one, broken], "drift": []})
+    table = status_table({"hosts": [one, broken], "balancers": [], "drift": []})
     assert table.splitlines()[-1].split() == ["h5", "-", "-", "-", "unknown"]
     steps = [
         TaskEvent("h1", "Look", "ok"),

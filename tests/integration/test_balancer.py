@@ -70,6 +70,16 @@ def test_a_release_is_deployed_to_both_hosts_without_a_failed_request(hosts, bal
     assert all(state == "UP" and requests > 20 for state, requests, _ in behind(hosts).values())
 
 
+def test_the_status_says_where_it_leads_and_how_that_differs_from_the_inventory(hosts, balanced, inventory):
+    told = hosts.play("status", "-e", "own=flights", inventory=inventory).output
+    assert f"flights: port {PORT} -> h1 UP, h2 UP; certificate until " in told and "DRIFT" not in told, told
+    moved = '{"service_ports": {"flights": 8011}}'
+    told = hosts.play("status", "-e", "own=flights", "-e", moved, inventory=inventory).output
+    said = f"DRIFT: it takes requests at port {PORT}, and the inventory says 8011: run playbooks/balancer.yml"
+    assert said in told, told
+    assert f"DRIFT: it is at port {PORT}, and the inventory says 8011" in told
+
+
 def ask_slowly(address, seconds):
     "Whether a request that takes so long was answered, and after how many seconds."
     context, began = ssl._create_unverified_context(), time.monotonic()

@@ -153,7 +153,7 @@ def test_a_full_disk_is_named(hosts, serving, release):
         hosts.fleet.ssh(1, "umount /var/lib/mlkit; rm -r /mnt/kept")
     few = r"cause: disk full: on the host, /var/lib/mlkit/flights/incoming has [\d.]+ MB free of the 1[89]\.\d MB that are"
     assert small.code == 2 and re.search(few + r" needed: [\d.]+ MB are lacking", small.output), small.output
-    said = "cause: disk full: on the host, /var/lib/mlkit/flights has 0.0 MB free; free some there"
+    said = "cause: disk full: on the host, /var/lib/mlkit has 0.0 MB free; free some there"
     assert none.code == 2 and said in none.output, none.output
     assert hosts.live() == model_in(serving)
 

@@ -100,6 +100,29 @@ def test_what_was_changed_by_hand_is_drift(lab, damage, said):
     assert f"drift: {expected}" in words
 
 
+def test_a_port_that_was_moved_by_hand_or_in_the_inventory_is_drift(lab):
+    services = [host["services"][0] for host in status(lab)[1]["hosts"]]
+    assert [(each["port"], each["listens"], each["certificate"]) for each in services] == [
+        (8300, [8300], None)
+    ] * 2
+    config = "/etc/haproxy/haproxy.cfg"
+    lab.fleet.ssh(2, f"sed -i 's/bind [*]:8300/bind *:8301/' {config}")
+    lab.lab(**lab.settings | {"service_port": 8310})
+    try:
+        code, found = status(lab)
+    finally:
+        lab.lab(**lab.settings | {"service_port": 8300})
+        lab.fleet.ssh(2, f"sed -i 's/bind [*]:8301/bind *:8300/' {config}")
+    moved = "it is at port 8300, and the inventory says 8310: the next deploy moves it, and clients must know"
+    by_hand = "the proxy does not take requests at port 8300, where it was deployed, but at 8301"
+    assert code == 3 and found["drift"] == [
+        f"h1 flights: {moved}",
+        f"h2 flights: {by_hand}",
+        f"h2 flights: {moved}",
+    ]
+    assert status(lab)[0] == 0
+
+
 SWAP = """docker rename mlkit-flights-green kept && docker stop -t 1 kept
 port=$(docker inspect -f '{{(index (index .HostConfig.PortBindings "8000/tcp") 0).HostPort}}' kept)
 docker run -d --name mlkit-flights-green --label mlkit.service=flights --label mlkit.release={second} \

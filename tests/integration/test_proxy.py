@@ -53,6 +53,8 @@ def test_tls_http2_and_a_new_certificate_without_a_failed_request(hosts, serving
         assert load.failures == [] and set(load.answers) == {model_in(serving), model_in(other)}
         kept = hosts.fleet.ssh(1, "stat -c %a%U /etc/haproxy/mlkit.tls /etc/haproxy/mlkit.tls/*").split()
         assert kept == ["700root", "600root"]
+        told = hosts.play("status", "--limit", "h1").output
+        assert "flights: certificate until " in told and "DRIFT" not in told, told
         assert "PRIVATE KEY" not in played.output + changed.output + again.output
     finally:
         assert hosts.play("proxy", "-e", "service=flights", "--limit", "h1").code == 0

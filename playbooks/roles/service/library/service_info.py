@@ -16,6 +16,7 @@ options:
   home: {description: Where services keep their state., type: path, required: true}
   service: {description: Look at this service only; it may be unknown yet., type: str}
   engine: {description: The container engine to use. Default is docker where it is installed and else podman., type: str, default: ""}
+  ports: {description: The port by service as the inventory has it. Where one is at another, that is drift., type: dict, default: {}}
   proxy_socket: {description: The proxy's runtime socket., type: path, default: /run/haproxy.sock}
   proxy_config: {description: The proxy's configuration., type: path, default: /etc/haproxy/haproxy.cfg}
 author: [The mlkit developers]
@@ -32,7 +33,8 @@ RETURN = r"""
 services:
   description:
     - By name, the state (or null), the live container (or null), the containers, the kept releases, who holds the lock,
-      what the proxy counted, and how all that differs from what the journal says should run.
+      what the proxy counted, the ports at which it takes requests and its certificate (or null), and how all that differs from what
+      the journal says should run and from the inventory.
   type: dict
   returned: always
 ports:
@@ -65,7 +67,8 @@ free_bytes:
 def look(step):
     want = step.want
     seen = look_at_host(
-        want["home"], want["service"], want["engine"], step.run, want["proxy_socket"], want["proxy_config"]
+        *(want["home"], want["service"], want["engine"], step.run),
+        *(want["proxy_socket"], want["proxy_config"], want["ports"]),
     )
     return {"changed": False, **seen}
 
@@ -75,6 +78,7 @@ if __name__ == "__main__":
         "home": {"type": "path", "required": True},
         "service": {"type": "str"},
         "engine": {"type": "str", "default": ""},
+        "ports": {"type": "dict", "default": {}},
         "proxy_socket": {"type": "path", "default": "/run/haproxy.sock"},
         "proxy_config": {"type": "path", "default": "/etc/haproxy/haproxy.cfg"},
     }

@@ -10,6 +10,22 @@ def last_live(entries):
     return None if last and last["outcome"] == REMOVED else last
 
 
+def port_drift(here, wanted):
+    "How the port that the inventory says, or none, the state's and those at which the proxy takes requests differ."
+    state, listens = here["state"], here["listens"]
+    if not state or not here["live"]:
+        return []
+    found, port = [], state["port"]
+    if port not in listens:
+        others = f", but at {', '.join(map(str, listens))}" if listens else ""
+        found.append(f"the proxy does not take requests at port {port}, where it was deployed{others}")
+    elif others := [each for each in listens if each != port]:
+        found.append(f"the proxy also takes requests at port {', '.join(map(str, others))}, where it was not deployed")
+    if wanted and int(wanted) != port:
+        found.append(f"it is at port {port}, and the inventory says {wanted}: the next deploy moves it, and clients must know")
+    return found
+
+
 def drift(here, entries, problems):
     """What differs on one host for one service, a sentence each; nothing when all agree.
 

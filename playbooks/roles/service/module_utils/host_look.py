@@ -9,14 +9,14 @@ import os
 import re
 import shutil
 
-from ansible.module_utils.certificate import complaints
+from ansible.module_utils.certificate import look_at_certificate
 from ansible.module_utils.closed_network import NAME as CLOSED
 from ansible.module_utils.closed_network import complaints as network_complaints
 from ansible.module_utils.container_engine import find, image_of, storage
 from ansible.module_utils.deploy_lock import look as look_at_lock
-from ansible.module_utils.drift import drift
+from ansible.module_utils.drift import drift, port_drift
 from ansible.module_utils.journal_chain import read, verify
-from ansible.module_utils.proxy_state import CONFIG, SOCKET, counts, routes_configured, routes_running
+from ansible.module_utils.proxy_state import CONFIG, SOCKET, counts, listens, routes_configured, routes_running
 from ansible.module_utils.rollout import ask
 from ansible.module_utils.stroke import Failed
 
@@ -155,15 +155,8 @@ def judge(here, folder):
     return drift(here, [entry for entry in entries if isinstance(entry, dict)], problems)
 
 
-def judge_certificate(path):
-    if not path:
-        return []
-    renewed = os.path.basename(path) == "01-acme.pem"  # by the host itself
-    return complaints(path, "/etc/mlkit/acme/failed.json" if renewed else None)
-
-
-def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG):
-    "What service_info returns. Raises `Failed` for a record of ours that is no JSON."
+def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG, wanted=None):
+    "What service_info returns; `wanted` is the inventory's port by service. Raises `Failed` for a record of ours that is no JSON."
 
     def engine(*words):
         return run([tools["engine"], *words], check_rc=True)[1]
@@ -187,10 +180,11 @@ def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG):
         for name in ([only] if only else known)
     }
     for name, here in services.items():
-        certificate = certificate_of(config, name)
+        here["certificate"], wrong = look_at_certificate(certificate_of(config, name))
+        here["listens"] = sorted(listens(name, config))
         here["lock"] = lock_of(os.path.join(home, name))
         here["traffic"] = traffic_of(socket, name)
-        here["drift"] = judge(here, os.path.join(home, name)) + judge_certificate(certificate)
+        here["drift"] = judge(here, os.path.join(home, name)) + port_drift(here, (wanted or {}).get(name)) + wrong
         if here["live"] and here["live"].get("closed"):
             here["drift"] += network_complaints(run)
     return {

@@ -2,34 +2,17 @@
 requests are answered.
 """
 
-import csv
-import io
 import os
 import re
-import socket
 import time
 
 from ansible.module_utils.proxy_config import alone, joined, pieces_of, write_pieces
+from ansible.module_utils.proxy_socket import SOCKET, rows, tell
 
-SOCKET = "/run/haproxy.sock"
 CONFIG = "/etc/haproxy/haproxy.cfg"
 PIECES = "/etc/haproxy/mlkit.d"
 ANSWERS = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 SERVER = re.compile(r"^\s+server (blue|green) 127\.0\.0\.1:(\d+)")
-
-
-def tell(path, command):
-    "What the proxy answers to a command. Raises `OSError` if none runs."
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(5)
-        link.connect(path)
-        link.sendall(command.encode() + b"\n")
-        return b"".join(iter(lambda: link.recv(65536), b"")).decode()
-
-
-def rows(path=SOCKET):
-    "The proxy's own table, a dict for each frontend, backend and server. Raises `OSError` if none runs."
-    return csv.DictReader(io.StringIO(tell(path, "show stat").lstrip("# ")))
 
 
 def counts(path, service, server="BACKEND"):
