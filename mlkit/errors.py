@@ -233,7 +233,11 @@ class ToolMissing(StateError): ...
 class SystemRefused(StateError): ...
 
 
-class DeployFailed(StateError): ...
+# %% ../notebooks/01_errors.ipynb #7d2b4935
+class DeployFailed(StateError):
+    "`deployment` is what is known of the hosts, where one had begun: `mlkit.deploy.deployment.Deployment`."
+
+    deployment = None
 
 
 class HostsMissed(DeployFailed):

@@ -17,7 +17,7 @@ __all__ = [
 
 # %% ../../notebooks/deploy/12_deployment.ipynb #fb1baee8
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -80,11 +80,9 @@ def host_outcomes(
     words = planned(steps)
     found = {}
     for host in sorted({step.host for step in steps if step.host}):
-        plan, entry = begun.get(host, {}).get("plan", {}), entries.get(host, {})
-        old, new = (
-            (plan.get("old") or {}).get("release", ""),
-            begun.get(host, {}).get("release", {}).get("id", ""),
-        )
+        said, entry = begun.get(host, {}), entries.get(host, {})
+        plan, new = said.get("plan", {}), said.get("release", {}).get("id", "")
+        old = (plan.get("old") or {}).get("release", "")
         if outcomes.get(host) == "unreachable":
             outcome, serves = "missed", ""
         elif entry:
@@ -120,26 +118,17 @@ def hosts_missed(
     why: str = "",  # they could not be reached, in the words of the connection
 ) -> HostsMissed:
     "What is said of a deployment that is done on all hosts but those that were down."
-    away, serves = (
-        " and ".join(deployment.missed),
-        [each.serves for each in deployment.hosts.values() if each.serves],
-    )
+    away = " and ".join(deployment.missed)
     if deployment.dry_run:
         return HostsMissed(f"{away} cannot be reached: the plan is that of the other hosts", why)
-    live = sorted(set(serves))
-    done = [host for host, each in deployment.hosts.items() if each.serves]
-    names = live if len(live) == 1 else []  # each host may have gone back to another one
-    words = [
-        "mlkit",
-        deployment.action,
-        deployment.environment,
-        *names,
-        "--hosts",
-        ",".join(deployment.missed),
-    ]
+    live = {host: each.serves for host, each in deployment.hosts.items() if each.serves}
+    releases = sorted(set(live.values()))
+    named = releases[0] if len(releases) == 1 else ""  # each host may have gone back to another one
+    missed = f"--hosts {','.join(deployment.missed)}"
+    command = " ".join(filter(None, ["mlkit", deployment.action, deployment.environment, named, missed]))
     return HostsMissed(
-        f"{' and '.join(live)} is live on {', '.join(done)}; {away} cannot be reached",
-        f"{why}\n{away} will be brought up to date by the next run, such as: {' '.join(words)}".strip(),
+        f"{' and '.join(releases)} is live on {', '.join(live)}; {away} cannot be reached",
+        f"{why}\n{away} will be brought up to date by the next run, such as: {command}".strip(),
     )
 
 
@@ -213,8 +202,7 @@ def _choose(
 def deploy(
     project: Project,
     environment: str,  # "fleet", of [environment fleet]
-    release: str
-    | None = None,  # a release's id or folder, or a model, of which one is built; default: the champion
+    release: str | None = None,  # its id or folder, or a model, of which one is built; default: the champion
     hosts: str | None = None,  # names of hosts or groups, with commas between; default: all
     override: str = "",  # why it goes live without a passing verdict; recorded
     breaking: str | None = None,  # why clients of the live release may be refused; recorded
@@ -243,8 +231,7 @@ def deploy(
 def rollback(
     project: Project,
     environment: str,  # "fleet", of [environment fleet]
-    release: str
-    | None = None,  # the id of one that the hosts keep; default: the last good one before the live one
+    release: str | None = None,  # its id, of those that the hosts keep; default: the last good one before
     hosts: str | None = None,  # names of hosts or groups, with commas between; default: all
     dry_run: bool = False,  # only say what would happen
     progress: str | None = None,  # shows the steps: "live", "plain" or "json"; default: nothing is shown
@@ -295,7 +282,7 @@ def _carry_out(
 
 
 @contextmanager
-def _carried(known) -> Iterator[None]:
+def _carried(known: Callable[[], Deployment]) -> Iterator[None]:
     "An error of the block has with it what is known of the hosts."
     try:
         yield
