@@ -51,6 +51,19 @@ def find_engine() -> str:
     )
 
 
+def _no_room(engine: str) -> str:
+    "What to do where the engine has no room: no other hint is of use then."
+    field = "{{.DockerRootDir}}" if Path(engine).name == "docker" else "{{.Store.GraphRoot}}"
+    asked = subprocess.run(
+        [engine, "info", "--format", field], capture_output=True, text=True, errors="replace"
+    )
+    folder = asked.stdout.strip()
+    left = (
+        f": {folder} has {shutil.disk_usage(folder).free / 1e6:.1f} MB free" if os.path.isdir(folder) else ""
+    )
+    return f"{engine} has no room on this machine{left}; free some, such as with {engine} image prune --all"
+
+
 def run_engine(
     command: list[str],
     what: str,  # for the error: "building the image"
@@ -60,6 +73,8 @@ def run_engine(
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+        if "no space left on device" in last.lower():
+            hint = _no_room(command[0])
         raise StateError(
             f"{what} failed: {' '.join(command[:2])} exited with {done.returncode}", f"{last}\n{hint}".strip()
         )

@@ -5,8 +5,26 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlkit.release.image import copy_code
+import pytest
+
+from mlkit.errors import StateError
+from mlkit.release.image import NO_REGISTRY, copy_code, run_engine
 from mlkit.settings import shipped
+
+
+# %% ../../notebooks/release/02_image.ipynb #7d6afeb6
+def test_an_engine_without_room_is_not_told_to_look_for_a_registry():
+    with TemporaryDirectory() as folder:
+        engine = Path(folder, "docker")
+        engine.write_text(
+            f'#!/bin/sh\n[ "$1" != info ] || exec echo {folder}\necho "write /x: no space left on device" >&2; exit 1\n'
+        )
+        engine.chmod(0o755)
+        with pytest.raises(StateError) as refused:
+            run_engine([str(engine), "build", "."], "building the image", NO_REGISTRY)
+    said = str(refused.value)
+    assert "write /x: no space left on device" in said and "registry" not in said
+    assert f"has no room on this machine: {folder} has " in said and "image prune --all" in said
 
 
 # %% ../../notebooks/release/02_image.ipynb #390d5645
