@@ -3,6 +3,7 @@
 import csv
 import http.client
 import json
+import re
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,12 @@ def test_the_status_says_where_it_leads_and_how_that_differs_from_the_inventory(
     said = f"DRIFT: it takes requests at port {PORT}, and the inventory says 8011: run playbooks/balancer.yml"
     assert said in told, told
     assert f"DRIFT: it is at port {PORT}, and the inventory says 8011" in told
+    lost = inventory.with_name("lost.ini")
+    lost.write_text(
+        re.sub(r"^(h[12] ansible_host=)\S+", r"\g<1>127.0.0.2", inventory.read_text(), flags=re.M)
+    )
+    told = hosts.play("status", "-e", "own=flights", inventory=lost).output
+    assert told.count("UNREACHABLE!") == 2 and f"flights: port {PORT} -> h1 UP, h2 UP" in told, told
 
 
 def ask_slowly(address, seconds):
