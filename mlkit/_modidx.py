@@ -264,6 +264,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'mlkit/deploy/connection.py')},
             'mlkit.deploy.deployment': { 'mlkit.deploy.deployment.Deployment': ( 'deploy/deployment.html#deployment',
                                                                                  'mlkit/deploy/deployment.py'),
+                                         'mlkit.deploy.deployment.Deployment.lost': ( 'deploy/deployment.html#deployment.lost',
+                                                                                      'mlkit/deploy/deployment.py'),
                                          'mlkit.deploy.deployment.Deployment.missed': ( 'deploy/deployment.html#deployment.missed',
                                                                                         'mlkit/deploy/deployment.py'),
                                          'mlkit.deploy.deployment.HostOutcome': ( 'deploy/deployment.html#hostoutcome',

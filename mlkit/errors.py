@@ -241,7 +241,7 @@ class DeployFailed(StateError):
 
 
 class HostsMissed(DeployFailed):
-    "It is done on all hosts but those that could not be reached."
+    "It is done on all hosts but those that were down."
 
     exit_code = 4  # as ansible-playbook's
 

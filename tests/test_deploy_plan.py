@@ -20,7 +20,7 @@ def load(path):
 
 from ansible.module_utils import deployment_plan as decide  # noqa: E402
 from ansible.module_utils import golden_rows, host_look
-from ansible.module_utils.stroke import Failed  # noqa: E402
+from ansible.module_utils.failed import Failed  # noqa: E402
 
 filters = load(PLAYBOOKS / "filter_plugins/mlkit.py")
 

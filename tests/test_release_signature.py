@@ -15,8 +15,8 @@ for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
     ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
 
 
+from ansible.module_utils.failed import Failed  # noqa: E402
 from ansible.module_utils.release_trust import accepted, note_signer, texts_of  # noqa: E402
-from ansible.module_utils.stroke import Failed  # noqa: E402
 
 GOLDEN = '{"rows": []}\n'
 RECORD = json.dumps({"golden": "sha256:" + hashlib.sha256(GOLDEN.encode()).hexdigest()})

@@ -41,7 +41,7 @@ from .progress import show_steps
 class HostOutcome:
     "What came of a deployment on one host."
 
-    outcome: str  # as in the journal: "deployed", "rolled back", "reverted", "failed"; also "unchanged", "missed", "planned"
+    outcome: str  # the journal's "deployed", "rolled back", "reverted", "failed"; "unchanged", "planned", "missed", "lost"
     serves: str  # the id of the release that it serves now; empty where that is not known
     plan: str = ""  # what was decided there, in words
     entry: dict = field(default_factory=dict)  # of its journal; empty where nothing was changed
@@ -61,8 +61,13 @@ class Deployment:
 
     @property
     def missed(self) -> list[str]:
-        "The hosts that could not be reached: they serve what they served."
+        "The hosts that were down: they serve what they served."
         return sorted(host for host, each in self.hosts.items() if each.outcome == "missed")
+
+    @property
+    def lost(self) -> list[str]:
+        "The hosts that were lost once the release was recorded: they record it by themselves when they are back."
+        return sorted(host for host, each in self.hosts.items() if each.outcome == "lost")
 
 
 # %% ../../notebooks/deploy/12_deployment.ipynb #2168b38b
@@ -84,7 +89,7 @@ def host_outcomes(
         plan, new = said.get("plan", {}), said.get("release", {}).get("id", "")
         old = (plan.get("old") or {}).get("release", "")
         if outcomes.get(host) == "unreachable":
-            outcome, serves = "missed", ""
+            outcome, serves = "lost" if plan.get("change") else "missed", ""
         elif entry:
             outcome = entry["outcome"]
             serves = entry["release"] if outcome in ("deployed", "rolled back") else old
@@ -118,18 +123,24 @@ def hosts_missed(
     why: str = "",  # they could not be reached, in the words of the connection
 ) -> HostsMissed:
     "What is said of a deployment that is done on all hosts but those that were down."
-    away = " and ".join(deployment.missed)
+    missed, lost = deployment.missed, deployment.lost
     if deployment.dry_run:
-        return HostsMissed(f"{away} cannot be reached: the plan is that of the other hosts", why)
+        return HostsMissed(
+            f"{' and '.join(missed)} cannot be reached: the plan is that of the other hosts", why
+        )
     live = {host: each.serves for host, each in deployment.hosts.items() if each.serves}
-    releases = sorted(set(live.values()))
-    named = releases[0] if len(releases) == 1 else ""  # each host may have gone back to another one
-    missed = f"--hosts {','.join(deployment.missed)}"
-    command = " ".join(filter(None, ["mlkit", deployment.action, deployment.environment, named, missed]))
-    return HostsMissed(
-        f"{' and '.join(releases)} is live on {', '.join(live)}; {away} cannot be reached",
-        f"{why}\n{away} will be brought up to date by the next run, such as: {command}".strip(),
-    )
+    releases, hint = sorted(set(live.values())), [why]
+    words = [f"{' and '.join(releases)} is live on {', '.join(live)}"]
+    if lost:
+        words.append(f"{' and '.join(lost)} was lost, and records it by itself when it is back")
+    if missed:
+        words.append(f"{' and '.join(missed)} cannot be reached")
+        named = releases if len(releases) == 1 else []  # each host may have gone back to another one
+        command = ["mlkit", deployment.action, deployment.environment, *named, "--hosts", ",".join(missed)]
+        hint.append(
+            f"{' and '.join(missed)} will be brought up to date by the next run, such as: {' '.join(command)}"
+        )
+    return HostsMissed("; ".join(words), "\n".join(filter(None, hint)))
 
 
 # %% ../../notebooks/deploy/12_deployment.ipynb #3431c49e

@@ -1,7 +1,7 @@
 """Run the first stroke, deployment_begun, on a host: its lock is taken also from a deployer of this very machine that is dead.
 
-What the next strokes need is returned with what the host says: the deployment's token, its hosts, when it began, and the image in the
-release's archive.
+What the next strokes need is returned with what the host says: the deployment's token, its hosts, when it began, how others reach this
+one (peer), and the image in the release's archive.
 """
 
 import hashlib
@@ -82,7 +82,7 @@ class ActionModule(HostStep):
         hosts = list(task_vars["ansible_play_hosts"])
         begun = task_vars.get("service_begun") or {}  # asked again, once the host was equipped
         token = task_vars.get("deploy_token") or begun.get("token") or secrets.token_hex(16)
-        told = {"token": token, "hosts": hosts, "began": begun.get("began") or int(time.time())}
+        told = {"token": token, "hosts": hosts, "peer": arguments.pop("peer"), "began": begun.get("began") or int(time.time())}
         try:
             image, files = image_in(release) if release else ({}, {})
         except ValueError as error:

@@ -2,8 +2,9 @@
 
 Ansible takes a host that it cannot reach out of the play, and neither `rescue` nor a later play runs for it: a
 deployment that loses a host in the middle could then not take back what it did on the others. Here the loss is a
-failed step with a cause, and the next steps decide. One that was lost when it was asked for its lock at the end
-(`service_renewed`) is tried no more: each try costs the time that a connection may take.
+failed step with a cause, and the next steps decide. One that was lost when it was to record the deployment for all
+(`service_committed`) is tried no more: each try costs the time that a connection may take. One that is lost after that is lost like any
+other, for it ends the deployment by itself.
 """
 
 from ansible.errors import AnsibleConnectionFailure
@@ -17,12 +18,16 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        return self.on_host(arguments.pop("module"), arguments, task_vars)
+        if (task_vars.get("service_committed") or {}).get("lost") and arguments.get("do") != "commit":
+            return self.lost("it did not come back")
+        result = self.on_host(arguments.pop("module"), arguments, task_vars)
+        if result.get("lost") and arguments.get("do") == "keep":
+            why = result.pop("cause")
+            return {**result, "failed": False, "unreachable": True, "msg": f"{why}. It records the release by itself when it is back"}
+        return result
 
     def on_host(self, module, arguments, task_vars):
         "What a module returns; one that fails has a cause, and says whether the host was lost."
-        if (task_vars.get("service_renewed") or {}).get("lost"):
-            return self.lost("it did not come back")
         try:
             return with_cause(self._execute_module(module, arguments, task_vars=task_vars))
         except AnsibleConnectionFailure as error:

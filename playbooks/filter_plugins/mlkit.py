@@ -174,12 +174,18 @@ def journal_lines(entries):
     ] or ["no deployment yet"]
 
 
-STEPS = ("service_begun", "service_prepared", "service_switch", "service_renewed")
+STEPS = ("service_begun", "service_prepared", "service_switch", "service_committed")
 
 
 def failed_hosts(hostvars, hosts):
     "The hosts on which a step of the deployment has failed: then the others go no further, and take back what they did."
     return [host for host in hosts if has_failed(hostvars[host])]
+
+
+def deployed_hosts(hostvars, hosts):
+    "How the hosts that a deployment changes reach one another, in the order in which they are switched. The first decides."
+    begun = [hostvars[host].get("service_begun") or {} for host in hosts]
+    return [each["peer"] for each in begun if (each.get("plan") or {}).get("change")]
 
 
 def has_failed(variables):
@@ -215,4 +221,5 @@ class FilterModule:
             "journal_lines": journal_lines,
             "likely_cause": likely_cause,
             "failed_hosts": failed_hosts,
+            "deployed_hosts": deployed_hosts,
         }

@@ -43,6 +43,11 @@ def write_whole(path, text, mode=0o644):
         os.fsync(file.fileno())
     os.chmod(unfinished, mode)
     os.rename(unfinished, path)
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    try:
+        os.fsync(folder)  # or a power cut may bring back the file that was there before
+    finally:
+        os.close(folder)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,14 @@ import shutil
 from ansible.module_utils import proxy_config
 from ansible.module_utils.deploy_lock import fence
 
+# Which deployment a host has recorded and which is pending, by service; see pending.
+DEPLOYMENTS = "/etc/haproxy/mlkit.deployments"
+DEPLOYMENT_PATH = "/.well-known/mlkit/deployment"
+TELL = (
+    "  http-request return status 200 content-type text/plain hdr cache-control no-store"
+    ' lf-string "%[str({service}),map({deployments},-/-)]" if {{ path {path} }}\n'
+)
+
 LISTEN = """listen mlkit-{service}
   bind *:{listen}{bind}
   http-request deny deny_status 413 if {{ req.body_size gt {body_bytes} }}
@@ -32,6 +40,7 @@ def service_piece(service, listen, bind, body_megabytes, first, second=None):
     elif second:
         weights = (ONE_ERROR, " backup")
     text = LISTEN.format(service=service, listen=listen, bind=bind, body_bytes=body_megabytes * 1024 * 1024)
+    text += TELL.format(service=service, deployments=DEPLOYMENTS, path=DEPLOYMENT_PATH)
     for server, weight in zip([first, second] if second else [first], weights):
         text += "  server {colour} 127.0.0.1:{port}".format(**server) + weight + "\n"
     return text
@@ -53,6 +62,8 @@ def put_piece(name, text, proxy, certificate="", lock=None):
         if new_certificate:
             os.makedirs(os.path.dirname(proxy["certificate_file"]), mode=0o700, exist_ok=True)
             proxy_config.write_whole(proxy["certificate_file"], certificate, 0o600)
+        if not os.path.exists(DEPLOYMENTS):
+            proxy_config.write_whole(DEPLOYMENTS, "")
         try:
             pieces = {proxy_config.SHARED: proxy["shared"], name + ".cfg": text}
             before = proxy_config.put(config, proxy["pieces"], pieces)

@@ -36,6 +36,7 @@ def test_what_a_host_serves_is_what_its_own_steps_have_said():
     assert told(TaskEvent("h1", "Refuse", "failed", "no")) == ("failed", "")
     assert told(ended(service="churn")) == ("failed", "")  # another's journal
     assert told(dry_run=True) == ("planned", "flights-2")
+    assert told(TaskEvent("h1", "Record the deployment", "unreachable")) == ("lost", "")
     assert host_outcomes([TaskEvent("h1", "Ask", "unreachable")], "flights")["h1"].outcome == "missed"
 
 
@@ -60,6 +61,9 @@ def test_what_is_left_to_do_names_the_release_and_the_host():
     hosts |= {"h3": HostOutcome("rolled back", "flights-2")}
     error = hosts_missed(Deployment("rollback", "lab", "flights", "", hosts=hosts))
     assert "such as: mlkit rollback lab --hosts h2" in str(error)
+    hosts = {"h1": HostOutcome("deployed", "flights-3"), "h2": HostOutcome("lost", "")}
+    error = hosts_missed(Deployment("deploy", "lab", "flights", "flights-3", hosts=hosts))
+    assert str(error) == "flights-3 is live on h1; h2 was lost, and records it by itself when it is back"
 
 
 # %% ../../notebooks/deploy/12_deployment.ipynb #a3b948f7

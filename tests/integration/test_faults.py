@@ -18,7 +18,7 @@ from eventually import eventually
 
 PREPARE = "Start the new container, and let it prove itself"
 SWITCH = "Lead the clients to the new container"
-SWITCHED = "Make sure that the lock is still ours"
+SWITCHED = "Record it on the first host"
 RECORD = "Record the deployment, or take it back"
 
 

@@ -7,17 +7,18 @@ import time
 
 from ansible.module_utils.deploy_lock import Held, release, take
 from ansible.module_utils.deployment_plan import release_of, rollback_target, service_plan
-from ansible.module_utils.going_back import watch_over
+from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import look_at_host
 from ansible.module_utils.image_layers import Incoming
+from ansible.module_utils.recovery import end_pending, watch_over
 from ansible.module_utils.release_trust import accepted, texts_of
-from ansible.module_utils.stroke import Failed, run_stroke
+from ansible.module_utils.stroke import run_stroke
 
 DOCUMENTATION = r"""
 module: deployment_begun
 short_description: Lock a service on a host, and decide what a deployment has to do there
 description:
-  - Takes the lock; when it runs out, the host goes back by itself (see going_back). In check mode nothing is locked.
+  - Takes the lock; when it runs out, the host goes back by itself (see recovery). In check mode nothing is locked.
   - Checks who signed the release, and its signature against that of the live release. What is done later comes from the text of
     release.json that was checked.
   - A release that the host keeps is looked for where none is given, for a rollback.
@@ -67,6 +68,7 @@ def begin(step):
     want, folder = step.want, os.path.join(step.want["home"], step.want["service"])
     if not step.check_mode:
         lock(folder, want)
+        end_pending(folder, want["service"], want["engine"], want["lock"]["token"])
     seen = look_at_host(want["home"], want["service"], want["engine"], step.run)
     lacks = [part for part in ("engine", "proxy") if not seen[part]]
     if lacks:

@@ -5,38 +5,37 @@ import os
 import time
 
 from ansible.module_utils.deploy_lock import Held, Lost, release, take
-from ansible.module_utils.deployment_plan import prunable, releases_after, state_after
+from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import look_at_host
 from ansible.module_utils.journal_chain import append
-from ansible.module_utils.keeping import last_lines, record, require_serving, retire, settle
+from ansible.module_utils.keeping import commit, finish, journal_of, last_lines, line_of, retire
+from ansible.module_utils.pending import clear_pending, read_pending
 from ansible.module_utils.proxy_config import Refused
 from ansible.module_utils.proxy_piece import lead_clients
-from ansible.module_utils.stroke import Failed, run_stroke
+from ansible.module_utils.recovery import OWNER
+from ansible.module_utils.stroke import run_stroke
 
 DOCUMENTATION = r"""
 module: deployment_ended
 short_description: Record a deployment or take it back, and give the lock back
 description:
-  - C(keep) writes the state and the journal's next line. From then on the new container comes back after a reboot. The old one
-    finishes its requests and is stopped - its log can still be read - and releases that are kept no longer go.
+  - C(commit) writes the state and the journal's next line. On the first host that decides for all.
+  - C(keep) does so where it was not done yet. The old container finishes its requests and is stopped - its log can still be read - and
+    releases that are kept no longer go. What it needs was written down by deployment_switched.
   - C(take back) leads the clients to the old container again, removes what was prepared, and says so in the journal. A lock that was
     lost is taken again where nobody has it and the host is as this deployment left it; if not, nothing is touched.
-  - C(unlock) only gives the lock back, as the others do at their end. What could not be recorded keeps it - when it runs out, the host
-    goes back by itself.
+  - C(unlock) only gives the lock back, as C(keep) and C(take back) do at their end. What could not be recorded keeps it - when it runs
+    out, the host ends the deployment by itself. C(leave) has it do so at once.
 options:
-  do: {description: How it ends., type: str, required: true, choices: [keep, take back, unlock]}
+  do: {description: How it ends., type: str, required: true, choices: [commit, keep, take back, unlock, leave]}
   home: {description: Where services keep their state., type: path, required: true}
   service: {description: Name of the service., type: str, required: true}
   begun: {description: What deployment_begun returned., type: dict, default: {}}
   entry: {description: What the journal says., type: dict, default: {}}
   listen: {description: The service's port., type: int, required: true}
-  rollback: {description: Whether the release was live before., type: bool, default: false}
-  keep_releases: {description: How many releases stay., type: int, default: 3}
-  keep_megabytes: {description: How much their images may take; 0 for no limit., type: int, default: 0}
   switched: {description: Whether the new container may get requests., type: bool, default: false}
   drain: {description: Processes of the proxy that finish their requests., type: list, elements: str, default: []}
   drain_seconds: {description: How long they may take., type: int, default: 30}
-  stop_seconds: {description: How long a container may take to stop., type: int, default: 30}
   lock: {description: "Owner, seconds and why of a lock that has to be taken again.", type: dict, default: {}}
   proxy: {description: The proxy's configuration; see proxy_piece., type: dict, default: {}}
   certificate: {description: Chain and key of the proxy's piece., type: str, default: ""}
@@ -60,9 +59,12 @@ left: {description: Whether nothing was taken back, since another deployer may h
 cause: {description: What could not be done., type: str, returned: failure}
 """
 
+PATIENCE = 60  # seconds: a host that ends the deployment by itself is waited for
+
 
 def end(step):
-    return {"keep": keep, "take back": take_back, "unlock": unlock}[step.want["do"]](step)
+    ways = {"commit": only_commit, "keep": keep, "take back": take_back, "unlock": unlock, "leave": unlock}
+    return ways[step.want["do"]](step)
 
 
 def unlock(step):
@@ -72,43 +74,54 @@ def unlock(step):
     return {"changed": False}
 
 
+def only_commit(step):
+    "Record what is live, on the host that decides."
+    pending, entry = wait_for_hold(step)
+    return {"entry": entry or commit(pending, step.want["entry"], step)[0]}
+
+
 def keep(step):
-    "Record what is live, then retire what was. What is not recorded keeps the lock: when it runs out, the host goes back by itself."
-    want, begun = step.want, step.want["begun"]
-    engine, plan, wanted = begun["engine"], begun["plan"], begun["release"]
-    folder = os.path.join(want["home"], want["service"])
-    seen = look_at_host(want["home"], want["service"], engine, step.run)
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    staying = releases_after(seen, wanted, want["keep_releases"], want["keep_megabytes"])
-    state = state_after(
-        seen["services"][want["service"]]["state"],
-        wanted,
-        plan["colour"],
-        want["listen"],
-        now,
-        staying,
-        want["rollback"],
-    )
-    gone = prunable(seen, want["service"], state["kept"])
-    step.fence()
-    require_serving(engine, plan["container"], want["service"], "does not run or gets no requests, so nothing was recorded")
-    entry = record(folder, state, want["entry"])
-    try:
-        settle(engine, plan["container"], want["service"], plan["colour"], step.run)
-        retired = {
-            "drain": want["drain"],
-            "drain_seconds": want["drain_seconds"],
-            "stop": plan["old"]["container"] if plan["old"] else "",
-            "stop_seconds": want["stop_seconds"],
-            "containers": [each for one in gone for each in one["containers"]],
-            "images": [one["tag"] for one in gone if one["tag"]],
-            "releases": [one["id"] for one in gone],
-        }
-        retire(engine, want["service"], folder, retired, step)
-        require_serving(engine, plan["container"], want["service"], "is recorded as live, and does not run or gets no requests")
-    finally:
-        unlock(step)
+    "Record what is live, then retire what was. What is not recorded keeps the lock: when it runs out, the host ends it by itself."
+    pending, entry = wait_for_hold(step)
+    if not entry:
+        entry, seen = commit(pending, step.want["entry"], step)
+        try:
+            finish(pending, step, seen)
+        finally:
+            unlock(step)
     return {"entry": entry}
+
+
+def wait_for_hold(step):
+    """What is pending, under the lock, which is taken again where it ran out; or the journal's line, where the host has recorded it by itself.
+
+    Raises `Failed` where another deployment has the host, or the host went back.
+    """
+    want, until = step.want, time.monotonic() + PATIENCE
+    folder = os.path.join(want["home"], want["service"])
+    while True:
+        pending = read_pending(folder)
+        if not pending or pending["deployment"] != want["entry"]["deployment"]:
+            if entry := line_of(folder, want["entry"]["deployment"]):
+                return None, entry
+            raise Failed("the lock was lost, and the host went back by itself or another deployer was here: see mlkit status")
+        try:
+            hold(step)
+            if read_pending(folder) == pending:
+                return pending, None
+        except Held as held:
+            if held.owner != OWNER or time.monotonic() > until:
+                raise
+            time.sleep(1)
+
+
+def hold(step):
+    "Have the lock, also where it ran out and nobody has taken it. Raises `Held`."
+    try:
+        step.fence()
+    except Lost:
+        fence, asked = step.want["fence"], step.want["lock"]
+        take(fence["path"], asked["owner"], fence["token"], int(asked["seconds"]), asked["why"])
 
 
 def take_back(step):
@@ -131,7 +144,8 @@ def remove_prepared(step):
         except (Refused, OSError) as error:
             stays = f"the old container could not be given the requests again: {error}"
     step.fence()
-    entry = append(os.path.join(folder, "journal.jsonl"), want["entry"])
+    clear_pending(want["service"], folder)
+    entry = append(journal_of(folder), want["entry"])
     retired = {
         "drain": draining,
         "drain_seconds": want["drain_seconds"],
@@ -167,19 +181,15 @@ def regain_lock(step):
 
 if __name__ == "__main__":
     options = {
-        "do": {"type": "str", "required": True, "choices": ["keep", "take back", "unlock"]},
+        "do": {"type": "str", "required": True, "choices": ["commit", "keep", "take back", "unlock", "leave"]},
         "home": {"type": "path", "required": True},
         "service": {"type": "str", "required": True},
         "begun": {"type": "dict", "default": {}},
         "entry": {"type": "dict", "default": {}},
         "listen": {"type": "int", "required": True},
-        "rollback": {"type": "bool", "default": False},
-        "keep_releases": {"type": "int", "default": 3},
-        "keep_megabytes": {"type": "int", "default": 0},
         "switched": {"type": "bool", "default": False},
         "drain": {"type": "list", "elements": "str", "default": []},
         "drain_seconds": {"type": "int", "default": 30},
-        "stop_seconds": {"type": "int", "default": 30},
         "lock": {"type": "dict", "default": {}},
         "proxy": {"type": "dict", "default": {}},
         "certificate": {"type": "str", "default": "", "no_log": True},

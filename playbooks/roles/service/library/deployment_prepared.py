@@ -7,6 +7,7 @@ from ansible.module_utils.golden_rows import replay
 from ansible.module_utils.image_layers import bring, keep_records
 from ansible.module_utils.new_container import start, wait_until_ready
 from ansible.module_utils.proxy_piece import lead_clients
+from ansible.module_utils.recover_at_boot import recover_at_boot
 from ansible.module_utils.shadow import compare
 from ansible.module_utils.start_at_boot import start_at_boot
 from ansible.module_utils.stroke import run_stroke
@@ -73,6 +74,7 @@ def prepare(step):
         draining = lead_clients(want, plan["old"]["listen"], plan["old"])
     if want["engine"] == "podman":
         start_at_boot(want["service"], want["folder"], step.run)
+    recover_at_boot(want["service"], want["folder"], want["engine"], step.run)
     compared = None
     if want["shadow"] and plan["old"]:
         run_container(step, want["shadow"]["command"], draining)

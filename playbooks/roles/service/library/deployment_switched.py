@@ -4,11 +4,13 @@
 import os
 
 from ansible.module_utils.deploy_lock import Lost
+from ansible.module_utils.failed import Failed
 from ansible.module_utils.golden_rows import replay
 from ansible.module_utils.live_watch import watch
+from ansible.module_utils.pending import clear_pending, digest_of_token, write_pending
 from ansible.module_utils.proxy_config import Refused
 from ansible.module_utils.proxy_piece import lead_clients
-from ansible.module_utils.stroke import Failed, run_stroke
+from ansible.module_utils.stroke import run_stroke
 
 DOCUMENTATION = r"""
 module: deployment_switched
@@ -16,6 +18,7 @@ short_description: Lead the clients of a service to its new container
 description:
   - First a share of them, where that is asked for, then all. Whether the golden rows are answered to the bit through the proxy, and how
     the new container answers clients, decides whether it stays so. If not, the old container gets all requests again, at once.
+  - Then the host writes down that the deployment is pending; from here on it can end it by itself, see recovery.
   - Until the deployment is recorded the old container stands by. It answers when the new one does not, or after a power cut.
 options:
   service: {description: Name of the service., type: str, required: true}
@@ -23,6 +26,10 @@ options:
   release: {description: The release; see deployment_plan., type: dict, required: true}
   plan: {description: The plan; see deployment_plan., type: dict, required: true}
   listen: {description: The service's port., type: int, required: true}
+  pending:
+    description: What is written down when it is switched, for the host to end the deployment; see write_pending and keeping.
+    type: dict
+    required: true
   share: {description: Percent of the requests that the new container gets at first; 0 for all of them., type: int, default: 0}
   watch: {description: "How it is watched: seconds and limits; see live_watch.", type: dict, required: true}
   tls: {description: Whether clients speak TLS., type: bool, default: false}
@@ -78,6 +85,16 @@ class Switch:
         self.step.gates.append(replayed)
         if float(want["watch"]["seconds"]) > 0:
             self.watch(share=False)
+        self.step.fence()
+        write_pending(want["service"], want["folder"], self.pending())
+
+    def pending(self):
+        "What the host needs to record this, or to go back, without its deployer."
+        want = self.want
+        entry = {**want["pending"]["entry"], "gates": want["pending"]["entry"]["gates"] + self.step.gates}
+        both = {key: want[key] for key in ("service", "listen", "proxy")}
+        token = digest_of_token(want["fence"]["token"])
+        return {**want["pending"], **both, "entry": entry, "token": token, "drain": self.before}
 
     def watch(self, share):
         limits = {"service": self.want["service"], "probe": self.want["probe"], **self.want["watch"]}
@@ -100,6 +117,7 @@ def switch(step):
     try:
         switching.forth()
     except (Failed, Lost, Refused, OSError) as error:
+        clear_pending(step.want["service"], step.want["folder"])
         stays = switching.back()
         cause = f"{error}; and the old container could not be given the requests again: {stays}" if stays else str(error)
         raise Failed(cause, switched=bool(stays), before=switching.before) from error
@@ -113,6 +131,7 @@ if __name__ == "__main__":
         "release": {"type": "dict", "required": True},
         "plan": {"type": "dict", "required": True},
         "listen": {"type": "int", "required": True},
+        "pending": {"type": "dict", "required": True},
         "share": {"type": "int", "default": 0},
         "watch": {"type": "dict", "required": True},
         "tls": {"type": "bool", "default": False},

@@ -1,5 +1,6 @@
 "A script that a host runs when it boots, under systemd or Debian's sysvinit."
 
+import glob
 import os
 import shutil
 
@@ -25,18 +26,21 @@ def run_at_boot(name, script, unit, run):
         path = systemd
         files = [(path, script, 0o755), (unit_place(name), unit, 0o644)]
         enable = ["systemctl", "enable", name + ".service"]
+        enabled = f"/etc/systemd/system/multi-user.target.wants/{name}.service"
     elif shutil.which("update-rc.d"):
         path = sysvinit
         files = [(path, script, 0o755)]
         enable = ["update-rc.d", name, "defaults"]
+        enabled = f"/etc/rc2.d/S[0-9][0-9]{name}"
     else:
         raise OSError("that needs a host which systemd or Debian's sysvinit runs")
-    for place, text, mode in files:
-        if read(place) != text:
-            write_whole(place, text, mode)
-    code, out, err = run(enable)
-    if code:
-        raise OSError((err or out).strip())
+    changed = [each for each in files if read(each[0]) != each[1]]
+    for place, text, mode in changed:
+        write_whole(place, text, mode)
+    if changed or not glob.glob(enabled):
+        code, out, err = run(enable)
+        if code:
+            raise OSError((err or out).strip())
     return path
 
 

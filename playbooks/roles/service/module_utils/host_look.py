@@ -15,10 +15,10 @@ from ansible.module_utils.closed_network import complaints as network_complaints
 from ansible.module_utils.container_engine import find, image_of, storage
 from ansible.module_utils.deploy_lock import look as look_at_lock
 from ansible.module_utils.drift import drift, port_drift
+from ansible.module_utils.failed import Failed
 from ansible.module_utils.journal_chain import read, verify
 from ansible.module_utils.proxy_state import CONFIG, SOCKET, counts, listens, routes_configured, routes_running
 from ansible.module_utils.rollout import ask
-from ansible.module_utils.stroke import Failed
 
 STATE = "mlkit.state/1"
 CERTIFICATE = re.compile(r"^\s+bind .* ssl crt (\S+)", re.MULTILINE)

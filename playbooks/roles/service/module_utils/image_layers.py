@@ -8,9 +8,9 @@ import shutil
 import tarfile
 
 from ansible.module_utils.container_engine import storage
+from ansible.module_utils.failed import Failed
 from ansible.module_utils.full_disk import disk_full
 from ansible.module_utils.proxy_config import write_whole
-from ansible.module_utils.stroke import Failed
 
 
 def digest_of(path):

@@ -1,27 +1,87 @@
 """The end of a deployment on a host: what is live is recorded, and what is no longer needed is removed.
 
+    commit(pending, entry, step) -> entry, seen    record the pending deployment
+    finish(pending, step, seen)                    retire what it replaced; then nothing is pending any more
+    retire(engine, service, folder, gone, step)    stop and remove what is no longer needed
+
 Nothing is recorded for a container that does not run or that the proxy does not know, nothing that the proxy sends requests to is
-removed, and whoever records asks the proxy once more at the end.
+removed, and whoever records asks the proxy once more at the end. Each can be done again after a crash.
+
+`pending` is what pending.json holds: home, service, listen, begun (what deployment_begun gave: engine, plan, release, state), rollback,
+keep_releases, keep_megabytes, drain (processes of the proxy), drain_seconds, stop_seconds, proxy; and what write_pending wants.
 """
 
 import json
 import os
 import shutil
 import subprocess
+import time
 
 from ansible.module_utils.container_engine import removal
-from ansible.module_utils.journal_chain import append
+from ansible.module_utils.deployment_plan import prunable, releases_after, state_after
+from ansible.module_utils.drift import LIVE
+from ansible.module_utils.failed import Failed
+from ansible.module_utils.host_look import look_at_host
+from ansible.module_utils.journal_chain import append, read
+from ansible.module_utils.pending import clear_pending, publish, recorded
 from ansible.module_utils.proxy_config import write_whole
 from ansible.module_utils.proxy_state import forget_second, servers, wait_for_end
 from ansible.module_utils.release_trust import note_signer
-from ansible.module_utils.stroke import Failed
 
 
-def record(folder, state, entry):
-    "Write the state and the journal's next line, and note whose signature counted; the line. Raises `OSError`."
-    note_signer(os.path.join(folder, "releases", state["release"]), entry)
+def commit(pending, entry, step):
+    """Record the pending deployment; the journal's line, and what the host looked like before. Raises `Failed`, `Lost`, `OSError`.
+
+    Where the state names it already, what a crash may have left out is made good.
+    """
+    service, wanted, plan = pending["service"], pending["begun"]["release"], pending["begun"]["plan"]
+    folder = os.path.join(pending["home"], service)
+    seen = look_at_host(pending["home"], service, pending["begun"]["engine"], step.run)
+    if recorded(folder) == pending["deployment"]:
+        return line_of(folder, pending["deployment"]) or append(journal_of(folder), entry), seen
+    staying = releases_after(seen, wanted, pending["keep_releases"], pending["keep_megabytes"])
+    before, now = seen["services"][service]["state"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    state = state_after(before, wanted, plan["colour"], pending["listen"], now, staying, pending["rollback"])
+    state["deployment"] = pending["deployment"]
+    step.fence()
+    doing = "does not run or gets no requests, so nothing was recorded"
+    require_serving(pending["begun"]["engine"], plan["container"], service, doing)
+    note_signer(os.path.join(folder, "releases", wanted["id"]), entry)
     write_whole(os.path.join(folder, "state.json"), json.dumps(state, sort_keys=True, indent=2) + "\n")
-    return append(os.path.join(folder, "journal.jsonl"), entry)
+    line = append(journal_of(folder), entry)
+    publish(service, folder)
+    return line, seen
+
+
+def journal_of(folder):
+    return os.path.join(folder, "journal.jsonl")
+
+
+def line_of(folder, deployment):
+    "The journal's line of a recorded deployment, or None."
+    last = json.loads((read(journal_of(folder)) or ["{}"])[-1])
+    return last if last.get("deployment") == deployment and last.get("outcome") in LIVE else None
+
+
+def finish(pending, step, seen):
+    "Retire what a recorded deployment replaced. Raises `Failed`, `Lost`, `OSError`."
+    service, plan, engine = pending["service"], pending["begun"]["plan"], pending["begun"]["engine"]
+    folder = os.path.join(pending["home"], service)
+    with open(os.path.join(folder, "state.json"), encoding="utf-8") as file:
+        gone = prunable(seen, service, json.load(file)["kept"])
+    settle(engine, plan["container"], service, plan["colour"], step.run)
+    retired = {
+        "drain": pending["drain"],
+        "drain_seconds": pending["drain_seconds"],
+        "stop": plan["old"]["container"] if plan["old"] else "",
+        "stop_seconds": pending["stop_seconds"],
+        "containers": [each for one in gone for each in one["containers"]],
+        "images": [one["tag"] for one in gone if one["tag"]],
+        "releases": [one["id"] for one in gone],
+    }
+    retire(engine, service, folder, retired, step)
+    require_serving(engine, plan["container"], service, "is recorded as live, and does not run or gets no requests")
+    clear_pending(service, folder)
 
 
 def settle(engine, container, service, colour, run):

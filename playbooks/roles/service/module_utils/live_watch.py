@@ -7,6 +7,7 @@ life, and predictions are not compared: the old ones hold the golden rows.
 
 import time
 
+from ansible.module_utils.failed import Failed
 from ansible.module_utils.proxy_state import SOCKET, counts
 from ansible.module_utils.rollout import (
     answered,
@@ -20,7 +21,6 @@ from ansible.module_utils.rollout import (
     scrape,
     since,
 )
-from ansible.module_utils.stroke import Failed
 
 FEW_ERRORS = 3  # one failed request may be anything
 UNNOTICED = 0.05  # seconds: a p99 below this is never too slow

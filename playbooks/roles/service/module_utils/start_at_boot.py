@@ -5,7 +5,7 @@ state names, and no other: a unit of systemd, or a script of sysvinit where that
 import errno
 
 from ansible.module_utils.boot_script import run_at_boot
-from ansible.module_utils.stroke import Failed
+from ansible.module_utils.failed import Failed
 
 SCRIPT = r"""#!/bin/sh
 ### BEGIN INIT INFO

@@ -2,21 +2,13 @@
 
     run_stroke(stroke, options)     run `stroke(step)` as an Ansible module; what it gives is what the module returns
     Step                            what a stroke is given: what was asked, the gates so far, and the lock to ask for
-    Failed                          why it went no further, as whoever deploys reads it
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.deploy_lock import Held, Lost, fence
+from ansible.module_utils.failed import Failed
 from ansible.module_utils.full_disk import why_not_written
 from ansible.module_utils.proxy_config import Refused
-
-
-class Failed(Exception):
-    "The words are the cause; `more` is what the module returns beside it."
-
-    def __init__(self, cause, **more):
-        super().__init__(cause)
-        self.more = more
 
 
 class Step:

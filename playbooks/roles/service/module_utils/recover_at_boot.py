@@ -1,0 +1,84 @@
+"""At boot a host ends what was pending when it lost power: a service of the host, `recover-mlkit-NAME`, runs `recovery`.
+
+There is no Ansible then, so the files that `recovery` imports are copied to the host.
+"""
+
+import os
+import re
+import sys
+from importlib import import_module
+
+from ansible.module_utils import recovery
+from ansible.module_utils.boot_script import run_at_boot
+from ansible.module_utils.proxy_config import read, write_whole
+
+PROGRAM = "/usr/local/lib/mlkit"
+IMPORT = re.compile(r"^from ansible\.module_utils(?:\.(\w+))? import (\w+)", re.MULTILINE)
+
+# Its name is none that a service's own script can have, and comes after docker's and haproxy's: see closed_network.
+SCRIPT = r"""#!/bin/sh
+### BEGIN INIT INFO
+# Provides:          recover-mlkit-@service@
+# Required-Start:    $network $remote_fs
+# Required-Stop:
+# Should-Start:      docker haproxy
+# Default-Start:     2 3 4 5
+# Default-Stop:
+# Short-Description: End the deployment of @service@ that a power cut interrupted
+### END INIT INFO
+# Written by mlkit, which deploys @service@.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PYTHONPATH=@program@
+recover() { exec '@python@' -m ansible.module_utils.recovery '@folder@' '@service@' '@engine@'; }
+case $1 in
+  run) recover ;;
+  start) [ ! -e '@folder@/pending.json' ] || recover </dev/null >/dev/null 2>&1 & ;;
+  *) echo "usage: $0 start | run" >&2; exit 2 ;;
+esac
+"""
+UNIT = """[Unit]
+Description=End the deployment of @service@ that a power cut interrupted
+After=network-online.target docker.service haproxy.service
+Wants=network-online.target
+ConditionPathExists=@folder@/pending.json
+
+[Service]
+ExecStart=/usr/local/sbin/recover-mlkit-@service@ run
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def name_of(service):
+    return "recover-mlkit-" + service
+
+
+def recover_at_boot(service, folder, engine, run):
+    "Have the host look at boot for what is pending in a service's folder. `run` is a module's run_command. Raises `OSError`."
+    copy_program(recovery)
+    words = {
+        "service": service,
+        "folder": folder,
+        "engine": engine,
+        "python": sys.executable,
+        "program": PROGRAM,
+    }
+    script, unit = (re.sub("@([a-z]+)@", lambda match: words[match[1]], text) for text in (SCRIPT, UNIT))
+    run_at_boot(name_of(service), script, unit, run)
+
+
+def copy_program(module):
+    "Copy one of our modules, and what it imports of ours, to the host."
+    package = module.__name__.rpartition(".")[0]
+    folder, done, left = os.path.join(PROGRAM, *package.split(".")), set(), {module.__name__.rpartition(".")[2]}
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    texts = {os.path.join(PROGRAM, "ansible/__init__.py"): "", os.path.join(folder, "__init__.py"): ""}
+    while left:
+        done.add(name := left.pop())
+        full = f"{package}.{name}"
+        texts[os.path.join(folder, name + ".py")] = text = import_module(full).__loader__.get_source(full)
+        left |= {found or imported for found, imported in IMPORT.findall(text)} - done
+    for path, text in texts.items():
+        if read(path) != text:
+            write_whole(path, text)

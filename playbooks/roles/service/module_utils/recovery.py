@@ -1,0 +1,224 @@
+"""A host ends a deployment by itself when its deployer has died, or the way to it, or when it lost power in the middle.
+
+Before the switch to a release is pending, the host goes back: the recorded container gets all requests. After that others may have
+recorded it, so the host asks the one that decides, and then the others (see pending):
+
+    one has recorded the deployment       this host records it, too
+    the first has not, and gave it up     this host goes back
+    nobody can say                        the recorded release serves, the new one stands by; asked again until somebody can
+
+    watch_over(folder, service, token, engine)    start the process that does so when the lock ends
+    end_pending(folder, service, engine, token)   the same at once, for a deployment that has the lock: in doubt it goes back
+    python -m ansible.module_utils.recovery       what the host runs when it boots; see recover_at_boot
+"""
+
+import os
+import subprocess
+import sys
+import syslog
+import time
+import uuid
+
+from ansible.module_utils.container_engine import find
+from ansible.module_utils.deploy_lock import Held, break_lock, fence, look, ran_out, release, take
+from ansible.module_utils.detached import run_detached
+from ansible.module_utils.failed import Failed
+from ansible.module_utils.host_look import read_json
+from ansible.module_utils.journal_chain import append
+from ansible.module_utils.keeping import commit, finish, journal_of, served
+from ansible.module_utils.new_container import wait_until_ready
+from ansible.module_utils.pending import (
+    clear_pending,
+    digest_of_token,
+    publish,
+    read_pending,
+    recorded,
+    told_by,
+)
+from ansible.module_utils.proxy_config import reload
+from ansible.module_utils.proxy_piece import lead_clients
+from ansible.module_utils.proxy_state import keep_only, servers, wait_for_end
+
+POLL = 1.0
+AGAIN = 5.0  # seconds between two questions
+SECONDS = 120  # longer than going back takes
+OWNER = "the host itself"
+DIED = "its deployment gave no sign of life until the lock ran out"
+
+
+class Host:
+    "What a stroke is given (see stroke), for a host that works by itself under a lock of its own."
+
+    def __init__(self, path, token):
+        self.given = {"path": path, "token": token}
+
+    def run(self, words, check_rc=False):
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+        if check_rc and done.returncode:
+            raise Failed(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")
+        return done.returncode, done.stdout, done.stderr
+
+    def fence(self):
+        fence(self.given)
+
+
+def watch_over(folder, service, token, engine):
+    "Start the watching process; it ends with the lock."
+    path = os.path.join(folder, "lock.json")
+
+    def watch():
+        while (look(path) or {}).get("token") == token:
+            time.sleep(POLL)
+        if read_pending(folder):
+            settle(folder, service, engine)
+        elif ran_out(path, token):
+            go_back_locked(folder, service, engine)
+
+    run_detached(watch, f"{service} could not go back by itself")
+
+
+def settle(folder, service, engine):
+    "End what is pending, as soon as somebody can say how. Until then the recorded release serves."
+    said = ""
+    publish(service, folder)
+    while True:
+        try:
+            if settle_once(folder, service, engine):
+                return
+        except (Failed, OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
+            # The engine or the proxy may not be there yet, after a power cut. Nobody listens but the log of the system.
+            if str(error) != said:
+                said = str(error)
+                syslog.syslog(syslog.LOG_WARNING, f"mlkit: {service} is in doubt: {said}")
+        time.sleep(AGAIN)
+
+
+def settle_once(folder, service, engine):
+    "Whether nothing is pending any more, or another deployment goes on with it."
+    pending = read_pending(folder)
+    if not pending:
+        return True
+    path, token = os.path.join(folder, "lock.json"), uuid.uuid4().hex
+    committed = decision(pending, folder)
+    if committed is not None and locked_by_its_deployer(pending, folder):
+        break_lock(path)  # which can change nothing about it any more
+    try:
+        take(path, OWNER, token, SECONDS, "ending a deployment")
+    except Held:
+        return False
+    try:
+        if read_pending(folder) != pending:
+            return True
+        if committed is not None or len(servers(service)) > 1:
+            end(pending, committed, folder, find(engine), Host(path, token))
+        return committed is not None
+    finally:
+        release(path, token)
+
+
+def locked_by_its_deployer(pending, folder):
+    lock = look(os.path.join(folder, "lock.json"))
+    return bool(lock) and digest_of_token(lock["token"]) == pending["token"]
+
+
+def decision(pending, folder):
+    "Whether the deployment is recorded; None as long as nobody can say."
+    deployment, (first, *others) = pending["deployment"], pending["hosts"]
+    if recorded(folder) == deployment:
+        return True
+    if pending["host"] == first["name"]:
+        return None if locked_by_its_deployer(pending, folder) else False
+    told = told_by(first)
+    if told and deployment not in told:
+        return False
+    if told and told[0] == deployment:
+        return True
+    asked = [told_by(host) for host in others if host["name"] != pending["host"]]
+    return True if any(told and told[0] == deployment for told in asked) else None
+
+
+def end(pending, committed, folder, engine, step):
+    "Record it, go back, or, in doubt, let the recorded release serve."
+    service, plan = pending["service"], pending["begun"]["plan"]
+    if committed:
+        start(pending, engine, step)
+        reason = f"{DIED}, and others had recorded it: the host recorded it by itself"
+        seen = commit(pending, {**pending["entry"], "reason": reason}, step)[1]
+        return finish(pending, step, seen)
+    old = plan["old"]
+    if not old and committed is None:
+        return None  # there is nothing else that could serve
+    step.fence()
+    before = lead_clients({**pending, "fence": step.given, "certificate": ""}, old["listen"] if old else 0, old)
+    if committed is False:
+        append(journal_of(folder), went_back(pending["service"], old["release"] if old else ""))
+        clear_pending(service, folder)
+        stop_others(engine, service, [plan["container"]], before)
+    return None
+
+
+def start(pending, engine, step):
+    "Have the new container run and get the requests, as it did before the power was lost or the host was in doubt."
+    service, plan, wanted = pending["service"], pending["begun"]["plan"], pending["begun"]["release"]
+    step.run([engine, "start", plan["container"]], check_rc=True)
+    model = wanted["model"]["digest"]
+    wait_until_ready(engine, plan["container"], plan["port"], model, pending["stop_seconds"] + 60, step.run)
+    if plan["port"] not in served(service):
+        new = {key: plan[key] for key in ("colour", "port")}
+        lead_clients({**pending, "fence": step.given, "certificate": ""}, pending["listen"], new, plan["old"])
+
+
+def end_pending(folder, service, engine, token):
+    "End what is pending, for a deployment that has the lock and replaces it. Raises `Failed`, `Lost`, `OSError`."
+    pending, engine = read_pending(folder), find(engine)
+    if pending and engine:
+        host = Host(os.path.join(folder, "lock.json"), token)
+        end(pending, bool(decision(pending, folder)), folder, engine, host)
+
+
+def go_back_locked(folder, service, engine):
+    path, token = os.path.join(folder, "lock.json"), uuid.uuid4().hex
+    if len(servers(service)) < 2:
+        return
+    try:
+        take(path, OWNER, token, SECONDS, "going back")
+    except Held:
+        return
+    try:
+        go_back(folder, service, find(engine))
+    finally:
+        release(path, token)
+
+
+def go_back(folder, service, engine):
+    "Give all requests to the recorded container."
+    state = read_json(os.path.join(folder, "state.json"))
+    left = [server for server in servers(service) if state and server["colour"] != state["colour"]]
+    if not left:
+        return
+    keep_only(service, state["colour"])
+    before = reload()
+    append(journal_of(folder), went_back(service, state["release"]))
+    stop_others(engine, service, [f"mlkit-{service}-{server['colour']}" for server in left], before)
+
+
+def went_back(service, release_id):
+    "What the journal says."
+    return {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "by": OWNER,
+        "service": service,
+        "release": release_id,
+        "outcome": "went back",
+        "reason": f"{DIED}: the host went back by itself",
+    }
+
+
+def stop_others(engine, service, containers, draining):
+    wait_for_end(draining, SECONDS / 2)
+    for container in containers:
+        subprocess.run([engine, "stop", container], check=False, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    settle(*sys.argv[1:])
