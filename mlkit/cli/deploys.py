@@ -136,12 +136,17 @@ def deploy(environment, what, engine, override, breaking, dry_run, hosts, how):
       mlkit deploy fleet --dry-run
     """
     if environment == "local":
-        if hosts or dry_run:
+        if hosts or dry_run or breaking is not None:
             raise WrongType(
-                "--hosts and --dry-run are for an environment with hosts",
+                "--hosts, --dry-run and --breaking are for an environment with hosts",
                 "local is this machine: leave them out",
             )
-        return _deploy_local(what, engine)
+        return _deploy_local(what, engine, override)
+    if engine:
+        raise WrongType(
+            "--engine is for local: the engine of a host is what its inventory says",
+            "to build with an engine: mlkit release --engine, then deploy that release",
+        )
     from mlkit.deploy import deployment
     from mlkit.settings import find_project
 
@@ -155,11 +160,14 @@ def deploy(environment, what, engine, override, breaking, dry_run, hosts, how):
 
 
 # %% ../../notebooks/cli/05_deploys.ipynb #babe581e
-def _deploy_local(model, engine):
+def _deploy_local(model, engine, override):
+    from mlkit.registry import admit
     from mlkit.release.promotion import model_to_serve
 
     project, store = project_and_store()
     digest = model_to_serve(project, store, model or f"{project.model}@champion")
+    if override:
+        admit(store, project.model, digest, override)
     if engine:
         from mlkit.deploy.local.container import deploy_container
 
