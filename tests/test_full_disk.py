@@ -42,3 +42,10 @@ def test_another_reason_is_not_called_a_full_disk():
     error = PermissionError(errno.EACCES, "Permission denied", "/var/lib/mlkit")
     words = full_disk.why_not_written(error, "/var/lib", "the lock cannot be written")
     assert words == "the lock cannot be written: [Errno 13] Permission denied: '/var/lib/mlkit'"
+
+
+@pytest.mark.parametrize("name", ["unfinished", 3, None])
+def test_a_name_that_is_no_whole_path_ends_the_search_for_its_disk(tmp_path, name):
+    error = OSError(errno.ENOSPC, "No space left on device", name)
+    words = full_disk.why_not_written(error, str(tmp_path), "the lock cannot be written")
+    assert words.startswith(f"disk full: on the host, {'/' if name == 'unfinished' else tmp_path} has ")

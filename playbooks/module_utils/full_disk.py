@@ -12,7 +12,7 @@ import shutil
 def disk_full(place, needed=0):
     "The sentence, which begins as every cause of this kind does."
     while not os.path.exists(place):
-        place = os.path.dirname(place)
+        place = os.path.dirname(place) or "/"
     free = shutil.disk_usage(place).free
     words = f"disk full: on the host, {place} has {free / 1e6:.1f} MB free"
     if needed:
@@ -23,5 +23,5 @@ def disk_full(place, needed=0):
 def why_not_written(error, place, what):
     "`what` begins the sentence where the reason is another one; `place` is where it was to be written, if the error does not say."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return disk_full(error.filename or place)
+        return disk_full(error.filename if isinstance(error.filename, str) else place)
     return f"{what}: {error}"
