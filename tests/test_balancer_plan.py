@@ -37,6 +37,10 @@ def test_it_leads_to_every_host_where_the_host_is_and_listens_on_the_same_port()
     ]
 
 
+def test_ports_by_name_may_be_text_as_in_settings():
+    assert planned(front={"service_ports": '{"flights": 443}'})["listen"] == 443
+
+
 def test_its_own_port_is_its_own():
     plan = planned(
         front={"service_ports": {"flights": 443}}, h1={"service_port": 8010}, h2={"service_port": 8010}

@@ -1,5 +1,7 @@
 "What a balancer leads to, as a plain function of the inventory: no host is touched here."
 
+import json
+
 
 class Refused(Exception):
     "The inventory does not say what a balancer could do; the words say why and what to do."
@@ -8,6 +10,7 @@ class Refused(Exception):
 def port_of(variables, service):
     "The port of a service as the variables of one host have it; None if they say nothing."
     ports = variables.get("service_ports") or {}
+    ports = json.loads(ports) if isinstance(ports, str) else ports  # in settings.ini it is text
     return ports.get(service, variables.get("service_port"))
 
 

@@ -107,11 +107,13 @@ def test_a_port_that_was_moved_by_hand_or_in_the_inventory_is_drift(lab):
     ] * 2
     config = "/etc/haproxy/haproxy.cfg"
     lab.fleet.ssh(2, f"sed -i 's/bind [*]:8300/bind *:8301/' {config}")
-    lab.lab(**lab.settings | {"service_port": 8310})
+    before = dict(lab.settings)
+    lab.lab(**before | {"service_ports": '{"flights": 8310}'})
     try:
         code, found = status(lab)
+        planned = lab.mlkit("deploy", "lab", lab.second, "--hosts", "h1", "--dry-run").stdout
     finally:
-        lab.lab(**lab.settings | {"service_port": 8300})
+        lab.lab(**before)
         lab.fleet.ssh(2, f"sed -i 's/bind [*]:8301/bind *:8300/' {config}")
     moved = "it is at port 8300, and the inventory says 8310: the next deploy moves it, and clients must know"
     by_hand = "the proxy does not take requests at port 8300, where it was deployed, but at 8301"
@@ -120,6 +122,7 @@ def test_a_port_that_was_moved_by_hand_or_in_the_inventory_is_drift(lab):
         f"h2 flights: {by_hand}",
         f"h2 flights: {moved}",
     ]
+    assert "on port 8311" in planned or "on port 8312" in planned
     assert status(lab)[0] == 0
 
 
