@@ -7,9 +7,12 @@ recorded it, so the host asks the one that decides, and then the others (see pen
     the first has not, and gave it up     this host goes back
     nobody can say                        the recorded release serves, the new one stands by; asked again until somebody can
 
+A host that was down may have missed a deployment as a whole. When it boots it stays out of the balancer until another host tells of none
+that was meant for it and that it does not know, or until the next deployment.
+
     watch_over(folder, service, token, engine)    start the process that does so when the lock ends
     end_pending(folder, service, engine, token)   the same at once, for a deployment that has the lock: in doubt it goes back
-    python -m ansible.module_utils.recovery       what the host runs when it boots; see recover_at_boot
+    recover(folder, service, engine)              what the host runs when it boots; see recover_at_boot
 """
 
 import os
@@ -25,14 +28,17 @@ from ansible.module_utils.detached import run_detached
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import read_json
 from ansible.module_utils.journal_chain import append
-from ansible.module_utils.keeping import commit, finish, journal_of, served
+from ansible.module_utils.keeping import commit, entries_of, finish, journal_of, served
 from ansible.module_utils.new_container import wait_until_ready
 from ansible.module_utils.pending import (
     clear_pending,
     digest_of_token,
+    mark,
     publish,
     read_pending,
     recorded,
+    state_of,
+    stay_out,
     told_by,
 )
 from ansible.module_utils.proxy_config import reload
@@ -41,6 +47,7 @@ from ansible.module_utils.proxy_state import keep_only, servers, wait_for_end
 
 POLL = 1.0
 AGAIN = 5.0  # seconds between two questions
+SILENCE = 30.0  # seconds: then those that could tell of a missed deployment are down themselves
 SECONDS = 120  # longer than going back takes
 OWNER = "the host itself"
 DIED = "its deployment gave no sign of life until the lock ran out"
@@ -129,12 +136,12 @@ def decision(pending, folder):
     if pending["host"] == first["name"]:
         return None if locked_by_its_deployer(pending, folder) else False
     told = told_by(first)
-    if told and deployment not in told:
+    if told and deployment not in (told.recorded, told.pending):
         return False
-    if told and told[0] == deployment:
+    if told and told.recorded == deployment:
         return True
     asked = [told_by(host) for host in others if host["name"] != pending["host"]]
-    return True if any(told and told[0] == deployment for told in asked) else None
+    return True if any(told and told.recorded == deployment for told in asked) else None
 
 
 def end(pending, committed, folder, engine, step):
@@ -220,5 +227,31 @@ def stop_others(engine, service, containers, draining):
         subprocess.run([engine, "stop", container], check=False, stdout=subprocess.DEVNULL)
 
 
+def recover(folder, service, engine):
+    "End what is pending, and stay out of the balancer as long as this host may have missed a deployment."
+    state = state_of(folder)
+    others = [host for host in state.get("hosts", []) if host["name"] != state["host"]]
+    if others and state["returns"] == "wait":
+        stay_out(service, folder, True)
+    pending = read_pending(folder)
+    if pending and locked_by_its_deployer(pending, folder):
+        break_lock(os.path.join(folder, "lock.json"))  # a deployer that is still there finds it lost
+    settle(folder, service, engine)
+    if others and not has_missed(folder, others):
+        stay_out(service, folder, False)
+
+
+def has_missed(folder, others):
+    "Whether another host tells of a deployment that was meant for this one and that it does not know. If none answers: no."
+    known, until = {entry.get("deployment") for entry in entries_of(folder)}, time.monotonic() + SILENCE
+    while True:
+        told = [answer for answer in map(told_by, others) if answer]
+        if any(mark(each.recorded, state_of(folder)["host"]) in each.marks for each in told if each.recorded not in known):
+            return True
+        if told or time.monotonic() > until:
+            return False
+        time.sleep(POLL)
+
+
 if __name__ == "__main__":
-    settle(*sys.argv[1:])
+    recover(*sys.argv[1:])
