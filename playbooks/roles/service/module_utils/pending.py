@@ -10,6 +10,7 @@ deployment without its deployer, also after a power cut.
     stay_out(service, folder, whether)          whether /readyz answers 503, so that a balancer passes the host over
     publish(service, folder)                    let the proxy tell what these files say
     told_by(host) -> Told                       what another host tells; None if it tells nothing
+    told_by_all(hosts) -> list
 
 A host tells the ids of the deployments that are recorded and pending, and marks of the hosts for which the recorded one was meant, at
 DEPLOYMENT_PATH of the service's port: all that is no secret. The proxy answers and not the container, for a host in doubt may have none
@@ -24,6 +25,7 @@ import os
 import re
 import ssl
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.proxy_config import alone, read, write_whole
@@ -137,3 +139,9 @@ def told_by(host):
     except (OSError, ValueError, http.client.HTTPException):  # nobody is there, or somebody else
         return None
     return told and Told(*told.groups())
+
+
+def told_by_all(hosts):
+    "The same of several hosts at once: one that is down takes its time."
+    with ThreadPoolExecutor(max_workers=50) as together:
+        return list(together.map(told_by, hosts))
