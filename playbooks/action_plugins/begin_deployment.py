@@ -1,5 +1,7 @@
 """Run the first stroke, deployment_begun, on a host: its lock is taken also from a deployer of this very machine that is dead.
 
+A host that is down drops out here: Ansible reports it, the exit code is 4, and the next run brings it up to date.
+
 What the next strokes need is returned with what the host says: the deployment's token, its hosts, when it began, how others reach this
 one (peer), and the image in the release's archive.
 """
@@ -12,6 +14,7 @@ import secrets
 import tarfile
 import time
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.loader import action_loader
 
 HostStep = action_loader.get("host_step", class_only=True)
@@ -83,6 +86,10 @@ class ActionModule(HostStep):
         begun = task_vars.get("service_begun") or {}  # asked again, once the host was equipped
         token = task_vars.get("deploy_token") or begun.get("token") or secrets.token_hex(16)
         told = {"token": token, "hosts": hosts, "peer": arguments.pop("peer"), "began": begun.get("began") or int(time.time())}
+        try:
+            self._low_level_execute_command("true", sudoable=False)
+        except AnsibleConnectionFailure as error:  # it was down before anything began: the others go on without it
+            return told | {"unreachable": True, "msg": str(error)}
         try:
             image, files = image_in(release) if release else ({}, {})
         except ValueError as error:

@@ -118,6 +118,8 @@ def status_lines(seen):
             health = "DOWN: its container does not run"
         elif not live["model"]:
             health = "NOT READY: the container does not answer"
+        elif live.get("out"):
+            health = "OUT of the balancer"
         elif live["model_through_proxy"] != live["model"]:
             health = "NOT REACHED: the container is ready, but the proxy does not lead to it"
         else:

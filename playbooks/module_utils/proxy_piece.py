@@ -7,14 +7,16 @@ import shutil
 from ansible.module_utils import proxy_config
 from ansible.module_utils.deploy_lock import fence
 
-# Which deployment a host has recorded and which is pending, by service; see pending.
+# What a host tells others of its deployments, by service, and whether it is to stay out of a balancer; see pending.
 DEPLOYMENTS = "/etc/haproxy/mlkit.deployments"
 DEPLOYMENT_PATH = "/.well-known/mlkit/deployment"
 TELL = (
     "  http-request return status 200 content-type text/plain hdr cache-control no-store"
-    ' lf-string "%[str({service}),map({deployments},-/-)]" if {{ path {path} }}\n'
+    ' lf-string "%[str({service}),map({file},-/-/)]" if {{ path {path} }}\n'
+    "  http-request return status 503 content-type application/json hdr cache-control no-store"
+    """ string '{{"status": "out", "reason": "this host was down, and may have missed a deployment"}}'"""
+    " if {{ path /readyz }} {{ str({service}/out),map({file}) -m found }}\n"
 )
-
 LISTEN = """listen mlkit-{service}
   bind *:{listen}{bind}
   http-request deny deny_status 413 if {{ req.body_size gt {body_bytes} }}
@@ -40,7 +42,7 @@ def service_piece(service, listen, bind, body_megabytes, first, second=None):
     elif second:
         weights = (ONE_ERROR, " backup")
     text = LISTEN.format(service=service, listen=listen, bind=bind, body_bytes=body_megabytes * 1024 * 1024)
-    text += TELL.format(service=service, deployments=DEPLOYMENTS, path=DEPLOYMENT_PATH)
+    text += TELL.format(service=service, file=DEPLOYMENTS, path=DEPLOYMENT_PATH)
     for server, weight in zip([first, second] if second else [first], weights):
         text += "  server {colour} 127.0.0.1:{port}".format(**server) + weight + "\n"
     return text

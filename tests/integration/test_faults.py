@@ -3,6 +3,7 @@
 The fault comes when a step begins, which ansible-playbook tells; bench/deploy/faults.py goes through all steps.
 """
 
+import http.client
 import os
 import re
 import signal
@@ -13,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, cannot_run
-from deploy_lab import Load, model_in
+from deploy_lab import PORT, Load, model_in
 from eventually import eventually
 
 PREPARE = "Start the new container, and let it prove itself"
 SWITCH = "Lead the clients to the new container"
-SWITCHED = "Record it on the first host"
+COMMIT = "Record it on the first host"
 RECORD = "Record the deployment, or take it back"
 
 
@@ -86,12 +87,68 @@ def test_a_host_that_loses_power_after_its_switch_comes_back_with_the_old_releas
     assert hosts.live(1) == model_in(both_serving)
 
 
+def test_a_host_that_loses_power_while_the_others_record_records_it_by_itself(
+    hosts, both_serving, other, deploying
+):
+    with Load(hosts.fleet.address(1)) as load:
+        process = deploying(other)
+        until(process, RECORD)
+        hosts.fleet("kill", 2)
+        said = process.stdout.read()
+        assert process.wait() == 4 and "It records the release by itself when it is back" in said, said
+        hosts.fleet.restore()
+        eventually(lambda: hosts.serves(2) == model_in(other), seconds=30)
+    assert load.failures == [] and hosts.live(1) == model_in(other)
+    eventually(lambda: "by itself" in hosts.journal(2)[-1]["reason"])
+    assert hosts.journal(2)[-1]["outcome"] == "deployed"
+    eventually(lambda: sum(hosts.containers(2).values()) == 1)
+    assert "DRIFT" not in hosts.play("status", "--limit", "h1:h2").output
+
+
+def test_while_the_host_that_decides_is_down_the_others_serve_and_ask_until_it_can_say(
+    hosts, both_serving, other, deploying
+):
+    with Load(hosts.fleet.address(2)) as load:
+        process = deploying(other)
+        until(process, COMMIT)
+        hosts.fleet("kill", 1)
+        said = process.stdout.read()
+        assert process.wait() == 2 and "in doubt" in said, said
+        eventually(lambda: "flights: DRIFT: in doubt" in hosts.play("status", "--limit", "h2").output)
+        hosts.fleet.restore()
+        eventually(lambda: hosts.serves(1) == hosts.serves(2) != "", seconds=30)
+        eventually(lambda: "DRIFT" not in hosts.play("status", "--limit", "h1:h2").output, seconds=30)
+    assert load.failures == []
+    assert hosts.deploy(other, limit="h1:h2").code == 0
+
+
+def test_a_host_that_missed_a_deployment_stays_out_of_the_balancer_until_the_next_one(
+    hosts, both_serving, other
+):
+    def ready():
+        connection = http.client.HTTPConnection(hosts.fleet.address(2), PORT, timeout=10)
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status
+
+    hosts.fleet("kill", 2)
+    hosts.fleet.restore()
+    eventually(lambda: ready() == 200)  # it has missed nothing
+    hosts.fleet("kill", 2)
+    assert hosts.deploy(other, limit="h1:h2").code == 4
+    hosts.fleet.restore()
+    eventually(lambda: ready() == 503)
+    assert "OUT of the balancer" in hosts.play("status", "--limit", "h2").output
+    assert hosts.deploy(other, limit="h1:h2").code == 0
+    assert hosts.live(2) == model_in(other)
+    assert "DRIFT" not in hosts.play("status", "--limit", "h1:h2").output
+
+
 def test_hosts_go_back_by_themselves_when_their_deployer_dies_and_the_lock_runs_out(
     hosts, both_serving, other, deploying
 ):
     with Load(hosts.fleet.address(1)) as load:
         process = deploying(other, "-e", "service_lock_seconds=25")
-        until(process, SWITCHED)
+        until(process, COMMIT)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         eventually(lambda: [hosts.journal(each)[-1]["outcome"] for each in (1, 2)] == ["went back"] * 2, 60)

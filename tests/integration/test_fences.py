@@ -10,7 +10,7 @@ import signal
 import pytest
 from deploy_lab import Load, model_in
 from eventually import eventually
-from test_faults import PREPARE, SWITCHED, deploying, until
+from test_faults import COMMIT, PREPARE, deploying, until
 
 __all__ = ["deploying"]  # a fixture
 
@@ -51,7 +51,7 @@ def test_a_deployer_that_wakes_up_after_its_lock_ran_out_changes_nothing(
 ):
     with Load(hosts.fleet.address(1)) as load:
         process = deploying(other, "-e", "service_lock_seconds=15")
-        until(process, SWITCHED)
+        until(process, COMMIT)
         os.killpg(process.pid, signal.SIGSTOP)
         eventually(lambda: went_back(hosts), 90)
         if another:

@@ -10,7 +10,7 @@ from ansible.module_utils.deployment_plan import release_of, rollback_target, se
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import look_at_host
 from ansible.module_utils.image_layers import Incoming
-from ansible.module_utils.recovery import end_pending, watch_over
+from ansible.module_utils.recovery import OWNER, end_pending, watch_over
 from ansible.module_utils.release_trust import accepted, texts_of
 from ansible.module_utils.stroke import run_stroke
 
@@ -62,6 +62,7 @@ cause: {description: Why it cannot be., type: str, returned: failure}
 """
 
 RECENT = 10.0  # seconds: a lock that is older was not taken at the same moment
+ENDING = 60.0  # seconds: more than a host needs
 
 
 def begin(step):
@@ -104,7 +105,7 @@ def lock(folder, want):
     "Take the lock, and have the host go back by itself when it runs out. Raises `Failed`."
     path, asked = os.path.join(folder, "lock.json"), want["lock"]
     os.makedirs(folder, mode=0o755, exist_ok=True)
-    until = time.monotonic() + want["patience"]
+    began = time.monotonic()
     while True:
         try:
             new = take(path, asked["owner"], asked["token"], int(asked["seconds"]), asked["why"])
@@ -112,13 +113,18 @@ def lock(folder, want):
         except Held as held:
             if held.owner == want["dead"]:
                 release(path, held.token)
-            elif held.age > RECENT or time.monotonic() > until:
+            elif not is_worth_waiting(held, time.monotonic() - began, want["patience"]):
                 cause = f"locked: {held}. Wait, or take it away: {asked['break_with']}"
                 raise Failed(cause, owner=held.owner) from held
             else:
                 time.sleep(0.2)
     if new["taken"] == new["heartbeat"]:  # not one's own again
         watch_over(folder, want["service"], asked["token"], want["engine"])
+
+
+def is_worth_waiting(held, waited, patience):
+    "Whether it is worth waiting: for a host that ends a deployment by itself, or for whoever took the lock at the same moment."
+    return waited < ENDING if held.owner == OWNER else held.age <= RECENT and waited <= patience
 
 
 def missing_layers(engine, folder, image, run):

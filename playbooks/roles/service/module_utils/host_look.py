@@ -17,6 +17,7 @@ from ansible.module_utils.deploy_lock import look as look_at_lock
 from ansible.module_utils.drift import drift, port_drift
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.journal_chain import read, verify
+from ansible.module_utils.pending import read_pending
 from ansible.module_utils.proxy_state import CONFIG, SOCKET, counts, listens, routes_configured, routes_running
 from ansible.module_utils.rollout import ask
 
@@ -119,6 +120,7 @@ def look(name, home, containers, images, routes, tls):
         live = {**live, "colour": colour, "port": port, "model": model_ready(port)}
         live["second"] = len(routes[name]) > 1  # with a share, or standing by until the switch is recorded
         live["model_through_proxy"] = model_ready(state["port"], tls) if state else None
+        live["out"] = os.path.exists(os.path.join(folder, "missed"))  # of a balancer
     releases = {}
     kept = os.path.join(folder, "releases")
     for release_id in sorted(os.listdir(kept)) if os.path.isdir(kept) else []:
@@ -155,6 +157,19 @@ def judge(here, folder):
     return drift(here, [entry for entry in entries if isinstance(entry, dict)], problems)
 
 
+def doubts(folder, here):
+    "What only other hosts, or the next deployment, can answer."
+    found, pending = [], read_pending(folder)
+    if pending and not here["lock"]:
+        found.append(
+            f"in doubt: the deployment of {pending['begun']['release']['id']} was cut off before it was recorded here;"
+            f" {', '.join(host['name'] for host in pending['hosts'])} are asked whether it counts, until one can say"
+        )
+    if here["live"] and here["live"]["out"]:
+        found.append("it was down and may have missed a deployment: /readyz answers 503 until the next one, for a balancer to pass it over")
+    return found
+
+
 def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG, wanted=None):
     "What service_info returns; `wanted` is the inventory's port by service. Raises `Failed` for a record of ours that is no JSON."
 
@@ -185,6 +200,7 @@ def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG, wanted=No
         here["lock"] = lock_of(os.path.join(home, name))
         here["traffic"] = traffic_of(socket, name)
         here["drift"] = judge(here, os.path.join(home, name)) + port_drift(here, (wanted or {}).get(name)) + wrong
+        here["drift"] += doubts(os.path.join(home, name), here)
         if here["live"] and here["live"].get("closed"):
             here["drift"] += network_complaints(run)
     return {

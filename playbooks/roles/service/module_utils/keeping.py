@@ -23,7 +23,7 @@ from ansible.module_utils.drift import LIVE
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import look_at_host
 from ansible.module_utils.journal_chain import append, read
-from ansible.module_utils.pending import clear_pending, publish, recorded
+from ansible.module_utils.pending import clear_pending, publish, recorded, stay_out
 from ansible.module_utils.proxy_config import write_whole
 from ansible.module_utils.proxy_state import forget_second, servers, wait_for_end
 from ansible.module_utils.release_trust import note_signer
@@ -42,7 +42,7 @@ def commit(pending, entry, step):
     staying = releases_after(seen, wanted, pending["keep_releases"], pending["keep_megabytes"])
     before, now = seen["services"][service]["state"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     state = state_after(before, wanted, plan["colour"], pending["listen"], now, staying, pending["rollback"])
-    state["deployment"] = pending["deployment"]
+    state |= {key: pending[key] for key in ("deployment", "host", "hosts", "meant_for", "returns")}
     step.fence()
     doing = "does not run or gets no requests, so nothing was recorded"
     require_serving(pending["begun"]["engine"], plan["container"], service, doing)
@@ -50,6 +50,7 @@ def commit(pending, entry, step):
     write_whole(os.path.join(folder, "state.json"), json.dumps(state, sort_keys=True, indent=2) + "\n")
     line = append(journal_of(folder), entry)
     publish(service, folder)
+    stay_out(service, folder, False)
     return line, seen
 
 
@@ -57,10 +58,21 @@ def journal_of(folder):
     return os.path.join(folder, "journal.jsonl")
 
 
+def entries_of(folder):
+    "The journal's lines that are whole."
+    entries = []
+    for line in read(journal_of(folder)):
+        try:
+            entries.append(json.loads(line))
+        except ValueError:  # `mlkit journal` names it
+            continue
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
 def line_of(folder, deployment):
     "The journal's line of a recorded deployment, or None."
-    last = json.loads((read(journal_of(folder)) or ["{}"])[-1])
-    return last if last.get("deployment") == deployment and last.get("outcome") in LIVE else None
+    mine = [each for each in entries_of(folder) if each.get("deployment") == deployment and each.get("outcome") in LIVE]
+    return mine[-1] if mine else None
 
 
 def finish(pending, step, seen):

@@ -1,4 +1,4 @@
-"""A deployment that a host has switched to and has not recorded yet, and what the host tells the others of it.
+"""A deployment that a host has switched to and has not recorded yet, and what the host tells the others of its deployments.
 
 Of the hosts of a deployment the first decides: when its state names the deployment, the deployment is recorded, and the others
 record it too. Until then each of them can go back. `pending.json` holds all that either way needs, so that a host can end the
@@ -7,12 +7,17 @@ deployment without its deployer, also after a power cut.
     write_pending(service, folder, pending)     from now on this host waits for the decision
     read_pending(folder) -> pending or None
     clear_pending(service, folder)              it is decided
-    publish(service, folder)                    what others are told, at PATH of the service's port
-    told_by(host) -> (recorded, pending)        what another host tells; None if it tells nothing
+    stay_out(service, folder, whether)          whether /readyz answers 503, so that a balancer passes the host over
+    publish(service, folder)                    let the proxy tell what these files say
+    told_by(host) -> Told                       what another host tells; None if it tells nothing
+    told_by_all(hosts) -> list
 
-It is told by the proxy and not by the container: a host in doubt may have none that runs. Two ids are no secret.
+A host tells the ids of the deployments that are recorded and pending, and marks of the hosts for which the recorded one was meant, at
+DEPLOYMENT_PATH of the service's port: all that is no secret. The proxy answers and not the container, for a host in doubt may have none
+that runs.
 """
 
+import collections
 import hashlib
 import http.client
 import json
@@ -20,6 +25,7 @@ import os
 import re
 import ssl
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.proxy_config import alone, read, write_whole
@@ -28,14 +34,16 @@ from ansible.module_utils.proxy_state import PIECES, SOCKET, tell
 
 FORMAT = "mlkit.pending/1"
 NONE = "-"
-TOLD = re.compile(r"([0-9a-f]{12}|-)/([0-9a-f]{12}|-)")
+TOLD = re.compile(r"([0-9a-f]{12}|-)/([0-9a-f]{12}|-)/([0-9a-f,]*)")
+Told = collections.namedtuple("Told", "recorded pending marks")
 PATIENCE = 3  # seconds
 
 
 def write_pending(service, folder, pending):
     """Write it down, and publish it. Raises `OSError`.
 
-    `pending`: deployment (its id), token (digest of the lock's), host (the name of this one), hosts (name, address, port and tls of all, the first decides), entry
+    `pending`: deployment (its id), token (digest of the lock's), host (the name of this one), hosts (name, address, port and
+    tls of those that are changed, the first decides), meant_for (the names of all hosts that were asked for), returns (`wait` or `serve`), entry
     (what the journal will say), and what deployment_ended needs to record it; see keeping.
     """
     text = json.dumps({"format": FORMAT, **pending}, sort_keys=True, indent=2) + "\n"
@@ -67,9 +75,26 @@ def clear_pending(service, folder):
         publish(service, folder)
 
 
+def state_of(folder):
+    return json.loads(read(os.path.join(folder, "state.json")) or "{}")
+
+
 def recorded(folder):
     "The id of the deployment that the state names; nothing for a state from before there were ids."
-    return json.loads(read(os.path.join(folder, "state.json")) or "{}").get("deployment", "")
+    return state_of(folder).get("deployment", "")
+
+
+def mark(deployment, host):
+    "What tells a host that a deployment was meant for it, too, and tells a stranger no names."
+    return hashlib.sha256(f"{deployment} {host}".encode()).hexdigest()[:8]
+
+
+def stay_out(service, folder, whether):
+    "Whether a balancer passes this host over, also after a reload. Raises `OSError`."
+    path = os.path.join(folder, "missed")
+    if whether != os.path.exists(path):
+        write_whole(path, "") if whether else os.remove(path)
+        publish(service, folder)
 
 
 def digest_of_token(token):
@@ -78,22 +103,31 @@ def digest_of_token(token):
 
 
 def publish(service, folder):
-    "Let the proxy tell the ids of what is recorded and what is pending, also after a reload or a power cut. Raises `OSError`."
-    told = f"{recorded(folder) or NONE}/{(read_pending(folder) or {}).get('deployment', NONE)}"
+    "Let the proxy tell what is recorded and what is pending, also after a reload or a power cut. Raises `OSError`."
+    state, pending = state_of(folder), read_pending(folder)
+    deployment = state.get("deployment", NONE)
+    marks = ",".join(mark(deployment, host) for host in state.get("meant_for", []))
+    told = {}
+    if pending or deployment != NONE:
+        told[service] = f"{deployment}/{pending['deployment'] if pending else NONE}/{marks}"
+    if os.path.exists(os.path.join(folder, "missed")):
+        told[service + "/out"] = "yes"
+    keys = (service, service + "/out")
     with alone(PIECES):
-        lines = [line for line in (read(DEPLOYMENTS) or "").splitlines() if line.split(" ")[0] != service]
-        if told != f"{NONE}/{NONE}":
-            lines.append(f"{service} {told}")
+        others = [line for line in (read(DEPLOYMENTS) or "").splitlines() if line.split(" ")[0] not in keys]
+        lines = others + [f"{key} {value}" for key, value in told.items()]
         write_whole(DEPLOYMENTS, "".join(line + "\n" for line in lines))
         try:
-            tell(SOCKET, f"del map {DEPLOYMENTS} {service}")
-            tell(SOCKET, f"add map {DEPLOYMENTS} {service} {told}")
+            for key in keys:
+                tell(SOCKET, f"del map {DEPLOYMENTS} {key}")
+            for key, value in told.items():
+                tell(SOCKET, f"add map {DEPLOYMENTS} {key} {value}")
         except (FileNotFoundError, ConnectionError):
             pass  # no proxy runs: it reads the file when it starts
 
 
 def told_by(host):
-    "The ids of the recorded and the pending deployment of another host, `-` for none; None if it does not tell."
+    "What another host tells of its deployments, the ids `-` for none; None if it does not answer."
     # A certificate may name the service and not this address, and what is told is no secret.
     context = ssl._create_unverified_context() if host["tls"] else None  # noqa: S323
     url = "{}://{}:{}{}".format("https" if host["tls"] else "http", host["address"], host["port"], DEPLOYMENT_PATH)
@@ -101,7 +135,13 @@ def told_by(host):
         with urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         ).open(url, timeout=PATIENCE) as answer:
-            told = TOLD.fullmatch(answer.read(100).decode("ascii", "replace").strip())
+            told = TOLD.fullmatch(answer.read(100_000).decode("ascii", "replace").strip())
     except (OSError, ValueError, http.client.HTTPException):  # nobody is there, or somebody else
         return None
-    return told and told.groups()
+    return told and Told(*told.groups())
+
+
+def told_by_all(hosts):
+    "The same of several hosts at once: one that is down takes its time."
+    with ThreadPoolExecutor(max_workers=50) as together:
+        return list(together.map(told_by, hosts))

@@ -1,4 +1,4 @@
-"""At boot a host ends what was pending when it lost power: a service of the host, `recover-mlkit-NAME`, runs `recovery`.
+"""At boot a host ends what was pending when it lost power, and asks what it missed: a service of the host runs `recovery`.
 
 There is no Ansible then, so the files that `recovery` imports are copied to the host.
 """
@@ -32,15 +32,14 @@ export PYTHONPATH=@program@
 recover() { exec '@python@' -m ansible.module_utils.recovery '@folder@' '@service@' '@engine@'; }
 case $1 in
   run) recover ;;
-  start) [ ! -e '@folder@/pending.json' ] || recover </dev/null >/dev/null 2>&1 & ;;
+  start) recover </dev/null >/dev/null 2>&1 & ;;
   *) echo "usage: $0 start | run" >&2; exit 2 ;;
 esac
 """
 UNIT = """[Unit]
-Description=End the deployment of @service@ that a power cut interrupted
+Description=Ask how the last deployment of @service@ ended
 After=network-online.target docker.service haproxy.service
 Wants=network-online.target
-ConditionPathExists=@folder@/pending.json
 
 [Service]
 ExecStart=/usr/local/sbin/recover-mlkit-@service@ run

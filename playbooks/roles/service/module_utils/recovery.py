@@ -7,9 +7,12 @@ recorded it, so the host asks the one that decides, and then the others (see pen
     the first has not, and gave it up     this host goes back
     nobody can say                        the recorded release serves, the new one stands by; asked again until somebody can
 
+A host that was down may have missed a deployment as a whole. When it boots it stays out of the balancer until another host tells of none
+that was meant for it and that it does not know, or until the next deployment.
+
     watch_over(folder, service, token, engine)    start the process that does so when the lock ends
     end_pending(folder, service, engine, token)   the same at once, for a deployment that has the lock: in doubt it goes back
-    python -m ansible.module_utils.recovery       what the host runs when it boots; see recover_at_boot
+    recover(folder, service, engine)              what the host runs when it boots; see recover_at_boot
 """
 
 import os
@@ -25,15 +28,19 @@ from ansible.module_utils.detached import run_detached
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import read_json
 from ansible.module_utils.journal_chain import append
-from ansible.module_utils.keeping import commit, finish, journal_of, served
+from ansible.module_utils.keeping import commit, entries_of, finish, journal_of, served
 from ansible.module_utils.new_container import wait_until_ready
 from ansible.module_utils.pending import (
     clear_pending,
     digest_of_token,
+    mark,
     publish,
     read_pending,
     recorded,
+    state_of,
+    stay_out,
     told_by,
+    told_by_all,
 )
 from ansible.module_utils.proxy_config import reload
 from ansible.module_utils.proxy_piece import lead_clients
@@ -41,9 +48,10 @@ from ansible.module_utils.proxy_state import keep_only, servers, wait_for_end
 
 POLL = 1.0
 AGAIN = 5.0  # seconds between two questions
+SILENCE = 30.0  # seconds: then those that could tell of a missed deployment are down themselves
 SECONDS = 120  # longer than going back takes
 OWNER = "the host itself"
-DIED = "its deployment gave no sign of life until the lock ran out"
+CUT_OFF = "the deployment was cut off before it was recorded here"
 
 
 class Host:
@@ -99,9 +107,6 @@ def settle_once(folder, service, engine):
     if not pending:
         return True
     path, token = os.path.join(folder, "lock.json"), uuid.uuid4().hex
-    committed = decision(pending, folder)
-    if committed is not None and locked_by_its_deployer(pending, folder):
-        break_lock(path)  # which can change nothing about it any more
     try:
         take(path, OWNER, token, SECONDS, "ending a deployment")
     except Held:
@@ -109,6 +114,7 @@ def settle_once(folder, service, engine):
     try:
         if read_pending(folder) != pending:
             return True
+        committed = decision(pending, folder)
         if committed is not None or len(servers(service)) > 1:
             end(pending, committed, folder, find(engine), Host(path, token))
         return committed is not None
@@ -116,25 +122,18 @@ def settle_once(folder, service, engine):
         release(path, token)
 
 
-def locked_by_its_deployer(pending, folder):
-    lock = look(os.path.join(folder, "lock.json"))
-    return bool(lock) and digest_of_token(lock["token"]) == pending["token"]
-
-
 def decision(pending, folder):
-    "Whether the deployment is recorded; None as long as nobody can say."
+    "Whether the deployment is recorded, once its deployer has no lock here; None as long as nobody can say."
     deployment, (first, *others) = pending["deployment"], pending["hosts"]
     if recorded(folder) == deployment:
         return True
     if pending["host"] == first["name"]:
-        return None if locked_by_its_deployer(pending, folder) else False
-    told = told_by(first)
-    if told and deployment not in told:
         return False
-    if told and told[0] == deployment:
-        return True
-    asked = [told_by(host) for host in others if host["name"] != pending["host"]]
-    return True if any(told and told[0] == deployment for told in asked) else None
+    told = told_by(first)
+    if told and deployment not in (told.recorded, told.pending):
+        return False
+    answers = [told, *told_by_all(host for host in others if host["name"] != pending["host"])]
+    return True if any(each and each.recorded == deployment for each in answers) else None
 
 
 def end(pending, committed, folder, engine, step):
@@ -142,7 +141,7 @@ def end(pending, committed, folder, engine, step):
     service, plan = pending["service"], pending["begun"]["plan"]
     if committed:
         start(pending, engine, step)
-        reason = f"{DIED}, and others had recorded it: the host recorded it by itself"
+        reason = f"{CUT_OFF}, and others had recorded it: the host recorded it by itself"
         seen = commit(pending, {**pending["entry"], "reason": reason}, step)[1]
         return finish(pending, step, seen)
     old = plan["old"]
@@ -210,7 +209,7 @@ def went_back(service, release_id):
         "service": service,
         "release": release_id,
         "outcome": "went back",
-        "reason": f"{DIED}: the host went back by itself",
+        "reason": f"{CUT_OFF}: the host went back by itself",
     }
 
 
@@ -220,5 +219,31 @@ def stop_others(engine, service, containers, draining):
         subprocess.run([engine, "stop", container], check=False, stdout=subprocess.DEVNULL)
 
 
+def recover(folder, service, engine):
+    "End what is pending, and stay out of the balancer as long as this host may have missed a deployment."
+    state = state_of(folder)
+    others = [host for host in state.get("hosts", []) if host["name"] != state["host"]]
+    wait = bool(others) and state["returns"] == "wait"
+    stay_out(service, folder, wait)
+    pending, lock = read_pending(folder), look(os.path.join(folder, "lock.json"))
+    if pending and lock and digest_of_token(lock["token"]) == pending["token"]:
+        break_lock(os.path.join(folder, "lock.json"))  # a deployer that is still there finds it lost
+    settle(folder, service, engine)
+    if wait and not has_missed(folder, others):
+        stay_out(service, folder, False)
+
+
+def has_missed(folder, others):
+    "Whether another host tells of a deployment that was meant for this one and that it does not know. If none answers: no."
+    known, until = {entry.get("deployment") for entry in entries_of(folder)}, time.monotonic() + SILENCE
+    while True:
+        told = [answer for answer in told_by_all(others) if answer]
+        if any(mark(each.recorded, state_of(folder)["host"]) in each.marks for each in told if each.recorded not in known):
+            return True
+        if told or time.monotonic() > until:
+            return False
+        time.sleep(POLL)
+
+
 if __name__ == "__main__":
-    settle(*sys.argv[1:])
+    recover(*sys.argv[1:])
