@@ -86,3 +86,6 @@ def test_a_deployment_is_one_line_however_many_hosts_took_part():
     ]
     assert "flights-1-aa  h1,h2  by ann  8 s" in journal_table(both)
     assert journal_table([]) == "no deployment yet"
+    changed = [both[0] | {"signed": "signed by ann"}, both[1] | {"signed": "not as ordered"}]
+    h2, h1 = journal_table(changed).splitlines()
+    assert "h2  by ann  8 s  signed by ann" in h2 and "h1  by ann  8 s  not as ordered" in h1
