@@ -45,11 +45,11 @@ def host(tmp_path, signers, monkeypatch):
         def entries(self):
             return [json.loads(line) for line in chain.read(self.path)]
 
-        def read(self):
+        def read(self, holds=True):
             "What `mlkit journal` says: whose each entry is, and what is wrong."
             lines = chain.read(self.path)
             told = {"entries": self.entries(), "problems": chain.verify(lines)}
-            assert told["problems"] == [], "the chain alone shows nothing"
+            assert (told["problems"] == []) == holds, "what the chain alone shows"
             monkeypatch.setattr(journal, "look", lambda *_: [TaskEvent("h1", "Read", "ok", result=told)])
             environment = Environment("lab", tmp_path / "inventory", {})
             read, problems = journal.read_journal(self.store, environment, "flights", signers)
@@ -125,3 +125,11 @@ def test_an_entry_without_its_order_is_one_that_nobody_signed(host):
     assert signed.count("not signed") == 1 and problems == []
     host.store.put(f"{host.folder}/000002.json", kept)
     assert "entry 2 is another one in the store" in host.read()[1][0]
+
+
+def test_a_line_that_is_not_an_entry_is_named_and_stops_nothing(host, tmp_path):
+    with open(tmp_path / "journal.jsonl", "a") as file:
+        file.write("[1]\n")
+    signed, problems = host.read(holds=False)
+    assert sorted(signed) == ["not signed", *["signed by ann"] * 3, "the host's own doing"]
+    assert problems == ["h1: line 5 is not a JSON object: it was torn or changed"]

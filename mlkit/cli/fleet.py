@@ -12,6 +12,7 @@ import sys
 import click
 
 from ..errors import DeployFailed, StateError, WrongType
+from ..records import harmless
 from .command import hosts_option, json_option, project_and_store, show
 from .deploys import json_summary, progress_options, signed_order
 
@@ -88,7 +89,7 @@ def journal(environment, verify, accept, number, hosts, as_json):
         order = signed_order(project, target, "accept", why=accept)
         accepted = accept_problems(store, target, project.model, accept, signers, order)
         for host, problems in sorted(accepted.items()):
-            click.echo("\n".join(f"{host}: accepted: {problem}" for problem in problems), err=as_json)
+            click.echo("\n".join(f"{host}: accepted: {harmless(p)}" for p in problems), err=as_json)
     entries, problems = read_journal(store, target, project.model, signers)
     count = len({entry["host"] for entry in entries}) or 1
     if verify or accept:
@@ -106,7 +107,7 @@ def journal(environment, verify, accept, number, hosts, as_json):
         words = journal_table(entries[-number * count :])
     show({"format": "mlkit.journal/1", "entries": entries, "problems": problems}, as_json, words)
     for problem in problems:
-        click.secho(problem, fg="red", err=True)
+        click.secho(harmless(problem), fg="red", err=True)
     if problems:
         sys.exit(StateError.exit_code)
 

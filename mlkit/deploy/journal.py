@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ..errors import AlreadyThere, CorruptRecord
 from ..provenance import who
-from ..records import canonical, digest, plain_name, read_record, utc_now, write_record
+from ..records import canonical, digest, harmless, plain_name, read_record, utc_now, write_record
 from ..release.order import verify_orders
 from ..settings import Environment
 from ..store import Store
@@ -57,7 +57,8 @@ def _journal_key(environment: str, entry: dict) -> str:
 # %% ../../notebooks/deploy/06_journal.ipynb #3e5aa4ac
 def _cut(store: Store, environment: str, service: str, host: str, entries: list[dict]) -> list[str]:
     "How a host's journal differs from the store's copy of it."
-    here = {entry.get("number"): (entry.get("digest"), _digest(entry)) for entry in entries}
+    numbered = [entry for entry in entries if type(entry.get("number")) is int]
+    here = {entry["number"]: (entry.get("digest"), _digest(entry)) for entry in numbered}
     found = []
     for key in store.keys(f"journal/{environment}/{service}/{host}"):
         try:
@@ -107,7 +108,8 @@ def read_journal(
     entries, problems = [], []
     for step in steps:
         if "problems" in step.result:
-            mine = [entry | {"host": step.host} for entry in step.result["entries"]]
+            told = [e if isinstance(e, dict) else {"unreadable": str(e)} for e in step.result["entries"]]
+            mine = [entry | {"host": step.host} for entry in told]
             signed, wrong = verify_orders(mine, step.host, signers, environment.name)
             entries += [
                 entry | ({"signed": said} if said else {}) for entry, said in zip(mine, signed, strict=True)
@@ -177,19 +179,20 @@ def _accepted_key(environment: str, service: str, host: str) -> str:
 def journal_table(
     entries: list[dict],  # of `read_journal`
 ) -> str:
-    "One line per deployment, with the hosts that took part."
+    "One line per deployment, with the hosts that took part. What root on a host wrote there may be anything, and is shown as text."
     grouped: dict[tuple, list[dict]] = {}
     for entry in entries:
-        key = (entry.get("deployment") or entry.get("digest"), entry.get("outcome"), entry.get("signed"))
-        grouped.setdefault(key, []).append(entry)
+        said = entry.get("deployment") or entry.get("digest"), entry.get("outcome"), entry.get("signed")
+        grouped.setdefault(tuple(map(str, said)), []).append(entry)
     lines = []
     for same in grouped.values():
         first = same[0]
         hosts = ",".join(sorted({entry["host"] for entry in same}))
         signed = f"  {first['signed']}" if first.get("signed") else ""
         why = f"  {first['reason']}" if first.get("reason") else ""
+        when, outcome = (str(first.get(name, "?")) for name in ("when", "outcome"))
         lines.append(
-            f"{first.get('when', '?'):20}  {first.get('outcome', '?'):11}  {first.get('release', '-')}  {hosts}  "
+            f"{when:20}  {outcome:11}  {first.get('release', '-')}  {hosts}  "
             f"by {first.get('by', '?')}  {first.get('seconds', '-')} s{signed}{why}"
         )
-    return "\n".join(lines) or "no deployment yet"
+    return "\n".join(map(harmless, lines)) or "no deployment yet"

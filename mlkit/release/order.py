@@ -105,7 +105,7 @@ def _verified(entry: dict, host: str, signers: str, environment: str) -> tuple[s
     order = entry.get("order")
     if not order:
         ordered = set().union(*OUTCOMES.values())  # which no host does by itself, whatever it says
-        own = entry.get("by") == HOST and entry.get("outcome") not in ordered
+        own = entry.get("by") == HOST and str(entry.get("outcome")) not in ordered
         nobody = "the host's own doing" if own else "not signed"
         return nobody if signers else "", ""
     if not signers:
@@ -141,7 +141,7 @@ def _difference(entry: dict, order: dict, host: str) -> str:
     action = order["action"]
     if host not in order["hosts"]:
         return f"it was for {', '.join(order['hosts'])}"
-    if entry.get("outcome") not in OUTCOMES.get(action, ()):
+    if str(entry.get("outcome")) not in OUTCOMES.get(action, ()):
         return f"{entry.get('outcome')!r} does not come of {action}"
     ordered = {name: order[name] for name in ("service", "by", "release", "image", "model") if name in order}
     if action in ("remove", "accept"):

@@ -97,6 +97,9 @@ def test_an_order_counts_once_for_one_purpose_and_by_those_whom_the_reader_knows
         order | {"hosts": 1},
     ):
         assert verify_orders([entry_of(order) | {"order": rubbish}], "h1", ann_line, "lab")[1]
+    for said in ({"outcome": []}, {"when": {}}, {"by": ["ann"]}, {"host": 1, "service": None}):
+        assert verify_orders([entry_of(order) | said], "h1", ann_line, "lab")[1]
+    assert verify_orders([{"by": HOST, "outcome": []}, {"number": []}], "h1", ann_line, "lab")[1] == []
 
 
 # %% ../../notebooks/release/07_order.ipynb #a2700bf5
