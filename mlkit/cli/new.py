@@ -96,11 +96,13 @@ class Answers:
 # %% ../../notebooks/cli/09_new.ipynb #f84e5c92
 def table_words(columns, answer: str) -> str:
     "The columns as a person reads them; of very many the first."
+    from mlkit.new.table import one_line
+
     shown = columns if len(columns) <= MOST_SHOWN else columns[:MOST_SHOWN]
     rows = [("column", "type", "missing", "values", "one of them", "")]
     rows += [
         (
-            _cut(c.name),
+            one_line(c.name, 30),
             c.type,
             f"{c.missing:.1%}",
             f"{c.values:,}",
@@ -120,11 +122,6 @@ def table_words(columns, answer: str) -> str:
 
 
 MOST_SHOWN = 50  # columns
-
-
-def _cut(name: str) -> str:
-    text = " ".join(name.split())
-    return text if len(text) <= 30 else f"{text[:29]}…"
 
 
 # %% ../../notebooks/cli/09_new.ipynb #83b8acb1
@@ -202,8 +199,10 @@ def _files(folder: Path, name: str, data: str, place: str, given: dict, yes: boo
 
 
 def _plan_words(plan) -> str:
-    lines = [f"asked for: {plan.target.question} ({plan.target.kind})"]
-    lines += [f"left out:  {_cut(name)}: {why}" for name, why in plan.left_out.items()]
+    from mlkit.new.table import one_line
+
+    lines = [f"asked for: {one_line(plan.target.question, 80)} ({plan.target.kind})"]
+    lines += [f"left out:  {one_line(name, 30)}: {why}" for name, why in plan.left_out.items()]
     lines += [
         f"held out:  {f'from {plan.at} on, by {plan.time}' if plan.time else 'a fifth of the rows, by lot'}"
     ]

@@ -44,7 +44,7 @@ from ..provenance import who
 from ..settings import NAME, SETTINGS
 from .baseline import OBJECTIVES, PARAMETERS, BaselineGate
 from .plan import Plan
-from .table import TableColumn
+from .table import TableColumn, one_line
 
 
 # %% ../../notebooks/new/06_folder.ipynb #fd0bf655
@@ -81,7 +81,7 @@ def markdown(
     text: str,
 ) -> str:
     "As a part of a line of markdown, also of a table."
-    return re.sub(r"([\\`*<|\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*<|\[\]])", r"\\\1", one_line(text, 1000))
 
 
 def is_settable(

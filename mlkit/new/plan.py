@@ -63,7 +63,7 @@ def make_plan(
     alone = {c.name: tells_alone(known[c.name], answer, target.kind) for c in others if not c.firm}
     leaks = {n: LEAK for n, score in alone.items() if score >= SURE[target.kind]}
     doubts = {c.name: c.doubt for c in others if c.doubt} | leaks
-    left = _ask_left_out(others, doubts, time, ask)
+    left = _ask_left_out(others, doubts, ask)
     left_out = {c.name: _why(c.name, doubts, time) for c in others if c.name in left}
     inputs = sorted((n for n in alone if n not in left_out), key=lambda n: -np.nan_to_num(alone[n]))
     if not inputs:
@@ -126,15 +126,15 @@ def _newest_fifth(values: pd.Series) -> str:
 
 
 # %% ../../notebooks/new/04_plan.ipynb #33180749
-def _ask_left_out(columns: list[TableColumn], doubts: dict[str, str], time: str, ask: Ask) -> set[str]:
-    guess = list(doubts) + ([time] if time and time not in doubts else [])
-    names = [column.name for column in columns]
+def _ask_left_out(columns: list[TableColumn], doubts: dict[str, str], ask: Ask) -> set[str]:
+    names, firm = [column.name for column in columns], [column.name for column in columns if column.firm]
+    guess = [name for name in doubts if name not in firm]
     answer = ask("leave-out", "Which columns may the model not be asked with", write_names(guess) or NONE)
     left = [] if answer == NONE and NONE not in names else read_names(answer)
     for name in left:
         if name not in names:
             raise unknown_name("--leave-out: the table has no column", name, names)
-    return {*left, *(column.name for column in columns if column.firm), *filter(None, [time])}
+    return {*left, *firm}
 
 
 def _why(name: str, doubts: dict[str, str], time: str) -> str:
