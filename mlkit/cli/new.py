@@ -137,6 +137,9 @@ MOST_SHOWN = 50  # columns
     "--time", metavar="COLUMN", help="Says when; its newest fifth is held out. `none`: a fifth by lot."
 )
 @click.option(
+    "--key", metavar="COLUMN", help="Says whose a row is: all of one are held out together; or `none`."
+)
+@click.option(
     "--leave-out", metavar="COLUMNS", help="What a model may not be asked with, such as id,refund; or `none`."
 )
 @click.option("--yes", is_flag=True, help="Take the guesses.")
@@ -189,7 +192,8 @@ def _files(folder: Path, name: str, data: str, place: str, given: dict, yes: boo
     plan = make_plan(name, place, frame, answers)
     answers.refuse_guesses()
     click.echo(_plan_words(plan))
-    split = Split(column=plan.time, at=plan.at) if plan.time else Split(share=0.2, seed=1)
+    by_lot = Split(share=0.2, seed=1, key=plan.key or None)
+    split = Split(column=plan.time, at=plan.at) if plan.time else by_lot
     gates = baseline_gates(plan, split.parts(frame)[0])
     return render(
         plan,
@@ -203,7 +207,8 @@ def _plan_words(plan) -> str:
 
     lines = [f"asked for: {one_line(plan.target.question, 80)} ({plan.target.kind})"]
     lines += [f"left out:  {one_line(name, 30)}: {why}" for name, why in plan.left_out.items()]
-    lines += [
-        f"held out:  {f'from {plan.at} on, by {plan.time}' if plan.time else 'a fifth of the rows, by lot'}"
-    ]
+    by_lot = (
+        f"a fifth of the rows, by lot{f'; all of one {one_line(plan.key, 30)} together' if plan.key else ''}"
+    )
+    lines += [f"held out:  {f'from {plan.at} on, by {one_line(plan.time, 30)}' if plan.time else by_lot}"]
     return "\n".join(lines)

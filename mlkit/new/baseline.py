@@ -59,7 +59,7 @@ def baseline_gates(
         _measured(
             plan.target.kind, answer, fit, held_out, _guess(plan, matrix, answer, fit, held_out, categories)
         )
-        for fit, held_out in _folds(len(rows), by_time=bool(plan.time))
+        for fit, held_out in _folds(rows, plan.time, plan.key)
     ]
     return [_gate(name, [values[name] for values in found]) for name in MEASURES[plan.target.kind]]
 
@@ -71,13 +71,15 @@ def _numbers(values: pd.Series) -> np.ndarray:
     return np.where(codes < 0, np.nan, codes)
 
 
-def _folds(rows: int, by_time: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    "Positions to fit on and to judge on."
-    if by_time:  # rows are sorted: always the part behind
-        ends = np.linspace(0, rows, FOLDS + 2).astype(int)
+def _folds(rows: pd.DataFrame, time: str, key: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    "Positions to fit on and to judge on, apart as the split holds rows apart."
+    count = len(rows)
+    if time:  # rows are sorted: always the part behind
+        ends = np.linspace(0, count, FOLDS + 2).astype(int)
         yield from ((np.arange(ends[n]), np.arange(ends[n], ends[n + 1])) for n in range(1, FOLDS + 1))
     else:
-        lots = np.random.default_rng(1).permutation(rows) % FOLDS
+        whose = pd.factorize(rows[key])[0] if key else np.arange(count)
+        lots = (np.random.default_rng(1).permutation(count) % FOLDS)[whose]
         yield from ((np.flatnonzero(lots != n), np.flatnonzero(lots == n)) for n in range(FOLDS))
 
 

@@ -169,7 +169,7 @@ def _said(plan: Plan) -> dict[str, Any]:
     target = plan.column(plan.target.name)
     inputs = [plan.column(name) for name in plan.inputs]
     few = [c.name for c in inputs if c.type == "category" and 2 <= c.values <= 8 and is_settable(c.name)]
-    by_lot = "StratifiedKFold" if kind == "probability" else "KFold"
+    by_lot = f"{'Stratified' * (kind == 'probability')}{'Group' * bool(plan.key)}KFold"
     return {
         "plan": plan,
         "version": version("mlkit-workbench"),
@@ -207,7 +207,7 @@ def _notebook(
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
-# %% ../../notebooks/new/06_folder.ipynb #419cdc48
+# %% ../../notebooks/new/06_folder.ipynb #c6bfcb89
 def refuse_place(
     folder: Path,
 ) -> None:
@@ -253,7 +253,7 @@ def write_files(
         (folder / name).write_text(text, encoding="utf-8")
 
 
-# %% ../../notebooks/new/06_folder.ipynb #bda6b938
+# %% ../../notebooks/new/06_folder.ipynb #8c041aa7
 def first_commit(
     folder: Path,
 ) -> str:

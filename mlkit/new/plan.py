@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import BadSettings, MissingData, unknown_name
 from .alone import SURE, tells_alone
-from .table import TableColumn, look
+from .table import REPEATED, TableColumn, look
 from .target import KINDS, Target, guess_kind, guess_positive, make_target
 
 # %% ../../notebooks/new/04_plan.ipynb #48c5fe9e
@@ -41,6 +41,7 @@ class Plan:
     unseen: tuple[str, ...]  # inputs of which a level that training did not see counts as missing
     time: str = ""  # the split's column; empty: by lot
     at: str = ""  # the first moment that is held out
+    key: str = ""  # the column whose equal values are held out together
 
     def column(self, name: str) -> TableColumn:
         return next(column for column in self.columns if column.name == name)
@@ -60,6 +61,7 @@ def make_plan(
     known = frame.loc[answer.index]
     others = [column for column in columns if column.name != target.name]
     time, at = _ask_time(others, known, ask)
+    key = "" if time else _ask_key(others, ask)
     alone = {c.name: tells_alone(known[c.name], answer, target.kind) for c in others if not c.firm}
     leaks = {n: LEAK for n, score in alone.items() if score >= SURE[target.kind]}
     doubts = {c.name: c.doubt for c in others if c.doubt} | leaks
@@ -74,7 +76,7 @@ def make_plan(
     unseen = tuple(n for n in texts if known[n].value_counts().min() < FEW)
     return Plan(
         name, source, len(frame), tuple(columns), target, tuple(inputs), left_out,
-        tuple(n for n in leaks if n in left_out), unseen, time, at,
+        tuple(n for n in leaks if n in left_out), unseen, time, at, key,
     )  # fmt: skip
 
 
@@ -106,10 +108,27 @@ def _ask_time(columns: list[TableColumn], frame: pd.DataFrame, ask: Ask) -> tupl
     return name, found[name]
 
 
+def _ask_key(columns: list[TableColumn], ask: Ask) -> str:
+    "The column of whom or what a row is about; empty where each row is about another."
+    found = [c.name for c in columns if c.doubt == REPEATED and not c.missing and _is_plain(c.name)]
+    if not found:
+        return ""
+    name = ask("key", "Which column says whose a row is; all rows of one are held out together", found[0])
+    if name == NONE and NONE not in found:
+        return ""
+    if name not in found:
+        raise unknown_name("no id that several rows share is in a column", name, [*found, NONE])
+    return name
+
+
+def _is_plain(name: str) -> bool:
+    "Whether settings.ini can hold it as a value."
+    return name.isprintable() and name == name.strip()
+
+
 def _newest_fifth(values: pd.Series) -> str:
     "From when on it begins, as a day if a day will do; empty where a split cannot read the times or write the name."
-    name = str(values.name)
-    if not name.isprintable() or name != name.strip():
+    if not _is_plain(str(values.name)):
         return ""
     try:
         times = pd.to_datetime(values.dropna())

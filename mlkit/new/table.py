@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = [
+    "FEWEST",
     "LARGEST_WHOLE",
     "MANY",
     "DATE",
-    "FEWEST",
+    "REPEATED",
     "TableColumn",
     "look",
     "one_line",
     "is_text",
+    "is_id",
     "refuse_misread",
 ]
 
@@ -26,7 +28,8 @@ import pandas as pd
 
 from ..errors import BadSettings, MissingData, WrongType
 
-# %% ../../notebooks/new/01_table.ipynb #1d7939ff
+# %% ../../notebooks/new/01_table.ipynb #7888cd5e
+FEWEST = 20  # rows: a fifth of them is held out
 LARGEST_WHOLE = 2**53 - 1  # a number of JSON keeps its digits up to here
 MANY = 50  # different texts: more of them in half of the rows is an id or free text
 
@@ -140,6 +143,8 @@ def _doubt(name: str, known: pd.Series, kind: str, different: int, missing: floa
         return f"always {_short(known.iloc[0])}", False
     if kind == "integer" and different == rows and rows > 2 and _counts_rows(name, known):
         return "another number in each row: an id?", False
+    if kind in ("integer", "category") and different >= FEWEST and is_id(name):
+        return REPEATED, False
     if kind in ("text", "category") and is_text(known) and known.head(100).str.match(DATE).all():
         return "dates; those that can be read are written 2013-10-01", False
     return (_doubt_of_text(known, different), False) if kind == "text" else ("", False)
@@ -151,7 +156,19 @@ DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 def _counts_rows(name: str, known: pd.Series) -> bool:
     "Consecutive numbers, or a name that says it."
     consecutive = int(known.max()) - int(known.min()) == len(known) - 1
-    return consecutive or bool(re.search(r"(^|[\W_])id$|^id|Id$|ID$|^Unnamed: 0$", name))
+    return consecutive or is_id(name)
+
+
+def is_id(
+    name: str,
+) -> bool:
+    "Whether a column is called so."
+    return bool(
+        re.search(r"(^|[\W_])(id|uuid|guid)($|[\W_])", name, re.I) or re.search(r"[a-z](Id|ID)$", name)
+    )
+
+
+REPEATED = "an id, of whom or what several rows are about"
 
 
 def _doubt_of_text(known: pd.Series, different: int) -> str:
@@ -161,10 +178,7 @@ def _doubt_of_text(known: pd.Series, different: int) -> str:
     return f"an id or free text: {different:,} different values in {len(known):,} rows"
 
 
-# %% ../../notebooks/new/01_table.ipynb #2e26ba02
-FEWEST = 20  # rows: a fifth of them is held out
-
-
+# %% ../../notebooks/new/01_table.ipynb #1eabbc7f
 def refuse_misread(
     frame: pd.DataFrame,
     where: str,  # the file, as it was given

@@ -66,10 +66,11 @@ def passengers(folder):
 
 
 def patients(folder):
-    "A value, of a table that ships inside scikit-learn."
+    "A value, of a table that ships inside scikit-learn; two rows of each patient."
     from sklearn.datasets import load_diabetes
 
-    load_diabetes(as_frame=True).frame.to_csv(folder / "table.csv", index=False)
+    table = load_diabetes(as_frame=True).frame
+    table.assign(patient_id=np.arange(len(table)) // 2).to_csv(folder / "table.csv", index=False)
     return "--data table.csv --target target"
 
 

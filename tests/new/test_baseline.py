@@ -46,13 +46,21 @@ def test_the_baseline_is_the_same_each_time_and_stands_with_few_rows_and_with_on
 
 # %% ../../notebooks/new/05_baseline.ipynb #ff715247
 def test_by_time_each_model_is_judged_on_what_came_after_its_rows():
-    parts = list(_folds(600, by_time=True))
+    parts = list(_folds(people(), "day", ""))
     assert len(parts) == 5 and all(fit.max() < held_out.min() for fit, held_out in parts)
     days = people().assign(day=pd.date_range("2026-01-01", periods=1000, freq="h").astype(str))
     assert baseline_gates(plan_for("ill", days), days)[0].metric == "auc"
 
 
-# %% ../../notebooks/new/05_baseline.ipynb #42aa3259
+# %% ../../notebooks/new/05_baseline.ipynb #a4f9294f
+def test_by_key_no_model_is_judged_on_rows_of_those_whom_it_has_seen():
+    whose = people().assign(who=np.arange(1000) // 4)
+    parts = list(_folds(whose, "", "who"))
+    assert sorted(np.concatenate([held_out for _, held_out in parts])) == list(range(1000))
+    assert all(not set(whose.who[fit]) & set(whose.who[held_out]) for fit, held_out in parts)
+
+
+# %% ../../notebooks/new/05_baseline.ipynb #b8dd5fa6
 def test_a_threshold_is_rounded_to_the_lenient_side():
     assert [_rounded(0.83271, up=False), _rounded(0.1512, up=True), _rounded(0.0, up=False)] == [
         "0.832",

@@ -51,8 +51,8 @@ def test_any_name_is_itself_again():
         assert not is_settable(name) or read_names(quoted(name), "leaks") == (name,)
 
 
-# %% ../../notebooks/new/06_folder.ipynb #e754f9f0
-def some_plan(target="ill", rows=1000):
+# %% ../../notebooks/new/06_folder.ipynb #853c1c85
+def some_plan(target="ill", rows=1000, **said):
     random = np.random.default_rng(1)
     frame = pd.DataFrame(
         {"age": random.normal(40, 12, rows).round(), "city": random.choice(["Oslo", "Rome"], rows)}
@@ -60,7 +60,10 @@ def some_plan(target="ill", rows=1000):
     frame["ill"] = (frame.age + random.normal(0, 15, rows) > 45).astype(int)
     frame["visits"] = random.poisson(frame.age.abs() / 10)
     frame["since"] = pd.date_range("2026-01-01", periods=rows, freq="h").astype(str)
-    return make_plan("demo", "../demo.csv", frame, lambda flag, question, guess: guess or target)
+    frame["family_id"] = np.arange(rows) // 4
+    return make_plan(
+        "demo", "../demo.csv", frame, lambda flag, question, guess: said.get(flag, guess or target)
+    )
 
 
 # %% ../../notebooks/new/06_folder.ipynb #5b36d665
@@ -82,10 +85,17 @@ def test_the_files_say_what_was_planned():
     assert 'INPUTS = ["age", "visits", "city"]' in code and "TimeSeriesSplit(5)" in code
 
 
-# %% ../../notebooks/new/06_folder.ipynb #bfe6ba95
+# %% ../../notebooks/new/06_folder.ipynb #1a08b024
+def test_rows_of_one_family_are_held_out_together():
+    files = render(some_plan(time="none"), [], {})
+    assert "share = 0.2\nseed = 1\n" in files[SETTINGS] and "\nkey = family_id\n" in files[SETTINGS]
+    assert "StratifiedGroupKFold(5, shuffle=True" in files["notebooks/pipelines/train.ipynb"]
+
+
+# %% ../../notebooks/new/06_folder.ipynb #4173fbcb
 def test_a_notebook_is_what_jupyterlab_would_save_and_its_code_what_the_formatter_would_write():
-    for target in "ill", "visits", "age":
-        files = render(some_plan(target), [BaselineGate("mae", "<= 1", "seen")], {})
+    for target, time in ("ill", "since"), ("ill", "none"), ("visits", "since"), ("age", "none"):
+        files = render(some_plan(target, time=time), [BaselineGate("mae", "<= 1", "seen")], {})
         for name, text in files.items():
             if name.endswith(".ipynb"):
                 nbformat.validate(nbformat.reads(text, 4))

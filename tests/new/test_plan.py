@@ -78,6 +78,18 @@ def test_any_name_can_be_left_out():
         read_names('"id')
 
 
+# %% ../../notebooks/new/04_plan.ipynb #7882b1d1
+def test_rows_of_one_customer_are_held_out_together():
+    bought = trips().drop(columns="day").assign(customer_id=lambda frame: frame.booking // 4)
+    assert (
+        planned(bought, "canceled").key == "customer_id"
+        and "customer_id" not in planned(bought, "canceled").inputs
+    )
+    assert planned(bought, "canceled", key="none").key == "" and planned(trips(), "canceled").key == ""
+    with pytest.raises(MlkitError, match="did you mean: customer_id"):
+        planned(bought, "canceled", key="customer")
+
+
 # %% ../../notebooks/new/04_plan.ipynb #5b7213d5
 def test_levels_that_training_may_not_see_count_as_missing():
     frame = trips().assign(rare=["x", "y"] * 199 + ["z", "w"], often=["x", "y"] * 200)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mlkit.errors import BadSettings, MissingData, WrongType
-from mlkit.new.table import look, refuse_misread
+from mlkit.new.table import REPEATED, is_id, look, refuse_misread
 
 
 # %% ../../notebooks/new/01_table.ipynb #caa6bd50
@@ -60,11 +60,15 @@ def test_what_a_signature_cannot_hold_is_left_out_for_good():
     assert found["yes"].type == "boolean" and not found["yes"].doubt
 
 
-# %% ../../notebooks/new/01_table.ipynb #51c50a3c
+# %% ../../notebooks/new/01_table.ipynb #51c8c1b6
 def test_a_number_that_happens_to_differ_in_each_row_is_no_id():
     rows = np.arange(100)
     table = pd.DataFrame({"price": rows * 37 % 1009, "customer_id": rows * 37 % 1009, "n": rows + 7})
     assert [column.name for column in look(table) if column.doubt] == ["customer_id", "n"]
+    assert all(map(is_id, ["id", "ID", "customer_id", "Order ID", "userId", "shop.id", "id_of_shop"]))
+    assert not any(map(is_id, ["idle", "paid", "side", "GRID", "video"]))
+    repeated = pd.DataFrame({"customer_id": rows // 3, "price": rows // 3})
+    assert [column.doubt for column in look(repeated)] == [REPEATED, ""]
 
 
 # %% ../../notebooks/new/01_table.ipynb #812fdc28
