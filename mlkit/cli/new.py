@@ -161,9 +161,9 @@ def new(name, data, yes, **given):
         files = _files(folder, name.name, data, place, given, yes)
         write_files(folder, files)
         note = first_commit(folder)
-    click.echo(f"made {name}/: {', '.join(files)}")
+    click.echo("\n".join([f"made {name}/", *(f"  {file}" for file in files)]))
     click.echo(
-        f"  cd {name} && mlkit train && mlkit validate && mlkit register --to champion && mlkit deploy local"
+        f"next: cd {name} && mlkit train && mlkit validate && mlkit register --to champion && mlkit deploy local"
     )
     if note:
         click.echo(f"note: {note}", err=True)

@@ -1,5 +1,6 @@
 "`mlkit new`: a stranger's table, from an empty folder to a live server by the commands of the README that was written."
 
+import contextlib
 import json
 import os
 import re
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pexpect
 import psutil
 import pytest
 from laptop import free_port
 
 BIN = Path(sys.executable).parent
+OWN_DATA = Path(__file__).parents[2] / "docs/own-data.md"
 
 
 class Newcomer:
@@ -52,17 +55,11 @@ def newcomer(tmp_path):
 
 
 def passengers(folder):
-    "Two values as texts, missing ones, an id, names, a column that knows the answer."
-    random, rows = np.random.default_rng(1), 900
-    sex, fare = random.choice(["male", "female"], rows, p=[0.65, 0.35]), random.exponential(32, rows).round(2)
-    age = np.where(random.random(rows) < 0.2, np.nan, random.normal(30, 14, rows).clip(1, 80).round())
-    likely = 1 / (1 + np.exp(-(2.4 * (sex == "female") + 0.01 * fare - 1.4)))
-    survived = np.where(random.random(rows) < likely, "yes", "no")
-    table = pd.DataFrame({"passenger": np.arange(rows) + 1, "sex": sex, "age": age, "fare": fare})
-    table["name"] = [f"Person {n}, of {n % 7}" for n in range(rows)]
-    table["lifeboat"] = np.where(survived == "yes", "B", None)
-    table.assign(survived=survived).to_csv(folder / "table.csv", index=False)
-    return "--data table.csv --target survived"
+    "Two values as texts, missing ones, an id, names, a column that knows the answer: the table of docs/own-data.md."
+    [code] = re.findall(r"^```python\n(.*?)^```", OWN_DATA.read_text(), re.M | re.S)
+    with contextlib.chdir(folder):
+        exec(code, {})
+    return "--data ship.csv --target survived"
 
 
 def patients(folder):
@@ -124,3 +121,32 @@ def test_a_strangers_table_is_live_after_the_four_commands_of_its_readme(newcome
     processes = [supervisor, *supervisor.children(recursive=True)]
     newcomer.types("mlkit stop local", "mine")
     assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_the_page_on_own_data_shows_what_the_command_shows(newcomer):
+    passengers(newcomer.folder)
+    [shown] = re.findall(r"^```console\n\$ (mlkit new .*?)\n(.*?)^```", OWN_DATA.read_text(), re.M | re.S)
+    command, words = shown
+    assert newcomer.types(command).stdout == words
+    gates = re.search(r"^```ini\n(.*?)^```", OWN_DATA.read_text(), re.M | re.S)[1]
+    assert gates in (newcomer.folder / "ship/settings.ini").read_text()
+
+
+def test_a_person_at_a_terminal_is_asked_what_the_table_cannot_say(newcomer):
+    passengers(newcomer.folder)
+    environment = os.environ | {"HOME": str(newcomer.home)}
+    words = ["new", "mine", "--data", "ship.csv"]
+    child = pexpect.spawn(str(BIN / "mlkit"), words, cwd=newcomer.folder, env=environment, timeout=60)
+    for question, answer in {
+        r"Which column is the answer: ": "survived",
+        r"What is asked for .*\[probability\]: ": "",
+        r"Of which value of survived is it the probability \[yes\]: ": "no",
+        r"Which columns .* \[passenger,name,lifeboat\]: ": "passenger, name, lifeboat, fare",
+    }.items():
+        child.expect(question)
+        child.sendline(answer)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    train = (newcomer.folder / "mine/notebooks/pipelines/train.ipynb").read_text()
+    assert r"INPUTS = [\"sex\", \"age\"]" in train and r"== \"no\"" in train
