@@ -761,6 +761,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlkit.new.plan._ask_left_out': ('new/plan.html#_ask_left_out', 'mlkit/new/plan.py'),
                                 'mlkit.new.plan._ask_target': ('new/plan.html#_ask_target', 'mlkit/new/plan.py'),
                                 'mlkit.new.plan._ask_time': ('new/plan.html#_ask_time', 'mlkit/new/plan.py'),
+                                'mlkit.new.plan._gone_together': ('new/plan.html#_gone_together', 'mlkit/new/plan.py'),
                                 'mlkit.new.plan._is_plain': ('new/plan.html#_is_plain', 'mlkit/new/plan.py'),
                                 'mlkit.new.plan._newest_fifth': ('new/plan.html#_newest_fifth', 'mlkit/new/plan.py'),
                                 'mlkit.new.plan._why': ('new/plan.html#_why', 'mlkit/new/plan.py'),

@@ -6,7 +6,17 @@ import pandas as pd
 import pytest
 
 from mlkit.errors import BadSettings, MissingData, MlkitError
-from mlkit.new.plan import make_plan, read_names, write_names
+from mlkit.new.plan import GONE, make_plan, read_names, write_names
+
+
+# %% ../../notebooks/new/04_plan.ipynb #9a99e41f
+def test_what_is_missing_with_the_answer_is_known_only_afterwards():
+    unanswered = np.arange(400) % 20 == 0
+    flown = trips().assign(age=lambda frame: frame.age.where(~unanswered))
+    flown["landed"] = np.where(unanswered, np.nan, np.arange(400) % 7)
+    flown["fare"] = np.where(np.arange(400) % 10 == 0, np.nan, np.arange(400) % 5)
+    plan = planned(flown, "age")
+    assert plan.leaks == ("landed",) and plan.left_out["landed"] == GONE and "fare" in plan.inputs
 
 
 # %% ../../notebooks/new/04_plan.ipynb #5d755668
@@ -78,7 +88,7 @@ def test_any_name_can_be_left_out():
         read_names('"id')
 
 
-# %% ../../notebooks/new/04_plan.ipynb #7882b1d1
+# %% ../../notebooks/new/04_plan.ipynb #97f1f052
 def test_rows_of_one_customer_are_held_out_together():
     bought = trips().drop(columns="day").assign(customer_id=lambda frame: frame.booking // 4)
     assert (
