@@ -21,7 +21,7 @@ from ..errors import BadSettings, MissingData, unknown_name
 def place_of(
     data: str,  # as it was typed
 ) -> str:
-    "What settings.ini says: relative to the project, which is a folder of this one. Raises `MissingData`."
+    "What settings.ini says: a full path, or what is not a path. Raises `MissingData`."
     if "://" in data or "::" in data or data.startswith("package:"):
         return data
     if os.path.isdir(data):
@@ -31,7 +31,7 @@ def place_of(
         there = [path.name for path in Path(folder or ".").glob("*.*") if path.is_file()]
         near = unknown_name("", file, there).hint.splitlines()[:-1]
         raise MissingData(f"there is no file {data}", "\n".join([*near, f"looked from {Path.cwd()}"]))
-    return data if os.path.isabs(data) else f"../{data}"
+    return os.path.abspath(data)
 
 
 def read_table(folder: Path, name: str, place: str, data: str):

@@ -117,6 +117,14 @@ def test_a_strangers_table_is_live_after_the_four_commands_of_its_readme(newcome
     with urllib.request.urlopen(request) as answer:
         assert json.loads(answer.read())["predictions"] == asked["predictions"]
 
+    if kind == "probability":
+        [trained] = [
+            line.split()[0]
+            for line in newcomer.types("mlkit runs", "mine").stdout.splitlines()
+            if " train " in line
+        ]
+        assert newcomer.types(f"mlkit reproduce {trained}", "mine").stdout.strip() == f"{trained}: identical"
+
     supervisor = psutil.Process(int((project / ".mlkit/local/supervisor.pid").read_text()))
     processes = [supervisor, *supervisor.children(recursive=True)]
     newcomer.types("mlkit stop local", "mine")

@@ -19,7 +19,7 @@ def people():
 
 
 def plan_for(target, frame):
-    return make_plan("demo", "../demo.csv", frame, lambda flag, question, guess: guess or target)
+    return make_plan("demo", "/data/demo.csv", frame, lambda flag, question, guess: guess or target)
 
 
 # %% ../../notebooks/new/05_baseline.ipynb #e864d038

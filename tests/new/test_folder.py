@@ -62,7 +62,7 @@ def some_plan(target="ill", rows=1000, **said):
     frame["since"] = pd.date_range("2026-01-01", periods=rows, freq="h").astype(str)
     frame["family_id"] = np.arange(rows) // 4
     return make_plan(
-        "demo", "../demo.csv", frame, lambda flag, question, guess: said.get(flag, guess or target)
+        "demo", "/data/demo.csv", frame, lambda flag, question, guess: said.get(flag, guess or target)
     )
 
 

@@ -37,7 +37,7 @@ def trips():
     return frame
 
 
-# %% ../../notebooks/new/04_plan.ipynb #6f2b9688
+# %% ../../notebooks/new/04_plan.ipynb #f58eaa16
 ASKED = {}
 
 
@@ -48,7 +48,7 @@ def planned(frame, target, **said):
         ASKED[flag] = said.get(flag.replace("-", "_"), guess or target)
         return ASKED[flag]
 
-    return make_plan("demo", "../demo.csv", frame, ask)
+    return make_plan("demo", "/data/demo.csv", frame, ask)
 
 
 # %% ../../notebooks/new/04_plan.ipynb #86450ce1
