@@ -17,9 +17,11 @@ __all__ = [
     "quoted",
     "expectations",
     "render",
+    "refuse_name",
     "refuse_place",
     "whole_folder",
     "write_files",
+    "add_files",
     "first_commit",
 ]
 
@@ -32,7 +34,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -207,16 +209,22 @@ def _notebook(
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
-# %% ../../notebooks/new/06_folder.ipynb #c6bfcb89
+# %% ../../notebooks/new/06_folder.ipynb #22f7bd47
+def refuse_name(
+    name: str,
+) -> None:
+    "Raises `BadSettings` for a name that settings.ini could not hold."
+    if not NAME.fullmatch(name):
+        raise BadSettings(
+            f"{name!r} is not a name of a project",
+            "1 to 100 letters, digits, - _ and ., a letter or digit first",
+        )
+
+
 def refuse_place(
     folder: Path,
 ) -> None:
-    "Raises `BadSettings` for a name that settings.ini could not hold, `AlreadyThere` for a folder that holds something."
-    if not NAME.fullmatch(folder.name) or folder.name != str(folder):
-        raise BadSettings(
-            f"{str(folder)!r} is not a name of a project",
-            "1 to 100 letters, digits, - _ and ., a letter or digit first",
-        )
+    "Raises `AlreadyThere` for a folder that holds something."
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise AlreadyThere(
             f"{folder} is there already, and not an empty folder", "choose another name, or move it away"
@@ -253,7 +261,24 @@ def write_files(
         (folder / name).write_text(text, encoding="utf-8")
 
 
-# %% ../../notebooks/new/06_folder.ipynb #8c041aa7
+# %% ../../notebooks/new/06_folder.ipynb #dc0ee06a
+def add_files(
+    folder: Path,
+    files: dict[str, str],  # as `render` gives them
+) -> list[str]:
+    "Write those that are not there, all or none. Gives the names of those that are."
+    theirs = [name for name in files if (folder / name).exists()]
+    try:
+        write_files(folder, {name: text for name, text in files.items() if name not in theirs})
+    except BaseException:
+        for name in files.keys() - theirs:
+            with suppress(OSError):
+                (folder / name).unlink()
+        raise
+    return theirs
+
+
+# %% ../../notebooks/new/06_folder.ipynb #ded38a65
 def first_commit(
     folder: Path,
 ) -> str:

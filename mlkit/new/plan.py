@@ -97,6 +97,7 @@ def _ask_target(columns: list[TableColumn], frame: pd.DataFrame, ask: Ask) -> Ta
     return make_target(column, frame[name], kind, positive)
 
 
+# %% ../../notebooks/new/04_plan.ipynb #850b661a
 def _ask_time(columns: list[TableColumn], frame: pd.DataFrame, ask: Ask) -> tuple[str, str]:
     "The split's column and moment; both empty where the rows have none, or nobody wants it."
     found = {c.name: at for c in columns if c.type == "time" and (at := _newest_fifth(frame[c.name]))}
@@ -154,7 +155,7 @@ def _gone_together(values: pd.Series, target: pd.Series) -> bool:
     return bool(enough and not (gone & ~unanswered).any() and gone.sum() > unanswered.sum() / 2)
 
 
-# %% ../../notebooks/new/04_plan.ipynb #8963c570
+# %% ../../notebooks/new/04_plan.ipynb #16d06bf5
 def _ask_left_out(columns: list[TableColumn], doubts: dict[str, str], ask: Ask) -> set[str]:
     names, firm = [column.name for column in columns], [column.name for column in columns if column.firm]
     guess = [name for name in doubts if name not in firm]

@@ -21,6 +21,7 @@ __all__ = [
 import json
 import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,8 @@ def _type(known: pd.Series) -> str:
         return "number"
     if pd.api.types.is_datetime64_any_dtype(kind):
         return "time"
+    if len(known) and known.map(lambda value: isinstance(value, date)).all():
+        return "time"  # days, as databases write them into Parquet
     if not is_text(known):
         return "other"
     if _are_times(known):

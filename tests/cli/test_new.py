@@ -15,7 +15,7 @@ from mlkit.cli.new import Answers
 from mlkit.settings import read_project
 
 
-# %% ../../notebooks/cli/09_new.ipynb #4389b4be
+# %% ../../notebooks/cli/09_new.ipynb #8026dd37
 def stays():
     "A table of 500 rows: an id, a number, a city, and whether the stay was canceled."
     random = np.random.default_rng(1)
@@ -30,7 +30,7 @@ def typed(*words, **options):
     return CliRunner().invoke(main, ["new", *words], prog_name="mlkit", **options)
 
 
-# %% ../../notebooks/cli/09_new.ipynb #05d8def2
+# %% ../../notebooks/cli/09_new.ipynb #7028f92a
 def test_each_mistake_is_a_sentence_with_what_to_do_and_leaves_nothing():
     COMMON = ["--data", "stays.csv", "--target", "canceled", "--yes"]
     wide = stays().assign(
@@ -104,6 +104,22 @@ def test_flags_and_guesses_make_the_same_project():
             place = read_project(Path("stays").resolve()).section("dataset stays")["source"]
             assert place == str(Path("stays.csv").resolve())
     assert made[0] == made[1] and len(made[0]) == 6
+
+
+# %% ../../notebooks/cli/09_new.ipynb #09b7098c
+def test_a_folder_that_somebody_has_becomes_a_project_and_keeps_what_it_has():
+    root = Path(tempfile.mkdtemp()) / "stays"
+    root.mkdir()
+    words = ["init", "--data", "stays.csv", "--target", "canceled", "--yes"]
+    with chdir(root):
+        stays().to_csv("stays.csv", index=False)
+        Path("README.md").write_text("mine")
+        done = CliRunner().invoke(main, words)
+        again = CliRunner().invoke(main, words)
+    assert done.exit_code == 0 and "README.md was there and is as before" in done.stderr
+    assert (root / "README.md").read_text() == "mine" and read_project(root).name == "stays"
+    assert len([path for path in root.rglob("*") if path.is_file()]) == 7
+    assert again.exit_code == 3 and "has a settings.ini already" in again.stderr
 
 
 # %% ../../notebooks/cli/09_new.ipynb #2773864d

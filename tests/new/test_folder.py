@@ -16,13 +16,14 @@ from mlkit.new.baseline import BaselineGate
 from mlkit.new.folder import (
     FILES,
     _git,
+    add_files,
     first_commit,
     inside_fstring,
     is_settable,
     literal,
     names,
     quoted,
-    refuse_place,
+    refuse_name,
     render,
     whole_folder,
     write_files,
@@ -109,6 +110,18 @@ def test_a_notebook_is_what_jupyterlab_would_save_and_its_code_what_the_formatte
                 assert formatted.stdout == text, (target, name, formatted.stderr)
 
 
+# %% ../../notebooks/new/06_folder.ipynb #d99fcb03
+def test_what_is_there_already_is_never_touched():
+    root = Path(tempfile.mkdtemp())
+    (root / "README.md").write_text("mine")
+    assert add_files(root, {"README.md": "ours", "a/b.txt": "b"}) == ["README.md"]
+    assert (root / "README.md").read_text() == "mine" and (root / "a/b.txt").read_text() == "b"
+    (root / "c").write_text("a file where a folder should be")
+    with pytest.raises(OSError):
+        add_files(root, {"new.txt": "n", "c/d.txt": "d"})
+    assert not (root / "new.txt").exists()
+
+
 # %% ../../notebooks/new/06_folder.ipynb #db80adc8
 def test_a_folder_is_there_whole_or_not_at_all():
     root = Path(tempfile.mkdtemp())
@@ -127,11 +140,11 @@ def test_a_folder_is_there_whole_or_not_at_all():
     assert [path.name for path in root.iterdir()] == ["demo"]
 
 
-# %% ../../notebooks/new/06_folder.ipynb #a25f762c
+# %% ../../notebooks/new/06_folder.ipynb #7a8c2095
 def test_a_name_that_cannot_be_is_refused():
     for name in ["-x", "a b", "../up", "a/b", "x" * 101, "ü"]:
         with pytest.raises(BadSettings, match="is not a name of a project"):
-            refuse_place(Path(name))
+            refuse_name(name)
 
 
 # %% ../../notebooks/new/06_folder.ipynb #d5e40ad4

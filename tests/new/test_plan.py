@@ -88,7 +88,7 @@ def test_any_name_can_be_left_out():
         read_names('"id')
 
 
-# %% ../../notebooks/new/04_plan.ipynb #97f1f052
+# %% ../../notebooks/new/04_plan.ipynb #5f7bf4fd
 def test_rows_of_one_customer_are_held_out_together():
     bought = trips().drop(columns="day").assign(customer_id=lambda frame: frame.booking // 4)
     assert (

@@ -52,9 +52,11 @@ def test_what_a_signature_cannot_hold_is_left_out_for_good():
     )
     odd["code"] = pd.Categorical([1, 2, 1])
     odd['say "hi"'] = 1
+    odd["born"] = pd.date_range("2026-01-01", periods=3).date
     found = {column.name: column for column in look(odd)}
+    assert found["born"].type == "time"
     assert {name for name, column in found.items() if column.firm} == {
-        "big", "endless", "empty", "mixed", "code", 'say "hi"',
+        "big", "endless", "empty", "mixed", "code", 'say "hi"', "born",
     }  # fmt: skip
     assert "those that can be read are written" in found["day"].doubt
     assert found["yes"].type == "boolean" and not found["yes"].doubt
