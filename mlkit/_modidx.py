@@ -779,6 +779,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlkit.new.table._doubt': ('new/table.html#_doubt', 'mlkit/new/table.py'),
                                  'mlkit.new.table._doubt_of_text': ('new/table.html#_doubt_of_text', 'mlkit/new/table.py'),
                                  'mlkit.new.table._is_bool': ('new/table.html#_is_bool', 'mlkit/new/table.py'),
+                                 'mlkit.new.table._is_object': ('new/table.html#_is_object', 'mlkit/new/table.py'),
                                  'mlkit.new.table._look': ('new/table.html#_look', 'mlkit/new/table.py'),
                                  'mlkit.new.table._refuse_commas': ('new/table.html#_refuse_commas', 'mlkit/new/table.py'),
                                  'mlkit.new.table._short': ('new/table.html#_short', 'mlkit/new/table.py'),

@@ -84,8 +84,8 @@ class Answers:
     ) -> str:
         "The answer to a question of `mlkit.new.plan`."
         self.asked.add(flag)
-        if self.given.get(flag) is not None:
-            return self.given[flag]
+        if (said := self.given.get(flag)) is not None:
+            return said
         if self.person and not (self.yes and guess):
             return click.prompt(question, default=guess or None, err=True)
         self.guessed[flag] = guess

@@ -18,6 +18,7 @@ __all__ = [
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,8 @@ import pandas as pd
 from .alone import area
 from .plan import Plan
 
-# %% ../../notebooks/new/05_baseline.ipynb #931bff58
-PARAMETERS = {"trees": 150, "num_leaves": 15, "learning_rate": 0.05, "min_data_in_leaf": 20}
+# %% ../../notebooks/new/05_baseline.ipynb #66ce7aa2
+PARAMETERS: dict[str, Any] = {"trees": 150, "num_leaves": 15, "learning_rate": 0.05, "min_data_in_leaf": 20}
 OBJECTIVES = {"probability": "binary", "count": "poisson", "value": "regression"}
 FOLDS, MOST = 5, 20_000  # rows that a baseline learns from
 MEASURES = {"probability": ("auc", "brier"), "count": ("mae", "r2"), "value": ("mae", "r2")}

@@ -202,7 +202,7 @@ def _notebook(
             "metadata": {"tags": ["parameters"]} if kind == "parameters" else {},
             "source": source.strip("\n").splitlines(keepends=True),
         }
-        code = {} if kind == "markdown" else {"execution_count": None, "outputs": []}
+        code: dict = {} if kind == "markdown" else {"execution_count": None, "outputs": []}
         cells.append(dict(sorted((cell | code).items())))
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}

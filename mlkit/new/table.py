@@ -84,7 +84,7 @@ def _type(known: pd.Series) -> str:
     kind = known.dtype
     if isinstance(kind, pd.CategoricalDtype):
         return "category" if is_text(known.cat.categories.to_series()) else "other"
-    if pd.api.types.is_bool_dtype(kind) or (kind == object and len(known) and known.map(_is_bool).all()):
+    if pd.api.types.is_bool_dtype(kind) or (_is_object(known) and len(known) and known.map(_is_bool).all()):
         return "boolean"
     if pd.api.types.is_integer_dtype(kind):
         return "integer"
@@ -103,6 +103,10 @@ def _type(known: pd.Series) -> str:
     return "text" if long or (different > len(known) / 2 and len(known) > 2) else "category"
 
 
+def _is_object(values: pd.Series) -> bool:
+    return pd.api.types.is_object_dtype(values.dtype)
+
+
 def _is_bool(value: Any) -> bool:
     return isinstance(value, bool | np.bool_)
 
@@ -112,7 +116,7 @@ def is_text(
 ) -> bool:
     "Whether all values are text."
     return isinstance(known.dtype, pd.StringDtype) or (
-        known.dtype == object and all(isinstance(value, str) for value in known)
+        _is_object(known) and all(isinstance(value, str) for value in known)
     )
 
 

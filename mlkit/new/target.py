@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import MissingData, UnknownName, WrongType, unknown_name
+from ..errors import MissingData, WrongType, unknown_name
 from .table import TableColumn
 
 # %% ../../notebooks/new/02_target.ipynb #34cb4373

@@ -44,7 +44,7 @@ def test_each_mistake_is_a_sentence_with_what_to_do_and_leaves_nothing():
         Path("twice.csv").write_text("a,a\n" + "1,2\n" * 30)
         Path("semicolon.csv").write_text("a;b\n" + "1,5;2\n" * 30)
         Path("comma.csv").write_text("a,b\n" + '"1,5",2\n' * 30)
-        Path("latin.csv").write_bytes("name,b\n".encode() + "Café,2\n".encode("latin-1") * 30)
+        Path("latin.csv").write_bytes(b"name,b\n" + "Café,2\n".encode("latin-1") * 30)
         Path("table.xlsx").write_text("")
         Path("full").mkdir(), Path("full/mine.txt").write_text("mine")
         before = sorted(path for path in Path().rglob("*"))

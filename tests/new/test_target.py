@@ -56,8 +56,8 @@ def test_what_is_asked_for_is_1_in_a_notebook_too():
     }.items():
         target, frame = target_of(values, "probability"), pd.DataFrame({"y": values})
         assert np.array_equal(target.answer(frame), ones, equal_nan=True), values
-        known = frame[frame["y"].notna()]
-        assert eval(target.code("known")).tolist() == [one for one in ones if one == one], values
+        known = {"known": frame[frame["y"].notna()]}
+        assert eval(target.code("known"), known).tolist() == [one for one in ones if one == one], values
     assert target_of(["no", "yes"] * 9, "probability", "no").positive == "no"
 
 
