@@ -33,6 +33,7 @@ def hostile_table():
     columns |= {f"measured {n}": random.normal(0, 1, ROWS) for n in range(560)}
     columns["odd levels"] = random.choice(["'", '"', "a,b", "missing", "😀", " ", "x = y", "#"], ROWS)
     columns["rare"] = np.where(np.arange(ROWS) == 7, "only once", "often")
+    columns["missing once"] = np.where(np.arange(ROWS) == 7, np.nan, random.normal(0, 1, ROWS))  # held out
     columns["yes or no"] = random.choice(["yes", "no"], ROWS)
     columns["true or missing"] = random.choice(np.array([True, False, None], object), ROWS)
     columns["half missing"] = np.where(random.random(ROWS) < 0.5, np.nan, random.normal(0, 1, ROWS))

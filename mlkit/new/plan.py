@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import BadSettings, MissingData, unknown_name
 from .alone import SURE, tells_alone
-from .table import REPEATED, TableColumn, look
+from .table import REPEATED, TableColumn, look, one_line
 from .target import KINDS, Target, guess_kind, guess_positive, make_target
 
 # %% ../../notebooks/new/04_plan.ipynb #48c5fe9e
@@ -67,7 +67,7 @@ def make_plan(
     leaks = {n: LEAK for n, score in alone.items() if score >= SURE[target.kind]}
     leaks |= {n: GONE for n in alone if n not in leaks and _gone_together(frame[n], frame[target.name])}
     doubts = {c.name: c.doubt for c in others if c.doubt} | leaks
-    left = _ask_left_out(others, doubts, ask)
+    left = _ask_left_out(others, doubts, leaks, ask)
     left_out = {c.name: _why(c.name, doubts, time) for c in others if c.name in left}
     inputs = sorted((n for n in alone if n not in left_out), key=lambda n: -np.nan_to_num(alone[n]))
     if not inputs:
@@ -93,7 +93,7 @@ def _ask_target(columns: list[TableColumn], frame: pd.DataFrame, ask: Ask) -> Ta
     kind = ask("kind", f"What is asked for ({', '.join(KINDS)})", guess)
     positive = ""
     if kind == "probability" and column.values == 2 and (likely := guess_positive(frame[name])):
-        positive = ask("positive", f"Of which value of {name} is it the probability", likely)
+        positive = ask("positive", f"Of which value of {one_line(name, 30)} is it the probability", likely)
     return make_target(column, frame[name], kind, positive)
 
 
@@ -155,11 +155,15 @@ def _gone_together(values: pd.Series, target: pd.Series) -> bool:
     return bool(enough and not (gone & ~unanswered).any() and gone.sum() > unanswered.sum() / 2)
 
 
-# %% ../../notebooks/new/04_plan.ipynb #16d06bf5
-def _ask_left_out(columns: list[TableColumn], doubts: dict[str, str], ask: Ask) -> set[str]:
+# %% ../../notebooks/new/04_plan.ipynb #11996568
+def _ask_left_out(
+    columns: list[TableColumn], doubts: dict[str, str], leaks: dict[str, str], ask: Ask
+) -> set[str]:
     names, firm = [column.name for column in columns], [column.name for column in columns if column.firm]
     guess = [name for name in doubts if name not in firm]
-    answer = ask("leave-out", "Which columns may the model not be asked with", write_names(guess) or NONE)
+    why = "".join(f"{one_line(name, 30)}: {doubt}\n" for name, doubt in leaks.items())
+    question = f"{why}Which columns may the model not be asked with"
+    answer = ask("leave-out", question, write_names(guess) or NONE)
     left = [] if answer == NONE and NONE not in names else read_names(answer)
     for name in left:
         if name not in names:
