@@ -10,10 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..errors import MissingData, WrongType, unknown_name
-from .table import TableColumn
+from .table import FEWEST, TableColumn
 
 # %% ../../notebooks/new/02_target.ipynb #34cb4373
 KINDS = ("probability", "count", "value")
@@ -78,6 +79,11 @@ def guess_kind(
         raise MissingData(
             f"the target {column.name!r} is missing in all rows", "choose another: --target COLUMN"
         )
+    if len(known) < FEWEST:
+        raise MissingData(
+            f"only {len(known)} rows have the target {column.name!r}",
+            f"a project begins with {FEWEST} or more",
+        )
     if column.values == 1:
         raise MissingData(
             f"the target {column.name!r} is {column.example!r} in all rows that have one",
@@ -95,6 +101,10 @@ def guess_kind(
         raise WrongType(
             f"the target {column.name!r} is neither numbers nor two values, but {_article(column.type)}",
             "choose another: --target COLUMN",
+        )
+    if not np.isfinite(known.astype(float)).all():
+        raise WrongType(
+            f"the target {column.name!r} holds infinity", "leave these rows out, or let them be missing"
         )
     return "count" if _counts(known) else "value"
 

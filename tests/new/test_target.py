@@ -18,8 +18,13 @@ def kind(values):
 
 # %% ../../notebooks/new/02_target.ipynb #83b21802
 def test_the_kind_is_guessed_by_the_values():
-    assert kind([True, False] * 9) == kind(["a", "b"] * 9) == kind([1, 2] * 9) == kind([0.0, 1.0, np.nan] * 9)
-    assert kind([True, None, False] * 9) == "probability"
+    assert (
+        kind([True, False] * 12)
+        == kind(["a", "b"] * 12)
+        == kind([1, 2] * 12)
+        == kind([0.0, 1.0, np.nan] * 12)
+    )
+    assert kind([True, None, False] * 12) == "probability"
     assert kind([0, 1, 2, 9] * 9) == kind([0.0, 5.0, np.nan, 2.0] * 9) == "count"
     assert (
         kind([1, 2, 3] * 9)
@@ -32,7 +37,9 @@ def test_the_kind_is_guessed_by_the_values():
         ("a", "b", "c"): "has 3 classes, and classes cannot be judged yet",
         ("2020-01-01", "2020-01-02", "2020-01-03"): "but a time",
         (None, None): "missing in all rows",
-        (5, 5): "is '5' in all rows",
+        (5, 5, 5): "is '5' in all rows",
+        (1, None, 2, None): "only 18 rows have the target",
+        (1.5, np.inf, 2.5): "holds infinity",
     }.items():
         with pytest.raises((WrongType, MissingData), match=words):
             kind(list(values) * 9)
