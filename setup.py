@@ -63,6 +63,7 @@ setup(
             "py.typed",
             "validation/*.html",
             "validation/*.css",
+            "new/templates/*",
             "serve/pages/templates/*",
             "serve/pages/static/*",
             "serve/pages/static/swagger/*",

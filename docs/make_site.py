@@ -164,7 +164,7 @@ def other_sections() -> list[tuple[str, str, str]]:
     dataset = "`source`, `query`, `rows`, `column.NAME`, `unique` and what else a table must be"
     return [
         ("gates", gates, "validation/04_verdict.ipynb"),
-        ("split", "`column` and `at`, or `share` and `seed`", "data/07_split.ipynb"),
+        ("split", "`column` and `at`, or `share`, `seed` and `key`", "data/07_split.ipynb"),
         ("slices", listed(["columns", "smallest"]), "validation/02_slices.ipynb"),
         ("outcome", listed(outcome), "validation/03_profit.ipynb"),
         ("card", listed(SAYS), "custody/03_card.ipynb"),

@@ -156,7 +156,9 @@ def find_project(
     for folder in [start, *start.parents]:
         if (folder / SETTINGS).is_file():
             return read_project(folder)
-    raise MissingData(f"no {SETTINGS} in {start} or above", "run this inside a project")
+    raise MissingData(
+        f"no {SETTINGS} in {start} or above", "run this inside a project; `mlkit new` makes one of a table"
+    )
 
 
 # %% ../notebooks/02_settings.ipynb #65924864

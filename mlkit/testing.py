@@ -157,11 +157,12 @@ def log_predictions(
     log: PredictionLog,
     numbers: list[int],  # one prediction each, which has the number as its seats and in its id
     model: str = LOGGED_MODEL,  # digest
+    asked_by: str = "",  # the name of the API key
     **changes: object,  # other cells of the row
 ) -> list[str]:
     "Predictions as a server logs them, one row each; their ids."
     recorder, ids = Recorder(LOGGED_SIGNATURE, model, "flights-3"), [prediction_id(n, model) for n in numbers]
     for number, id in zip(numbers, ids, strict=True):
         body = json.dumps({"rows": [LOGGED_ROW | {"seats": number} | changes]}).encode()
-        log.write(recorder.of_json(id, body, b"[0.25]"))
+        log.write(recorder.of_json(id, body, b"[0.25]", asked_by=asked_by))
     return ids

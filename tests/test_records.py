@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlkit.errors import CorruptRecord, NewerFormat
-from mlkit.records import canonical, digest, inside, read_record, write_record
+from mlkit.records import canonical, digest, harmless, inside, read_record, write_record
 
 
 # %% ../notebooks/04_records.ipynb #e6d0b601
@@ -56,3 +56,9 @@ def test_a_name_from_a_record_leads_nowhere_else():
     ]:
         with pytest.raises(CorruptRecord, match="a record names .*, which is not a plain name"):
             inside(folder, name, "a record")
+
+
+# %% ../notebooks/04_records.ipynb #c5398735
+def test_a_line_of_somebody_else_s_cannot_command_a_terminal():
+    assert harmless("a\tb é 💥") == "a\tb é 💥"
+    assert harmless("\x1b[2J\x07\x9b31m") == "\\x1b[2J\\x07\\x9b31m"

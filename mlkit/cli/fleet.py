@@ -12,6 +12,7 @@ import sys
 import click
 
 from ..errors import DeployFailed, StateError, WrongType
+from ..records import harmless
 from .command import hosts_option, json_option, project_and_store, show
 from .deploys import json_summary, progress_options
 
@@ -65,7 +66,8 @@ def status(environment, hosts, as_json):
 def journal(environment, verify, accept, number, hosts, as_json):
     """Show who deployed what to ENVIRONMENT, when, and how it ended.
 
-    A line that was changed, removed or cut off is named, and the exit code is 3.
+    A line that was changed, removed or cut off, or that is not what its signed order says, is named, and the exit code
+    is 3. Where [release] signers names who may sign, each line says whose order it was.
 
     \b
     Example:
@@ -73,17 +75,23 @@ def journal(environment, verify, accept, number, hosts, as_json):
       mlkit journal fleet --verify
       mlkit journal fleet --hosts h2 --accept "the disk was replaced"
     """
+    from mlkit.deploy.deployment import signed_order
     from mlkit.deploy.inventory import narrowed
     from mlkit.deploy.journal import accept_problems, journal_table, read_journal
+    from mlkit.release.release import signers_of
 
     project, store = project_and_store()
     target = narrowed(project.environment(environment), hosts)
+    path = signers_of(project)
+    signers = path.read_text() if path else ""
     if accept is not None:
         if not accept.strip():
             raise WrongType("--accept needs a reason", '--accept "the disk was replaced"')
-        for host, problems in sorted(accept_problems(store, target, project.model, accept).items()):
-            click.echo("\n".join(f"{host}: accepted: {problem}" for problem in problems), err=as_json)
-    entries, problems = read_journal(store, target, project.model)
+        order = signed_order(project, target, "accept", why=accept)
+        accepted = accept_problems(store, target, project.model, accept, signers, order)
+        for host, problems in sorted(accepted.items()):
+            click.echo("\n".join(f"{host}: accepted: {harmless(p)}" for p in problems), err=as_json)
+    entries, problems = read_journal(store, target, project.model, signers)
     count = len({entry["host"] for entry in entries}) or 1
     if verify or accept:
         words = (
@@ -91,11 +99,16 @@ def journal(environment, verify, accept, number, hosts, as_json):
             if problems
             else f"{len(entries)} entries of {count} host{'s' * (count > 1)} are as they were written, or accepted"
         )
+        if words and signers:
+            signed = sum(entry["signed"].startswith("signed by") for entry in entries)
+            words += (
+                f"; {signed} are signed, {sum(entry['signed'] == 'not signed' for entry in entries)} are not"
+            )
     else:
         words = journal_table(entries[-number * count :])
     show({"format": "mlkit.journal/1", "entries": entries, "problems": problems}, as_json, words)
     for problem in problems:
-        click.secho(problem, fg="red", err=True)
+        click.secho(harmless(problem), fg="red", err=True)
     if problems:
         sys.exit(StateError.exit_code)
 
@@ -138,19 +151,22 @@ def unlock(environment, is_break, hosts):
       mlkit unlock fleet
       mlkit unlock fleet --break
     """
-    _on_the_lock("unlock", environment, hosts, {"break": is_break})
+    _on_the_lock("unlock", environment, hosts, {"break": is_break}, "unlock" if is_break else "")
     click.echo(f"{environment} is unlocked")
 
 
-def _on_the_lock(playbook, environment, hosts, variables):
+def _on_the_lock(playbook, environment, hosts, variables, action=""):
+    from mlkit.deploy.deployment import signed_order
     from mlkit.deploy.inventory import narrowed
     from mlkit.deploy.journal import journal_kept
     from mlkit.deploy.playbook import run_playbook
 
     project, store = project_and_store()
     target = narrowed(project.environment(environment), hosts)
+    # A lock that is broken is all that the journal keeps of locks.
+    order = signed_order(project, target, action) if action else {}
     with journal_kept(store, environment, project.model) as keep:
-        run_playbook(playbook, target, {"service": project.model} | variables, keep)
+        run_playbook(playbook, target, {"service": project.model} | variables | order, keep)
 
 
 # %% ../../notebooks/cli/06_fleet.ipynb #87168448
@@ -219,6 +235,7 @@ def remove(environment, why, with_predictions, hosts):
     Example:
       mlkit remove fleet --hosts h2 --why "the machine is given back"
     """
+    from mlkit.deploy.deployment import signed_order
     from mlkit.deploy.inventory import narrowed
     from mlkit.deploy.journal import journal_kept
     from mlkit.deploy.playbook import run_playbook
@@ -226,6 +243,7 @@ def remove(environment, why, with_predictions, hosts):
     project, store = project_and_store()
     target = narrowed(project.environment(environment), hosts)
     asked = {"service": project.model, "why": why, "with_predictions": with_predictions}
+    asked |= signed_order(project, target, "remove", why=why)
     with journal_kept(store, environment, project.model) as keep:
         steps = run_playbook("remove", target, asked, keep)
     gone = {step.host: step.result["gone"] for step in steps if "gone" in step.result}

@@ -37,7 +37,11 @@ def key():
 @key.command()
 @click.argument("name")
 @click.option(
-    "--scope", "scopes", multiple=True, default=["predict"], help="predict, labels or admin; may be repeated."
+    "--scope",
+    "scopes",
+    multiple=True,
+    default=["predict"],
+    help="predict, labels, labels:own or admin; may be repeated.",
 )
 @click.option("--rate", default="", help="The most requests allowed: 100/s, 5000/m, 100000/h.")
 @file_option
@@ -46,15 +50,19 @@ def new(name, scopes, rate, file):
 
     \b
     Example:
-      mlkit key new shop --scope predict --scope labels --rate 100/s
+      mlkit key new shop --scope predict --scope labels:own --rate 100/s
     """
-    from mlkit.serve.auth.keys import add_key, make_key
+    from mlkit.serve.auth.keys import OWN_LABELS, add_key, make_key
 
     secret, line = make_key(name, scopes, rate)
     if file:
         add_key(file, line)
     click.echo(secret)
     click.echo(f"{file} has its hash" if file else f"a line for the keys file:\n{line}", err=True)
+    if "labels" in scopes:
+        click.echo(
+            f"it may label any prediction; --scope {OWN_LABELS}: only those that {name} asked for", err=True
+        )
 
 
 # %% ../../notebooks/cli/07_keys.ipynb #a6bf0ce4

@@ -14,6 +14,7 @@ __all__ = [
     "find_files",
     "format_of",
     "read_rows",
+    "csv_header",
     "count_rows",
 ]
 
@@ -226,6 +227,21 @@ def _unpacked(file: BinaryIO, packing: str | None) -> Iterator[BinaryIO]:
                 yield text
     else:
         yield file
+
+
+# %% ../../notebooks/data/02_source.ipynb #d1a40002
+def csv_header(
+    source: Files,
+    file: File,
+) -> list[str]:
+    "The names in the first line of a CSV file, as they are written; empty for another format. Raises `SourceFailed`, `MissingData`."
+    kind, packing = format_of(file.name)
+    if kind != "csv":
+        return []
+    with readable(source.template, f"{file.name} of dataset {source.name!r}"), file.open() as opened:
+        with _unpacked(opened, packing) as text:
+            first = pd.read_csv(text, header=None, nrows=1, dtype=str, keep_default_na=False)
+            return first.iloc[0].tolist()
 
 
 # %% ../../notebooks/data/02_source.ipynb #f589bccc

@@ -8,6 +8,7 @@ __all__ = ["HOW", "Split", "read_split"]
 # %% ../../notebooks/data/07_split.ipynb #d1d5e604
 import math
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,10 @@ from ..settings import SETTINGS, Project
 from .dataset import split_by_time
 
 # %% ../../notebooks/data/07_split.ipynb #ab305cbc
-HOW = "write [split] with column = date and at = 2013-10-01; or, at random, with share = 0.2 and seed = 1"
+HOW = (
+    "write [split] with column = date and at = 2013-10-01; or, at random, with share = 0.2 and seed = 1,\n"
+    "and with key = customer where several rows are about one customer"
+)
 
 
 @dataclass(frozen=True)
@@ -28,20 +32,23 @@ class Split:
     at: str | None = None  # the first moment that is held out
     share: float | None = None  # of the rows that are held out
     seed: int = 0
+    key: str | None = None  # a column: rows with the same value are on the same side
 
     def parts(
         self,
         frame: pd.DataFrame,
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         "The training rows and the held-out rows, each with an index of its own. Raises `WrongType`, `MissingData`."
-        if self.share is None:
-            if self.column not in frame:
+        for setting, name in (("column", self.column), ("key", self.key)):
+            if name is not None and name not in frame:
                 raise WrongType(
-                    f"{SETTINGS}: [split] column = {self.column!r}, and the rows have no such column",
+                    f"{SETTINGS}: [split] {setting} = {name!r}, and the rows have no such column",
                     f"columns: {', '.join(map(str, list(frame)[:20]))}",
                 )
+        if self.share is None:
             return split_by_time(frame, self.column, self.at)
-        held_out = _lots(len(frame), self.seed) < self.share
+        lots = _lots(len(frame), self.seed) if self.key is None else _lots_by_key(frame[self.key], self.seed)
+        held_out = lots < self.share
         if held_out.all() or not held_out.any():
             raise MissingData(
                 f"of {len(frame):,} rows, a share of {self.share:g} leaves none on one side", "take more rows"
@@ -60,15 +67,34 @@ def _lots(rows: int, seed: int) -> np.ndarray:
     return (x ^ (x >> np.uint64(31))) / 2.0**64
 
 
+# %% ../../notebooks/data/07_split.ipynb #e5b70001
+def _lots_by_key(values: pd.Series, seed: int) -> np.ndarray:
+    "A number from 0 to 1 for each row, the same for equal values, whichever rows stand around them."
+    if gone := int(values.isna().sum()):
+        raise WrongType(
+            f"{SETTINGS}: [split] key = {values.name!r}, and {gone:,} rows have no value there",
+            "leave these rows out in the pipeline `prepare`, or split without a key",
+        )
+    codes, levels = pd.factorize(values)
+    return np.array([_lot(level, seed) for level in levels])[codes]
+
+
+def _lot(level: object, seed: int) -> float:
+    "Of a whole number the same whether a column of others made it a float or not."
+    text = f"{level:.0f}" if isinstance(level, float) and level == round(level) else str(level)
+    found = blake2b(text.encode(errors="surrogatepass"), digest_size=8, key=f"{seed}".encode()).digest()
+    return int.from_bytes(found, "little") / 2.0**64
+
+
 # %% ../../notebooks/data/07_split.ipynb #92576d82
 def read_split(
     project: Project,
 ) -> Split:
     "What `[split]` says. Raises `BadSettings`."
-    said = project.section("split", {"column", "at", "share", "seed"})
+    said = project.section("split", {"column", "at", "share", "seed", "key"})
     if not said:
         raise BadSettings(f"{SETTINGS} does not say which rows are held out", HOW)
-    by_time, at_random = said.keys() & {"column", "at"}, said.keys() & {"share", "seed"}
+    by_time, at_random = said.keys() & {"column", "at"}, said.keys() & {"share", "seed", "key"}
     if by_time and at_random:
         raise BadSettings(f"{SETTINGS}: [split] is by time and at random: {', '.join(sorted(said))}", HOW)
     needed = {"column", "at"} if by_time else {"share"}
@@ -76,7 +102,7 @@ def read_split(
         raise BadSettings(f"{SETTINGS}: [split] lacks {' and '.join(lacking)}", HOW)
     if by_time:
         return Split(column=said["column"], at=_day(said["at"]))
-    return Split(share=_share(said["share"]), seed=_seed(said.get("seed", "0")))
+    return Split(share=_share(said["share"]), seed=_seed(said.get("seed", "0")), key=said.get("key") or None)
 
 
 def _day(text: str) -> str:

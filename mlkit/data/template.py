@@ -87,6 +87,11 @@ def readable(
         raise MissingData(f"{what}: nothing is at {template.words}") from None
     except ImportError as error:
         raise ToolMissing(f"{what}: {template.words} needs a package: {error}", "pip install it") from None
+    except UnicodeDecodeError as error:
+        raise SourceFailed(
+            template.hide(f"{what} is not UTF-8: its byte {error.start:,} is {error.object[error.start]:#x}"),
+            "if it is Latin-1, as many tables from Windows are: iconv -f LATIN1 -t UTF-8 OLD.csv > NEW.csv",
+        ) from None
     except Exception as error:  # each file system and each database has errors of its own
         first = next(iter(str(error).splitlines()), "")
         raise SourceFailed(

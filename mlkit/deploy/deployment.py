@@ -10,6 +10,7 @@ __all__ = [
     "only_some_missed",
     "hosts_missed",
     "build",
+    "signed_order",
     "require_unlocked",
     "deploy",
     "rollback",
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from ..errors import DeployFailed, DeployStopped, HostsMissed, MlkitError, WrongType
 from ..provenance import who
 from ..registry import admit, require_admission
+from ..release.order import facts_of, order_key, sign_order
 from ..release.promotion import model_to_serve
 from ..release.release import Release, make_release, open_release, signers_of
 from ..settings import Environment, Project
@@ -180,6 +182,28 @@ def _hooks(project: Project, target: Environment | None = None) -> Hooks:
     return hooks
 
 
+# %% ../../notebooks/deploy/12_deployment.ipynb #1915d72d
+def signed_order(
+    project: Project,
+    target: Environment,
+    action: str,  # "deploy", "rollback", "remove", "accept", "unlock"
+    why: str = "",  # for the journal
+    made: dict | None = None,  # what is ordered: `facts_of` a release
+) -> dict:
+    "The playbook's variable that says whose order it is. What cannot be signed is told on stderr, and held up by nothing."
+    if not (key := order_key(project)):
+        return {}
+    by = str(target.variables.get("service_deployer", "{"))
+    by = who() if "{" in by else by  # what Ansible would evaluate is nobody's name
+    hosts = hosts_of(target)
+    try:
+        return {"signed_order": sign_order(project, key, action, target.name, hosts, by, why, made)}
+    except MlkitError as error:
+        told = f"the journal will not say whose order this was: {error.args[0]}"
+        print("\n  ".join(filter(None, [told, error.hint])), file=sys.stderr)
+        return {}
+
+
 # %% ../../notebooks/deploy/12_deployment.ipynb #f4549c08
 def require_unlocked(
     environment: Environment,
@@ -236,6 +260,8 @@ def deploy(
     asked = {"release": str(chosen.folder)} | ({"service_breaking": breaking} if breaking else {})
     hooks = hooks.tell(release=chosen.id, model=model, image=chosen.record["image"]["id"])
     meant = Deployment("deploy", environment, name, chosen.id, model, dry_run)
+    if not dry_run:
+        asked |= signed_order(project, target, "deploy", breaking or "", facts_of(chosen))
     return _carry_out(project, target, meant, asked, hooks, progress)
 
 
@@ -252,6 +278,8 @@ def rollback(
     asked = {"service": project.model} | ({"release_id": release} if release else {})
     hooks = _hooks(project, target).tell(release=release or "")
     meant = Deployment("rollback", environment, project.model, release or "", "", dry_run)
+    if not dry_run:
+        asked |= signed_order(project, target, "rollback", made={"release": release} if release else {})
     return _carry_out(project, target, meant, asked, hooks, progress)
 
 

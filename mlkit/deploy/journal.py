@@ -7,13 +7,14 @@ __all__ = ["UNREAD", "journal_kept", "read_journal", "accept_problems", "journal
 
 # %% ../../notebooks/deploy/06_journal.ipynb #14623023
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from ..errors import AlreadyThere, CorruptRecord
 from ..provenance import who
-from ..records import canonical, digest, plain_name, read_record, utc_now, write_record
+from ..records import canonical, digest, harmless, plain_name, read_record, utc_now, write_record
+from ..release.order import verify_orders
 from ..settings import Environment
 from ..store import Store
 from .playbook import TaskEvent, run_playbook
@@ -56,7 +57,8 @@ def _journal_key(environment: str, entry: dict) -> str:
 # %% ../../notebooks/deploy/06_journal.ipynb #3e5aa4ac
 def _cut(store: Store, environment: str, service: str, host: str, entries: list[dict]) -> list[str]:
     "How a host's journal differs from the store's copy of it."
-    here = {entry.get("number"): (entry.get("digest"), _digest(entry)) for entry in entries}
+    numbered = [entry for entry in entries if type(entry.get("number")) is int]
+    here = {entry["number"]: (entry.get("digest"), _digest(entry)) for entry in numbered}
     found = []
     for key in store.keys(f"journal/{environment}/{service}/{host}"):
         try:
@@ -75,11 +77,15 @@ def _cut(store: Store, environment: str, service: str, host: str, entries: list[
     return found
 
 
-def _differences(store: Store, environment: str, service: str, host: str, entries: list[dict]) -> list[str]:
-    "How they differ, but for what the store's own record says was accepted: the host's word is not enough."
+def _differences(
+    store: Store, environment: str, service: str, host: str, entries: list[dict], wrong: Sequence[str] = ()
+) -> list[str]:
+    """How they differ, and what is `wrong` with their orders, but for what the store's own record says was accepted: the
+    host's word is not enough.
+    """
     accepted = _accepted(store, environment, service, host)
-    cut = _cut(store, environment, service, host, entries)
-    return [problem for problem in cut if problem not in accepted]
+    found = _cut(store, environment, service, host, entries) + [*wrong]
+    return [problem for problem in found if problem not in accepted]
 
 
 def _digest(entry: dict) -> str:
@@ -92,16 +98,24 @@ def read_journal(
     store: Store,
     environment: Environment,
     service: str,
+    signers: str = "",  # whose orders count: the text of the project's own allowed signers file
 ) -> tuple[list[dict], list[str]]:
-    "The entries of all hosts, oldest first, and what is wrong with them. Raises what `run_playbook` raises."
+    """The entries of all hosts, oldest first, and what is wrong with them. Raises what `run_playbook` raises.
+
+    `signed` of an entry says in words whose order it was, where there are signers or signatures.
+    """
     steps = look("journal", environment, {"service": service})
     entries, problems = [], []
     for step in steps:
         if "problems" in step.result:
-            mine = [entry | {"host": step.host} for entry in step.result["entries"]]
-            entries += mine
+            told = [e if isinstance(e, dict) else {"unreadable": str(e)} for e in step.result["entries"]]
+            mine = [entry | {"host": step.host} for entry in told]
+            signed, wrong = verify_orders(mine, step.host, signers, environment.name)
+            entries += [
+                entry | ({"signed": said} if said else {}) for entry, said in zip(mine, signed, strict=True)
+            ]
             problems += [f"{step.host}: {problem}" for problem in step.result["problems"]]
-            differ = _differences(store, environment.name, service, step.host, mine)
+            differ = _differences(store, environment.name, service, step.host, mine, wrong)
             problems += [f"{step.host}: {problem}" for problem in differ]
     read = {step.host for step in steps if "problems" in step.result}
     problems += [
@@ -120,13 +134,16 @@ def accept_problems(
     environment: Environment,
     service: str,
     why: str,  # what the journal says
+    signers: str = "",  # as `read_journal` takes them
+    variables: dict | None = None,  # more of the playbook's
 ) -> dict[str, list[str]]:
     """Have each host write into its journal that somebody has looked at what is wrong with it. Gives what was accepted, by host.
 
     From then on this is not a problem, as long as the lines before stay as they are. Raises what `run_playbook` raises.
     """
     wrong: dict[str, list[str]] = {}
-    for host, _, problem in (each.partition(": ") for each in read_journal(store, environment, service)[1]):
+    _, problems = read_journal(store, environment, service, signers)
+    for host, _, problem in (each.partition(": ") for each in problems):
         if not problem.startswith(UNREAD):
             wrong.setdefault(host, []).append(problem)
     if wrong:
@@ -134,7 +151,7 @@ def accept_problems(
         least = {host: 1 + max((int(key[-11:-5]) for key in keys[host]), default=0) for host in wrong}
         accepted = {host: {"problems": found, "least": least[host]} for host, found in wrong.items()}
         with journal_kept(store, environment.name, service) as keep:
-            asked = {"service": service, "why": why, "accepted": accepted}
+            asked = {"service": service, "why": why, "accepted": accepted} | (variables or {})
             run_playbook("accept", replace(environment, only=tuple(wrong)), asked, keep)
         for (
             host,
@@ -162,18 +179,20 @@ def _accepted_key(environment: str, service: str, host: str) -> str:
 def journal_table(
     entries: list[dict],  # of `read_journal`
 ) -> str:
-    "One line per deployment, with the hosts that took part."
+    "One line per deployment, with the hosts that took part. What root on a host wrote there may be anything, and is shown as text."
     grouped: dict[tuple, list[dict]] = {}
     for entry in entries:
-        key = (entry.get("deployment") or entry.get("digest"), entry.get("outcome"))
-        grouped.setdefault(key, []).append(entry)
+        said = entry.get("deployment") or entry.get("digest"), entry.get("outcome"), entry.get("signed")
+        grouped.setdefault(tuple(map(str, said)), []).append(entry)
     lines = []
     for same in grouped.values():
         first = same[0]
         hosts = ",".join(sorted({entry["host"] for entry in same}))
+        signed = f"  {first['signed']}" if first.get("signed") else ""
         why = f"  {first['reason']}" if first.get("reason") else ""
+        when, outcome = (str(first.get(name, "?")) for name in ("when", "outcome"))
         lines.append(
-            f"{first.get('when', '?'):20}  {first.get('outcome', '?'):11}  {first.get('release', '-')}  {hosts}  "
-            f"by {first.get('by', '?')}  {first.get('seconds', '-')} s{why}"
+            f"{when:20}  {outcome:11}  {first.get('release', '-')}  {hosts}  "
+            f"by {first.get('by', '?')}  {first.get('seconds', '-')} s{signed}{why}"
         )
-    return "\n".join(lines) or "no deployment yet"
+    return "\n".join(map(harmless, lines)) or "no deployment yet"

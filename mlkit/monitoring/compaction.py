@@ -20,11 +20,11 @@ from mlkit.monitoring.tables import (
     LABELS,
     PREDICTIONS,
     Models,
+    count_idle,
     label_tables,
     prediction_tables,
     read_records,
     to_parquet,
-    without_prediction,
 )
 
 from ..errors import AlreadyThere, CorruptRecord, MissingData, SourceFailed, StoreUnreachable
@@ -45,6 +45,7 @@ class Compacted:
     files: int = 0  # of the log, that are now in the store
     torn: int = 0  # lines that a killed worker had begun and never acknowledged
     unmatched: int = 0  # labels of rows that the store has no prediction of
+    foreign: int = 0  # labels of predictions that only another key may label: they do not count
     refused: int = 0  # lines that are no record of their model; they are in a file beside the log
     live: int = 0  # files that servers still write; they end after a quarter of an hour, or with the server
     kept: list[str] = field(default_factory=list)  # files that cannot be read now, and why
@@ -61,6 +62,10 @@ class Compacted:
         if self.unmatched:
             lines.append(
                 f"{self.unmatched:,} labels match no prediction in the store: a wrong id or row, or one that was not logged or not compacted yet"
+            )
+        if self.foreign:
+            lines.append(
+                f"{self.foreign:,} labels do not count: their keys are for predictions of their own (labels:own), and others asked for these"
             )
         if self.live:
             lines.append(
@@ -153,8 +158,8 @@ def _unreadable(path: Path, noun: str, models: Models) -> str | None:
     _, wanted = KINDS[noun]
     seen = set()
     for record in read_records(path, noun)[0]:
-        if record.format != wanted:
-            return f"has the format {record.format}; this mlkit reads {wanted}"
+        if record.format not in wanted:
+            return f"has the format {record.format}; this mlkit reads {' and '.join(wanted)}"
         seen.add(getattr(record, "model", None))
     for model in seen - {None}:
         try:
@@ -203,7 +208,8 @@ def _store_batch(store: Store, folder: Path, plan: dict, models: Models, name: s
         for key, table in keys.items():
             store.put(key, to_parquet(table), private=True)  # it has clients' rows
             if plan["noun"] == LABELS:
-                done.unmatched += without_prediction(store, table, key.split("/")[1])
+                unmatched, foreign = count_idle(store, table, key.split("/")[1])
+                done.unmatched, done.foreign = done.unmatched + unmatched, done.foreign + foreign
         missing = [key for key in keys if not store.has(key)]
     if missing:
         raise StoreUnreachable(f"the store {store.url} does not show {missing[0]}, which was just put")

@@ -16,7 +16,7 @@ import msgspec
 from ..errors import MissingData
 from ..serve.logs.append_log import OPEN, finished_files
 from ..store import Store
-from .tables import ADDED, LABELS, OURS, PREDICTIONS, Record, column_name, input_name
+from .tables import LABELS, OURS, PREDICTIONS, Record, as_of_today, input_name
 
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #fb43b7ff
@@ -41,20 +41,27 @@ def labeled_predictions(
     first: date | None = None,  # the day of the prediction, UTC
     last: date | None = None,  # the day, included
 ) -> Any:
-    "The predictions whose outcome is known, with `label`, `label_time`, `label_taken`: the label that came last. Raises `MissingData`."
+    """The predictions whose outcome is known, with `label`, `label_time`, `label_taken`: the label that came last, of those
+    that count for it. Raises `MissingData`.
+    """
     predictions = read_predictions(store, name, first, last)
     labels = _read(store, LABELS, name, first, None)
     if labels is None:
         raise MissingData(
             f"the store {store.url} has no labels of {name}", "POST /labels, then mlkit compact"
         )
-    labels = labels.sort_values("label_taken", kind="stable").drop_duplicates(["id", "row"], keep="last")
+    labels = labels.merge(predictions[["id", "row", "asked_by"]], on=["id", "row"])
+    counts = ~labels.pop("label_own") | (labels.pop("label_by") == labels.pop("asked_by"))
+    labels = (
+        labels[counts].sort_values("label_taken", kind="stable").drop_duplicates(["id", "row"], keep="last")
+    )
     text = labels.pop("label_text")
     if text.notna().any():
         labels["label"] = text.where(text.notna(), labels["label"])
     return predictions.merge(labels, on=["id", "row"], validate="one_to_one")
 
 
+# %% ../../notebooks/monitoring/03_predictions.ipynb #9f497f8b
 def _read(store: Store, noun: str, name: str, first: date | None, last: date | None) -> Any:
     import pyarrow
     import pyarrow.parquet as parquet
@@ -64,17 +71,20 @@ def _read(store: Store, noun: str, name: str, first: date | None, last: date | N
         day = date.fromisoformat(key.split("/date=")[1][:10])
         if (first is None or day >= first) and (last is None or day <= last):
             table = parquet.read_table(io.BytesIO(store.get(key)), partitioning=None)
-            tables.append(_with_names_of_today(table) if noun == PREDICTIONS else table)
+            tables.append(as_of_today(table) if noun == PREDICTIONS else _labels_as_of_today(table))
     if not tables:
         return None
     return pyarrow.concat_tables(tables, promote_options="permissive").to_pandas()
 
 
-def _with_names_of_today(table: Any) -> Any:
-    "Tables of before let an input be called `label`."
-    if not set(table.column_names) & set(ADDED):
+def _labels_as_of_today(table: Any) -> Any:
+    "Labels of before do not say who told them, and count for any prediction."
+    import pyarrow
+
+    if "label_own" in table.column_names:
         return table
-    return table.rename_columns([c if c in OURS else column_name(c) for c in table.column_names])
+    told_by, own = pyarrow.nulls(table.num_rows, pyarrow.string()), pyarrow.array([False] * table.num_rows)
+    return table.append_column("label_by", told_by).append_column("label_own", own)
 
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #5e65cdac
@@ -110,7 +120,7 @@ def _find_in_store(store: Store, id: str) -> dict | None:
                 table = parquet.read_table(
                     io.BytesIO(store.get(key)), partitioning=None, filters=[("id", "==", id)]
                 )
-                if found := table.sort_by("row").to_pylist():
+                if found := as_of_today(table).sort_by("row").to_pylist():
                     inputs = [{input_name(k): v for k, v in row.items() if k not in OURS} for row in found]
                     return {"rows": inputs, "predictions": [row["prediction"] for row in found]}
     return None

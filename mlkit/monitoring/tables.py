@@ -6,6 +6,7 @@
 __all__ = [
     "PREDICTIONS",
     "LABELS",
+    "ASKED_BY",
     "OURS",
     "ADDED",
     "KINDS",
@@ -17,8 +18,9 @@ __all__ = [
     "prediction_tables",
     "column_name",
     "input_name",
+    "as_of_today",
     "label_tables",
-    "without_prediction",
+    "count_idle",
     "to_parquet",
 ]
 
@@ -42,6 +44,7 @@ from ..serve.logs.append_log import lines_of
 from ..store import Store
 
 PREDICTIONS, LABELS = "predictions", "labels"
+ASKED_BY = "asked_by"  # the last column of a table of predictions
 OURS = (
     "id",
     "row",
@@ -50,6 +53,7 @@ OURS = (
     "release",
     "prediction",
     "trace",
+    ASKED_BY,
 )  # columns of every table of predictions
 ADDED = (
     "label",
@@ -72,6 +76,7 @@ class Record(msgspec.Struct):
     rows: msgspec.Raw
     predictions: list
     trace: str | None = None
+    asked_by: str | None = None  # the name of an API key
 
 
 class Label(msgspec.Struct):
@@ -89,9 +94,14 @@ class Labels(msgspec.Struct):
     format: str
     taken: datetime
     labels: list[Label]
+    told_by: str | None = None  # the name of an API key
+    own: bool = False  # they count only for predictions that the same name asked for
 
 
-KINDS = {PREDICTIONS: (Record, "mlkit.prediction/1"), LABELS: (Labels, "mlkit.label/1")}
+KINDS = {  # the formats of each; mlkit.label/2 is a line that is `own`
+    PREDICTIONS: (Record, ("mlkit.prediction/1",)),
+    LABELS: (Labels, ("mlkit.label/1", "mlkit.label/2")),
+}
 
 
 def read_records(
@@ -210,6 +220,7 @@ def _prediction_table(signature: Signature, columns: dict[str, np.ndarray], reco
         table[column_name(column.name)] = _arrow(column, columns[column.name])
     table["prediction"] = pyarrow.array(answers, pyarrow.list_(one) if isinstance(answers[0], list) else one)
     table["trace"] = each((record.trace for record in records), pyarrow.string())
+    table[ASKED_BY] = each((record.asked_by for record in records), pyarrow.string())
     return pyarrow.table(table)
 
 
@@ -244,6 +255,21 @@ def _arrow(column: Column, values: np.ndarray) -> Any:
     return pyarrow.array(np.where(missing, 0, values).astype(kind), mask=missing)
 
 
+# %% ../../notebooks/monitoring/01_tables.ipynb #71dbe608
+def as_of_today(
+    table: Any,  # of predictions, of Arrow
+) -> Any:
+    "With the columns that are written today, where inputs may not be called `label` or `asked_by`."
+    import pyarrow
+
+    ours = OURS if table.column_names[-1] == ASKED_BY else OURS[:-1]
+    if {*table.column_names} & {*OURS, *ADDED}.difference(ours):
+        table = table.rename_columns([c if c in ours else column_name(c) for c in table.column_names])
+    if ASKED_BY in ours:
+        return table
+    return table.append_column(ASKED_BY, pyarrow.nulls(table.num_rows, pyarrow.string()))
+
+
 # %% ../../notebooks/monitoring/01_tables.ipynb #33222ad6
 def label_tables(
     records: list[Labels],
@@ -257,10 +283,11 @@ def label_tables(
     for record in records:
         for label in record.labels:
             place = f"{LABELS}/{models.name_of(label.id, name)}/date={record.taken.astimezone(UTC).date()}"
-            groups[place].append((label, record.taken))
+            groups[place].append((label, record))
     moment = pyarrow.timestamp("us", "UTC")
     schema = [("id", pyarrow.string()), ("row", pyarrow.int32()), ("label", pyarrow.float64())]
     schema += [("label_text", pyarrow.string()), ("label_time", moment), ("label_taken", moment)]
+    schema += [("label_by", pyarrow.string()), ("label_own", pyarrow.bool_())]
     return {
         place: pyarrow.table(
             [
@@ -269,7 +296,9 @@ def label_tables(
                 [None if isinstance(label.label, str) else float(label.label) for label, _ in group],
                 [label.label if isinstance(label.label, str) else None for label, _ in group],
                 [label.time for label, _ in group],
-                [taken for _, taken in group],
+                [record.taken for _, record in group],
+                [record.told_by for _, record in group],
+                [record.own for _, record in group],
             ],
             schema=pyarrow.schema(schema),
         )
@@ -278,28 +307,41 @@ def label_tables(
 
 
 # %% ../../notebooks/monitoring/01_tables.ipynb #530b039e
-def without_prediction(
+def count_idle(
     store: Store,
     table: Any,  # of labels
     name: str,  # of the model
-) -> int:
-    "How many labels are of a row that the store has no prediction of."
-    import pyarrow.parquet as parquet
-
+) -> tuple[int, int]:
+    "How many labels are of a row that the store has no prediction of, and how many of one that only another key may label."
     wanted = defaultdict(set)  # folder of predictions → (id, row)
-    rows = set(zip(table["id"].to_pylist(), table["row"].to_pylist(), strict=True))
-    for id, row in rows:
+    columns = [table[column].to_pylist() for column in ("id", "row", "label_by", "label_own")]
+    tellers = defaultdict(set)  # (id, row) → who told of it; None: somebody who may label any
+    for id, row, by, own in zip(*columns, strict=True):
+        tellers[id, row].add(by if own else None)
+    for id, row in tellers:
         moment, model, _ = id.split("-")
         day = np.datetime64(int(moment, 16), "ms").astype("datetime64[D]")
         for near in (day, day + 1):  # the record's time is a moment after that of the id
             wanted[f"{PREDICTIONS}/{name}/date={near}/{model}"].add((id, row))
+    foreign = 0
     for folder in wanted:
         for key in store.keys(folder):
-            found = parquet.read_table(io.BytesIO(store.get(key)), columns=["id", "row"], partitioning=None)
-            rows -= set(zip(found["id"].to_pylist(), found["row"].to_pylist(), strict=True))
-    return len(rows)
+            for id, row, asked_by in _who_asked(store.get(key)):
+                foreign += len(tellers.pop((id, row), set()) - {None, asked_by})
+    return len(tellers), foreign
 
 
+def _who_asked(data: bytes) -> Iterable[tuple[str, int, str | None]]:
+    "Of each row of a table of predictions."
+    import pyarrow.parquet as parquet
+
+    file = parquet.ParquetFile(io.BytesIO(data))
+    says_it = file.schema_arrow.names[-1] == ASKED_BY
+    table = as_of_today(file.read(["id", "row", *([ASKED_BY] if says_it else [])]))
+    return zip(*(table[column].to_pylist() for column in ("id", "row", ASKED_BY)), strict=True)
+
+
+# %% ../../notebooks/monitoring/01_tables.ipynb #f3ffaf0f
 def to_parquet(
     table: Any,  # of Arrow
 ) -> bytes:

@@ -48,6 +48,10 @@ def _json(fields: dict) -> Response:
     return Response(msgspec.json.encode(fields), content_type="application/json")
 
 
+def _key() -> str | None:
+    return given_key(request.headers.get("Authorization"), request.headers.get("X-Api-Key"))
+
+
 def _response(reply: Reply) -> Response:
     headers = [(name.decode(), value.decode("latin-1")) for name, value in reply.headers]
     return Response(reply.body, reply.status, headers)
@@ -64,8 +68,9 @@ def _add_routes(app: Flask, service: Service) -> None:
 
     @app.post("/labels")
     def labels():
-        encoding = request.headers.get("Content-Encoding", "")
-        return _json(service.take_labels(request.get_data(cache=False), request.content_type or "", encoding))
+        encoding, body = request.headers.get("Content-Encoding", ""), request.get_data(cache=False)
+        told_by, own = g.get("key", ""), service.keys.labels_own_only(_key())
+        return _json(service.take_labels(body, request.content_type or "", encoding, told_by, own))
 
     @app.get("/livez")
     def livez():
@@ -149,9 +154,7 @@ def _add_guard(app: Flask, service: Service) -> None:
         if admitted is not None:
             g.key = admitted
         elif scope := needed_scope(request.path):
-            g.key = service.keys.check(
-                given_key(request.headers.get("Authorization"), request.headers.get("X-Api-Key")), scope
-            )
+            g.key = service.keys.check(_key(), scope)
 
     @app.after_request
     def end(answer):

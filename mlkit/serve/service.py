@@ -218,7 +218,7 @@ class Service:
             answered = yield from self.ready().steps(body, head.negotiation)
             probing = self.keys.is_probe(head.key)  # golden rows are not predictions for anybody
             if self._log and not probing and self._log.takes(answered.id):
-                self._record(answered, body, trace)
+                self._record(answered, body, trace, name)
             reply = Reply(200, _headers(answered), answered.body)
         except GeneratorExit:  # the client has left
             telemetry.request_finished("/predict", LEFT, time.perf_counter() - began)
@@ -241,6 +241,8 @@ class Service:
         body: bytes,
         content_type: str,
         content_encoding: str = "",
+        told_by: str = "",  # the name of the API key
+        own: bool = False,  # they count only for predictions that the same name asked for
     ) -> dict[str, int]:
         "Keep the labels of a request; how many they were, and of other models. Raises `NotReady`, and as `inflate` and `mlkit.serve.logs.labels.take_labels`."
         if self._labels is None:
@@ -248,7 +250,7 @@ class Service:
                 "this server keeps no predictions", "its operator sets MLKIT_PREDICTIONS to a folder"
             )
         body = inflate(body, content_encoding, min(self.options.max_inflated, self.options.max_body))
-        labels = take_labels(body, content_type, self._labels, self._asked)
+        labels = take_labels(body, content_type, self._labels, self._asked, told_by, own)
         others = sum(label.id.split("-")[1] != self._asked.part for label in labels)
         return {"taken": len(labels)} | ({"of_other_models": others} if others else {})
 
@@ -258,13 +260,13 @@ class Service:
             if kept:
                 kept.finish()
 
-    def _record(self, answered: EncodedAnswer, body: bytes, trace: TraceContext | None) -> None:
-        shown, found = trace.traceparent if trace else "", answered.predictions
+    def _record(self, answered: EncodedAnswer, body: bytes, trace: TraceContext | None, name: str) -> None:
+        more, found = (trace.traceparent if trace else "", name), answered.predictions
         predictions = msgspec.json.encode(found if found.__class__ is list else found.tolist())
         if answered.columns is None:
-            self._log.write(self._recorder.of_json(answered.id, body, predictions, shown))
+            self._log.write(self._recorder.of_json(answered.id, body, predictions, *more))
         else:
-            self._log.write(self._recorder.of_columns(answered.id, answered.columns, predictions, shown))
+            self._log.write(self._recorder.of_columns(answered.id, answered.columns, predictions, *more))
 
     def _tell(
         self,

@@ -12,7 +12,7 @@ import fsspec
 import pandas as pd
 import pytest
 
-from mlkit.data.source import count_rows, find_files, read_rows
+from mlkit.data.source import count_rows, csv_header, find_files, read_rows
 from mlkit.errors import BadSettings, MissingData, SourceFailed
 from mlkit.settings import read_project
 
@@ -33,6 +33,14 @@ def project_with(section, **files):
 def rows_of(project):
     source = find_files(project, "demo")
     return pd.concat([read_rows(source, file) for file in source.files()], ignore_index=True)
+
+
+# %% ../../notebooks/data/02_source.ipynb #d1a40003
+def test_the_names_of_a_header_are_those_that_are_written():
+    project = project_with("source = rows.csv", rows_csv='n,n,"a, b",\n1,2,3,4\n')
+    source = find_files(project, "demo")
+    assert csv_header(source, source.files()[0]) == ["n", "n", "a, b", ""]
+    assert list(rows_of(project)) == ["n", "n.1", "a, b", "Unnamed: 3"]
 
 
 # %% ../../notebooks/data/02_source.ipynb #4521fde7

@@ -49,15 +49,36 @@ def test_a_row_keeps_its_lot_when_rows_are_added():
         Split(share=0.01).parts(some_rows(2))
 
 
+# %% ../../notebooks/data/07_split.ipynb #e5b70002
+def test_all_rows_of_one_key_are_on_one_side_and_stay_there():
+    rows = some_rows().assign(who=lambda frame: frame.n % 100)
+    split = Split(share=0.2, seed=1, key="who")
+    seen, held_out = split.parts(rows)
+    assert not set(seen.who) & set(held_out.who) and 100 <= len(held_out) <= 300
+    assert sorted(set(held_out.who))[:5] == [11, 24, 27, 28, 29]  # on any machine, with any NumPy
+    later = split.parts(pd.concat([some_rows(70).assign(who=1234), rows]))[1]
+    assert set(later.who) - {1234} == set(held_out.who)
+    as_floats, as_texts = rows.assign(who=rows.who.astype(float)), rows.assign(who=rows.who.astype(str))
+    assert list(split.parts(as_floats)[1].n) == list(split.parts(as_texts)[1].n) == list(held_out.n)
+    with pytest.raises(WrongType, match="key = 'who', and the rows have no such column"):
+        split.parts(some_rows())
+    with pytest.raises(WrongType, match="and 1 rows have no value there"):
+        split.parts(rows.assign(who=rows.who.where(rows.n > 0)))
+
+
 # %% ../../notebooks/data/07_split.ipynb #18f36413
 def test_settings_say_the_split_once_and_a_wrong_one_is_refused():
     by_time = read_split(project_with("[split]\ncolumn = day\nat = 2013-01-02\n"))
     assert by_time == Split(column="day", at="2013-01-02")
     assert read_split(project_with("[split]\nshare = 0.2\nseed = 7\n")) == Split(share=0.2, seed=7)
+    assert read_split(project_with("[split]\nshare = 0.2\nkey = who is it\n")) == Split(
+        share=0.2, key="who is it"
+    )
     for section, words in {
         "": "does not say which rows are held out",
         "[split]\ncolumn = day\n": "[split] lacks at",
         "[split]\nseed = 1\n": "[split] lacks share",
+        "[split]\nkey = n\n": "[split] lacks share",
         "[split]\ncolumn = day\nat = 2013-01-02\nseed = 1\n": "is by time and at random: at, column, seed",
         "[split]\ncolumn = day\nat = soon\n": "[split] at = 'soon' is not a day",
         "[split]\nshare = 20 %\n": "[split] share = '20 %' is not a share",

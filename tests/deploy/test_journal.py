@@ -86,3 +86,18 @@ def test_a_deployment_is_one_line_however_many_hosts_took_part():
     ]
     assert "flights-1-aa  h1,h2  by ann  8 s" in journal_table(both)
     assert journal_table([]) == "no deployment yet"
+    changed = [both[0] | {"signed": "signed by ann"}, both[1] | {"signed": "not as ordered"}]
+    h2, h1 = journal_table(changed).splitlines()
+    assert "h2  by ann  8 s  signed by ann" in h2 and "h1  by ann  8 s  not as ordered" in h1
+
+
+# %% ../../notebooks/deploy/06_journal.ipynb #86e2b811
+def test_whatever_root_on_a_host_writes_is_a_line_of_text():
+    said = {"host": "h1", "when": [], "outcome": {}, "deployment": ["x"], "signed": "not as ordered"}
+    [line] = journal_table(
+        [said | {"reason": "\x1b[2K\rok\n2026-01-02T10:00:00Z  deployed  by ann  signed by ann"}]
+    ).splitlines()
+    assert "not as ordered  \\x1b[2K\\x0dok\\x0a2026" in line
+    assert (
+        _cut(Store(tempfile.mkdtemp()), "lab", "flights", "h1", [{"number": []}, {"unreadable": "[1]"}]) == []
+    )

@@ -167,6 +167,39 @@ def test_labels_that_match_no_prediction_are_counted():
     assert (done.labels, done.unmatched) == (6, 3) and "3 labels match no prediction" in str(done)
 
 
+# %% ../../notebooks/monitoring/02_compaction.ipynb #88a4b554
+def test_labels_of_a_prediction_that_another_key_asked_for_are_counted():
+    store, folder = store_with_model(), Path(tempfile.mkdtemp())
+    log, labels = PredictionLog(folder), open_label_log(folder)
+    (shops,), (banks,) = (
+        log_predictions(log, [1], asked_by="shop"),
+        log_predictions(log, [2], asked_by="bank"),
+    )
+    (nobodys,) = log_predictions(log, [3])
+    for id, teller, own in [
+        (shops, "shop", True),
+        (banks, "shop", True),
+        (nobodys, "shop", True),
+        (shops, "office", False),
+    ]:
+        body = {"labels": [{"id": id, "label": 1}]}
+        take_labels(json.dumps(body).encode(), "application/json", labels, told_by=teller, own=own)
+    labels.finish(), log.finish()
+    done = compact(store, folder, "flights")
+    assert (done.labels, done.unmatched, done.foreign) == (4, 0, 2) and "2 labels do not count" in str(done)
+    assert "do not count" not in str(compact(store, folder, "flights"))
+
+
+# %% ../../notebooks/monitoring/02_compaction.ipynb #b148623f
+def test_a_line_of_labels_that_this_mlkit_does_not_know_stays_where_it_is():
+    store, folder = store_with_model(), Path(tempfile.mkdtemp())
+    log = open_label_log(folder)
+    line = {"format": "mlkit.label/3", "taken": "2026-11-24T00:00:00Z", "labels": []}
+    log.append(json.dumps(line).encode() + b"\n"), log.finish()
+    done = compact(store, folder, "flights")
+    assert done.files == 0 and "this mlkit reads mlkit.label/1 and mlkit.label/2" in done.kept[0]
+
+
 # %% ../../notebooks/monitoring/02_compaction.ipynb #a5dee1a7
 def test_two_at_once_do_not_mix():
     store, folder = store_with_model(), Path(tempfile.mkdtemp())

@@ -54,6 +54,53 @@ def test_a_label_may_be_a_string():
     assert labeled_predictions(store, "flights").label.tolist() == ["late"]
 
 
+# %% ../../notebooks/monitoring/03_predictions.ipynb #a2dde591
+def test_a_key_for_its_own_labels_judges_no_prediction_that_another_asked_for():
+    store, folder = store_with_model(), Path(tempfile.mkdtemp())
+    log, labels = PredictionLog(folder), open_label_log(folder)
+    (shops,), (banks,) = (
+        log_predictions(log, [1], asked_by="shop"),
+        log_predictions(log, [2], asked_by="bank"),
+    )
+    (nobodys,) = log_predictions(log, [3])
+
+    def tell(label, teller, own):
+        body = {"labels": [{"id": id, "label": label} for id in (shops, banks, nobodys)]}
+        take_labels(json.dumps(body).encode(), "application/json", labels, told_by=teller, own=own)
+        labels.finish()
+
+    tell(1, "bank", own=True)
+    compact(store, folder, "flights")  # the labels are in the store before the predictions are
+    log.finish()
+    compact(store, folder, "flights")
+    assert labeled_predictions(store, "flights").set_index("id").label.to_dict() == {banks: 1.0}
+    tell(0, "office", own=False)
+    tell(1, "shop", own=True)  # came last, and displaces nothing of others
+    compact(store, folder, "flights")
+    frame = labeled_predictions(store, "flights").set_index("id")
+    assert frame.label.to_dict() == {shops: 1.0, banks: 0.0, nobodys: 0.0}
+    assert frame.asked_by.dropna().to_dict() == {shops: "shop", banks: "bank"}
+    assert not {"label_by", "label_own"} & {*frame.columns}
+
+
+# %% ../../notebooks/monitoring/03_predictions.ipynb #0908e073
+def test_tables_of_before_take_no_label_that_is_limited_whatever_their_inputs_are_called():
+    store = Store(tempfile.mkdtemp())
+    before = {"id": ["a"], "row": [0], "asked_by": ["shop"], "prediction": [0.25], "trace": [None]}
+    labels = {
+        "id": ["a"] * 2,
+        "row": [0] * 2,
+        "label": [1.0, 0.0],
+        "label_text": [None] * 2,
+        "label_time": [None] * 2,
+    }
+    labels |= {"label_taken": [1, 2], "label_by": ["office", "shop"], "label_own": [False, True]}
+    store.put("predictions/flights/date=2026-11-20/ab/1.parquet", to_parquet(pyarrow.table(before)))
+    store.put("labels/flights/date=2026-11-20/1.parquet", to_parquet(pyarrow.table(labels)))
+    [line] = labeled_predictions(store, "flights").to_dict("records")
+    assert (line["label"], line["input_asked_by"]) == (1.0, "shop") and line["asked_by"] != "shop"
+
+
 # %% ../../notebooks/monitoring/03_predictions.ipynb #e37e760e
 def test_a_table_of_before_whose_input_is_called_label_keeps_it():
     store = Store(tempfile.mkdtemp())

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import msgspec
+import pyarrow
 import pyarrow.parquet as parquet
 
 from mlkit.monitoring.tables import (
@@ -15,6 +16,7 @@ from mlkit.monitoring.tables import (
     PREDICTIONS,
     Models,
     Record,
+    as_of_today,
     column_name,
     input_name,
     prediction_tables,
@@ -80,6 +82,23 @@ def test_the_classes_of_a_model_stay_together():
     tables, _ = prediction_tables([msgspec.json.decode(line, type=Record)], Models(store_with_model()))
     ((_, table),) = tables.items()
     assert table["prediction"].to_pylist() == [[0.25, 0.75], [0.5, 0.5]]
+
+
+# %% ../../notebooks/monitoring/01_tables.ipynb #8cb5c38d
+def test_a_table_says_who_asked_and_one_of_before_has_no_input_taken_for_it():
+    folder, recorder = Path(tempfile.mkdtemp()), Recorder(LOGGED_SIGNATURE, LOGGED_MODEL, "flights-3")
+    log, body = PredictionLog(folder), json.dumps({"rows": [LOGGED_ROW]}).encode()
+    for number, name in enumerate(["shop", ""]):
+        log.write(recorder.of_json(prediction_id(number), body, b"[0.25]", asked_by=name))
+    log.finish()
+    records, _, _ = read_records(*folder.iterdir(), PREDICTIONS)
+    ((_, table),) = prediction_tables(records, Models(store_with_model()))[0].items()
+    assert table["asked_by"].to_pylist() == ["shop", None] and as_of_today(table) is table
+    before = pyarrow.table(
+        {"id": ["a"], "row": [0], "asked_by": ["shop"], "prediction": [0.25], "trace": [None]}
+    )
+    [row] = as_of_today(before).to_pylist()
+    assert (row["input_asked_by"], row["asked_by"]) == ("shop", None)
 
 
 # %% ../../notebooks/monitoring/01_tables.ipynb #ce9cddd2

@@ -6,6 +6,7 @@
 __all__ = [
     "log",
     "SCOPES",
+    "OWN_LABELS",
     "NAME",
     "PREFIX_BYTES",
     "HASH",
@@ -52,6 +53,7 @@ log = logging.getLogger("mlkit.serve")
 
 # %% ../../../notebooks/serve/auth/02_keys.ipynb #e0d4a274
 SCOPES = ("predict", "labels", "admin")
+OWN_LABELS = "labels:own"  # labels, but only for predictions that the same name asked for
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PREFIX_BYTES = 8  # bytes of a hash that find its line
 HASH = re.compile(r"sha256:([0-9a-f]{64})")
@@ -154,8 +156,11 @@ def _read_line(words: list[str], where: str) -> Key:
         raise wrong(
             "the second word is not a hash", "sha256: and 64 hexadecimal digits, as mlkit key new gives"
         )
-    if not set(scopes) <= set(SCOPES):
-        raise wrong("unknown scope", f"known: {', '.join(SCOPES)}; several with a comma and no space")
+    if not set(scopes) <= {*SCOPES, OWN_LABELS}:
+        known = ", ".join([*SCOPES, OWN_LABELS])
+        raise wrong("unknown scope", f"known: {known}; several with a comma and no space")
+    if {"labels", OWN_LABELS} <= set(scopes):
+        raise wrong(f"both labels and {OWN_LABELS}", "labels is for any prediction; keep one of them")
     rate = read_rate(words[3]) if len(words) == 4 else None
     if len(words) == 4 and not rate:
         raise wrong("the last word is not a limit", "such as 100/s, 5000/m or 100000/h")
@@ -240,7 +245,7 @@ class Keys:
         key, place = self._lines.get(digest[:PREFIX_BYTES], (NOBODY, 0))
         if not compare_digest(digest, key.digest):
             raise Unauthorized("the API key is not known here", "was it replaced? ask who runs this server")
-        if scope not in key.scopes:
+        if scope not in key.scopes and not (scope == "labels" and OWN_LABELS in key.scopes):
             raise Forbidden(f"the key of {key.name} is not for {scope}", f"it is for {', '.join(key.scopes)}")
         if key.rate and (wait := self._buckets.take(place, key.rate, now)):
             seconds = -(-wait // 1_000_000_000)
@@ -250,6 +255,17 @@ class Keys:
                 seconds,
             )
         return key.name
+
+    def labels_own_only(
+        self,
+        given: str | None,  # the key that came with the request, and that `check` has let in
+    ) -> bool:
+        "Whether its labels count only for predictions that the same name asked for. A key that has gone since widens nothing."
+        if self._path is None:
+            return False
+        digest = sha256((given or "").encode(errors="replace")).digest()
+        key, _ = self._lines.get(digest[:PREFIX_BYTES], (NOBODY, 0))
+        return not (compare_digest(digest, key.digest) and "labels" in key.scopes)
 
     def is_probe(
         self,
@@ -291,6 +307,8 @@ class Keys:
         }
         self.broken = ""
         log.info("%s: %d keys of %d names", self._path, len(keys), len({key.name for key in keys}))
+        if any_labels := sorted({key.name for key in keys if "labels" in key.scopes}):
+            log.info("%s: may label any prediction: %s", self._path, ", ".join(any_labels))
 
     def _refuse(self, why: str) -> None:
         if why != self.broken:

@@ -234,10 +234,16 @@ def take_labels(
     content_type: str,
     log: AppendLog,
     asked: Asked = Asked(),  # noqa: B008  frozen
+    told_by: str = "",  # the name of the API key
+    own: bool = False,  # they count only for predictions that the same name asked for
 ) -> list[Label]:
     "Check the labels of a request and keep them. Raises what `read_labels` raises, and `LogFull` or `NotReady` when they cannot be kept."
     labels = read_labels(body, content_type, asked)
     record = {"format": "mlkit.label/1", "taken": utc_now(), "labels": labels}
+    if told_by:
+        record["told_by"] = told_by
+    if own:
+        record |= {"format": "mlkit.label/2", "own": True}
     try:
         log.append(msgspec.json.encode(record) + b"\n")
     except OSError as error:

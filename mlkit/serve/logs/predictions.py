@@ -48,10 +48,13 @@ class Recorder:
         request: bytes,  # the body, checked: {"rows": [{…}]}
         predictions: bytes,  # JSON: a list
         trace: str = "",  # a traceparent, checked
+        asked_by: str = "",  # the name of the API key
     ) -> bytes:
         "The record of a plain JSON request."
         rows = request.translate(_ONE_LINE).strip()[:-1]
         shown = b',"trace":"%b"' % trace.encode() if trace else b""
+        if asked_by:
+            shown += b',"asked_by":"%b"' % asked_by.encode()  # letters, digits, points, dashes
         return b'%b%b,"id":"%b","time":"%b","predictions":%b%b}\n' % (
             rows,
             self._ours,
@@ -67,10 +70,11 @@ class Recorder:
         columns: Mapping[str, np.ndarray],  # checked by the signature
         predictions: bytes,  # JSON: a list
         trace: str = "",  # a traceparent, checked
+        asked_by: str = "",  # the name of the API key
     ) -> bytes:
         "The record of a request in any other form."
         request = msgspec.json.encode({"rows": json_rows(self._signature, columns)})
-        return self.of_json(id, request, predictions, trace)
+        return self.of_json(id, request, predictions, trace, asked_by)
 
     def _now(self) -> bytes:
         second, rest = divmod(time.time_ns() // 1000, 1_000_000)

@@ -15,7 +15,7 @@ import pytest
 
 import mlkit.serve.auth.keys as access
 from mlkit.errors import Forbidden, MlkitError, Unauthorized
-from mlkit.serve.auth.keys import SCOPES, Keys, given_key, log, make_key, needed_scope, read_keys
+from mlkit.serve.auth.keys import OWN_LABELS, SCOPES, Keys, given_key, log, make_key, needed_scope, read_keys
 
 # %% ../../../notebooks/serve/auth/02_keys.ipynb #775f74e4
 SECOND = 1_000_000_000
@@ -150,6 +150,26 @@ def test_a_key_is_good_for_its_scopes_only():
         for other in set(SCOPES) - {scope}:
             error = refusal(keys.check, secret, other)
             assert isinstance(error, Forbidden) and f"not for {other}" in error.args[0]
+
+
+# %% ../../../notebooks/serve/auth/02_keys.ipynb #ba981e39
+def test_a_key_for_its_own_labels_may_send_labels_and_is_known_as_one():
+    (own, own_line), (any_one, any_line) = (
+        make_key("shop", ("predict", OWN_LABELS)),
+        make_key("office", ("labels",)),
+    )
+    clock, path = Clock(), keys_file(own_line, any_line)
+    keys = Keys(path, clock=clock)
+    assert keys.check(own, "labels") == "shop" and keys.check(any_one, "labels") == "office"
+    assert keys.labels_own_only(own) and not keys.labels_own_only(any_one)
+    assert isinstance(refusal(keys.check, own, "admin"), Forbidden)
+    assert read_keys(f"{own_line}\n") == [own_line]
+    assert not Keys().labels_own_only(None)  # without keys nobody has predictions of their own
+    replace_file(path, own_line)
+    clock.tick()
+    keys.check(own, "labels")
+    assert keys.labels_own_only(any_one)  # it was taken away while its request was under way
+    assert "both labels and labels:own" in refusal(make_key, "shop", ("labels", OWN_LABELS)).args[0]
 
 
 # %% ../../../notebooks/serve/auth/02_keys.ipynb #96a2503a

@@ -138,6 +138,17 @@ def test_labels_that_were_taken_are_on_the_disk_in_one_line():
     assert [(label["row"], label["label"]) for label in record["labels"]] == [(0, 1.0), (1, "no")]
 
 
+# %% ../../../notebooks/serve/logs/03_labels.ipynb #c5675c33
+def test_a_line_says_whose_key_told_it_and_an_older_reader_takes_no_line_that_is_limited():
+    log = open_label_log(tempfile.mkdtemp())
+    one = sent([{"id": ID, "label": 1}])
+    take_labels(one, "application/json", log, told_by="office")
+    take_labels(one, "application/json", log, told_by="shop", own=True)
+    free, limited = kept_by(log)
+    assert (free["format"], free["told_by"]) == ("mlkit.label/1", "office") and "own" not in free
+    assert (limited["format"], limited["told_by"], limited["own"]) == ("mlkit.label/2", "shop", True)
+
+
 # %% ../../../notebooks/serve/logs/03_labels.ipynb #ecd9bf2f
 def test_labels_that_cannot_be_kept_are_not_acknowledged():
     folder = Path(tempfile.mkdtemp()) / "logs"

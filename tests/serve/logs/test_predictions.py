@@ -57,6 +57,20 @@ def test_a_request_cannot_forge_what_we_say_in_its_record():
     assert json.loads(line)["id"] == ID and json.loads(line)["model"] == MODEL
 
 
+# %% ../../../notebooks/serve/logs/02_predictions.ipynb #6249debd
+def test_a_record_names_the_key_that_asked():
+    recorder, columns = (
+        Recorder(SIGNATURE, MODEL, "r"),
+        {"carrier": np.array(["AA"]), "seats": np.array([1.0])},
+    )
+    for line in (
+        recorder.of_json(ID, b'{"rows":[],"asked_by":"forged"}', b"[]", asked_by="shop-1"),
+        recorder.of_columns(ID, columns, b"[0.5]", asked_by="shop-1"),
+    ):
+        assert json.loads(line)["asked_by"] == "shop-1"
+    assert "asked_by" not in json.loads(recorder.of_json(ID, b'{"rows":[]}', b"[]"))
+
+
 # %% ../../../notebooks/serve/logs/02_predictions.ipynb #3caf3ea9
 def test_columns_become_the_rows_that_a_client_would_have_sent():
     columns = {"carrier": np.array(["AA", "UA"], object), "seats": np.array([150, np.nan])}

@@ -9,7 +9,7 @@ from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import look_at_host
 from ansible.module_utils.journal_chain import append
 from ansible.module_utils.keeping import commit, finish, journal_of, last_lines, line_of, retire
-from ansible.module_utils.pending import clear_pending, read_pending
+from ansible.module_utils.pending import clear_pending, read_pending, recorded
 from ansible.module_utils.proxy_config import Refused
 from ansible.module_utils.proxy_piece import lead_clients
 from ansible.module_utils.recovery import OWNER
@@ -54,6 +54,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 entry: {description: The journal's new line., type: dict, returned: success}
+committed: {description: Whether the deployment counts now, for all its hosts., type: bool, returned: when committed}
 log: {description: The last lines of the container that was taken back., type: str, returned: when taken back}
 left: {description: Whether nothing was taken back, since another deployer may have been here., type: bool, returned: failure}
 cause: {description: What could not be done., type: str, returned: failure}
@@ -77,7 +78,12 @@ def unlock(step):
 def only_commit(step):
     "Record what is live, on the host that decides."
     pending, entry = wait_for_hold(step)
-    return {"entry": entry or commit(pending, step.want["entry"], step)[0]}
+    try:
+        return {"committed": True, "entry": entry or commit(pending, step.want["entry"], step)[0]}
+    except OSError:
+        if recorded(os.path.join(pending["home"], pending["service"])) != pending["deployment"]:
+            raise
+        return {"committed": True}  # what is missing, in the journal, is made good or told when it is kept
 
 
 def keep(step):

@@ -1,0 +1,160 @@
+"`mlkit new`: a stranger's table, from an empty folder to a live server by the commands of the README that was written."
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pexpect
+import psutil
+import pytest
+from laptop import free_port
+
+BIN = Path(sys.executable).parent
+OWN_DATA = Path(__file__).parents[2] / "docs/own-data.md"
+
+
+class Newcomer:
+    "A person in an empty folder, whose home is empty, too."
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.home = folder / "home"
+        self.home.mkdir()
+
+    def types(self, line, inside=".", check=True):
+        "What a shell answers to a line."
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLKIT_", "GIT_"))}
+        environment = kept | {"HOME": str(self.home), "PATH": f"{BIN}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.folder / inside,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+
+@pytest.fixture
+def newcomer(tmp_path):
+    newcomer = Newcomer(tmp_path)
+    yield newcomer
+    for file in tmp_path.glob("*/.mlkit/local/*.pid"):  # of a test that failed half way
+        if psutil.pid_exists(int(file.read_text())):
+            psutil.Process(int(file.read_text())).terminate()
+
+
+def passengers(folder):
+    "Two values as texts, missing ones, an id, names, a column that knows the answer: the table of docs/own-data.md."
+    [code] = re.findall(r"^```python\n(.*?)^```", OWN_DATA.read_text(), re.M | re.S)
+    with contextlib.chdir(folder):
+        exec(code, {})
+    return "--data ship.csv --target survived"
+
+
+def patients(folder):
+    "A value, of a table that ships inside scikit-learn; two rows of each patient."
+    from sklearn.datasets import load_diabetes
+
+    table = load_diabetes(as_frame=True).frame
+    table.assign(patient_id=np.arange(len(table)) // 2).to_csv(folder / "table.csv", index=False)
+    return "--data table.csv --target target"
+
+
+def visits(folder):
+    "A count by days, with names that no program likes, and yes and no beside missing ones."
+    random, rows = np.random.default_rng(2), 1200
+    age = random.integers(18, 80, rows)
+    insured = random.choice(np.array([True, False, None], object), rows)
+    table = pd.DataFrame({"größe a|b": random.normal(170, 9, rows), "it's, {age} [years]": age})
+    table['he said "hi"'] = age * 2  # left out: no request could name it
+    table["😀 $x$"] = random.choice(['a"b', "c'd", "e,f"], rows)
+    table["insured"] = insured
+    table["day"] = pd.date_range("2026-01-01", periods=rows, freq="6h").strftime("%Y-%m-%d %H:%M:%S")
+    table.assign(visits=random.poisson(age / 30 + 2 * (insured == True))).to_parquet(  # noqa: E712
+        folder / "the table.parquet"
+    )
+    return "--data 'the table.parquet' --target visits"
+
+
+TABLES = {"probability": passengers, "value": patients, "count": visits}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_strangers_table_is_live_after_the_four_commands_of_its_readme(newcomer, kind):
+    said = newcomer.types(f"mlkit new mine {TABLES[kind](newcomer.folder)} --yes").stdout
+    assert f"({kind})" in said
+    project = newcomer.folder / "mine"
+    assert newcomer.types("git status --short && git log --format=%s", "mine").stdout == (
+        "A new project, by mlkit new\n"
+    )
+    assert len([path for path in project.rglob("*") if path.is_file() and ".git" not in path.parts]) == 6
+    port = free_port()
+    settings = project / "settings.ini"
+    settings.write_text(settings.read_text().replace("port = 8000", f"port = {port}"))
+
+    newcomer.types("papermill explore.ipynb /dev/null", "mine/notebooks/pipelines")  # as JupyterLab runs it
+    commands = re.findall(r"^\$ (.+)$", (project / "README.md").read_text(), re.M)
+    assert commands == ["mlkit train", "mlkit validate", "mlkit register --to champion", "mlkit deploy local"]
+    for command in commands:
+        newcomer.types(command, "mine")
+    [golden] = project.glob("store/models/*/golden.json")
+    asked = json.loads(golden.read_text())
+    body = json.dumps({"rows": asked["rows"]}).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/predict", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert json.loads(answer.read())["predictions"] == asked["predictions"]
+
+    if kind == "probability":
+        [trained] = [
+            line.split()[0]
+            for line in newcomer.types("mlkit runs", "mine").stdout.splitlines()
+            if " train " in line
+        ]
+        assert newcomer.types(f"mlkit reproduce {trained}", "mine").stdout.strip() == f"{trained}: identical"
+
+    supervisor = psutil.Process(int((project / ".mlkit/local/supervisor.pid").read_text()))
+    processes = [supervisor, *supervisor.children(recursive=True)]
+    newcomer.types("mlkit stop local", "mine")
+    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_the_page_on_own_data_shows_what_the_command_shows(newcomer):
+    passengers(newcomer.folder)
+    [shown] = re.findall(r"^```console\n\$ (mlkit new .*?)\n(.*?)^```", OWN_DATA.read_text(), re.M | re.S)
+    command, words = shown
+    assert newcomer.types(command).stdout == words
+    gates = re.search(r"^```ini\n(.*?)^```", OWN_DATA.read_text(), re.M | re.S)[1]
+    assert gates in (newcomer.folder / "ship/settings.ini").read_text()
+
+
+def test_a_person_at_a_terminal_is_asked_what_the_table_cannot_say(newcomer):
+    passengers(newcomer.folder)
+    environment = os.environ | {"HOME": str(newcomer.home)}
+    words = ["new", "mine", "--data", "ship.csv"]
+    child = pexpect.spawn(str(BIN / "mlkit"), words, cwd=newcomer.folder, env=environment, timeout=60)
+    for question, answer in {
+        r"Which column is the answer: ": "survived",
+        r"What is asked for .*\[probability\]: ": "",
+        r"Of which value of survived is it the probability \[yes\]: ": "no",
+        r"lifeboat: it alone tells .*\s+Which columns .* \[passenger,name,lifeboat\]: ": "passenger, name, lifeboat, fare",
+    }.items():
+        child.expect(question)
+        child.sendline(answer)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    train = (newcomer.folder / "mine/notebooks/pipelines/train.ipynb").read_text()
+    assert r"INPUTS = [\"sex\", \"age\"]" in train and r"== \"no\"" in train
