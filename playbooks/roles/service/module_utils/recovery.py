@@ -93,8 +93,8 @@ def settle(folder, service, engine):
         try:
             if settle_once(folder, service, engine):
                 return
-        except (Failed, OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
-            # The engine or the proxy may not be there yet, after a power cut. Nobody listens but the log of the system.
+        except Exception as error:
+            # The engine or the proxy may not be there yet, after a power cut: whatever it is, one can only ask again.
             if str(error) != said:
                 said = str(error)
                 syslog.syslog(syslog.LOG_WARNING, f"mlkit: {service} is in doubt: {said}")
