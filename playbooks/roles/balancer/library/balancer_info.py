@@ -3,8 +3,8 @@
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.balancer_state import differences, services_of
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.certificate import look_at_certificate
 from ansible.module_utils.proxy_config import pieces_of
 from ansible.module_utils.proxy_socket import rows

@@ -18,7 +18,14 @@ from ansible.module_utils.drift import drift, port_drift
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.journal_chain import read, verify
 from ansible.module_utils.pending import read_pending
-from ansible.module_utils.proxy_state import CONFIG, SOCKET, counts, listens, routes_configured, routes_running
+from ansible.module_utils.proxy_state import (
+    CONFIG,
+    SOCKET,
+    counts,
+    listens,
+    routes_configured,
+    routes_running,
+)
 from ansible.module_utils.rollout import ask
 
 STATE = "mlkit.state/1"

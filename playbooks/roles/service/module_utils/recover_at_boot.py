@@ -13,7 +13,7 @@ from ansible.module_utils.boot_script import run_at_boot
 from ansible.module_utils.proxy_config import read, write_whole
 
 PROGRAM = "/usr/local/lib/mlkit"
-IMPORT = re.compile(r"^from ansible\.module_utils(?:\.(\w+))? import (\w+)", re.MULTILINE)
+IMPORT = re.compile(r"^from ansible\.module_utils(?:\.(\w+))? import (?:\(\s*)?(\w+)", re.MULTILINE)
 
 # Its name is none that a service's own script can have, and comes after docker's and haproxy's: see closed_network.
 SCRIPT = r"""#!/bin/sh
