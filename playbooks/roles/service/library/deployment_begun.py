@@ -21,6 +21,7 @@ description:
   - Takes the lock; when it runs out, the host goes back by itself (see recovery). In check mode nothing is locked.
   - Checks who signed the release, and its signature against that of the live release. What is done later comes from the text of
     release.json that was checked.
+  - Where nothing has to happen, the lock is given back at once.
   - A release that the host keeps is looked for where none is given, for a rollback.
 options:
   home: {description: Where services keep their state., type: path, required: true}
@@ -66,6 +67,15 @@ ENDING = 60.0  # seconds: more than a host needs
 
 
 def begin(step):
+    "What has to happen. Where that is nothing, the lock is given back at once."
+    found = look_and_decide(step)
+    path = os.path.join(step.want["home"], step.want["service"], "lock.json")
+    if not step.check_mode and found.get("plan") and not found["plan"]["change"]:
+        release(path, step.want["lock"]["token"])
+    return found
+
+
+def look_and_decide(step):
     want, folder = step.want, os.path.join(step.want["home"], step.want["service"])
     if not step.check_mode:
         lock(folder, want)
