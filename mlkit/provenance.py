@@ -21,6 +21,7 @@ __all__ = [
     "changes_of",
     "why_not_again",
     "can_restore",
+    "held_by_git",
     "lock_digest",
     "packages",
     "machine",
@@ -274,6 +275,17 @@ def _answers(root: Path, *arguments: str) -> bool:
         return bool(_git(root, *arguments))
     except subprocess.CalledProcessError:
         return False
+
+
+def held_by_git(
+    root: Path,  # the project's folder
+) -> set[str]:
+    "The paths that git holds now, as they are from `root`; none where it gives no answer."
+    try:
+        listed = _git(root, "ls-files", "-z", ":/")
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return set()
+    return {os.fsdecode(path) for path in listed.split(b"\0") if path}
 
 
 def _git(root: Path, *arguments: str, given: bytes = b"", **variables: str) -> bytes:

@@ -96,6 +96,7 @@ class Project:
     gates: tuple[Gate, ...]
     environments: dict[str, Environment]
     sections: dict[str, dict[str, str]]  # the whole file, as it is written
+    origin: Path | None = None  # of a checkout: the project that has the data that git does not hold
 
     @property
     def local_log(self) -> Path:
@@ -215,6 +216,7 @@ def read_project(
         gates=_gates(dict(ini["gates"]) if "gates" in ini else {}),
         environments={e.name: e for e in _environments(ini, root)},
         sections={name: dict(ini[name]) for name in ini.sections()},
+        origin=Path(origin) if (origin := os.environ.get("MLKIT_ORIGIN")) else None,
     )
 
 

@@ -149,8 +149,9 @@ def checked_out(
             "run it again from a commit, or name one: mlkit reproduce --at HEAD",
         )
     diff = b"" if at else _kept_diff(project, record)
+    top = Path(_git(project, "rev-parse", "--show-toplevel"))
     with TemporaryDirectory(prefix="mlkit-reproduce-") as folder:
-        tree = Path(folder).resolve() / "tree"
+        tree = Path(folder).resolve() / top.relative_to(top.anchor)  # ../x.csv does not meet others' files
         _git(
             project,
             "worktree",
@@ -169,7 +170,7 @@ def checked_out(
             if not at:
                 _bring_untracked(project, record, tree)
             inside = tree / _git(project, "rev-parse", "--show-prefix")
-            yield replace(read_project(inside.resolve()), store=project.store)
+            yield replace(read_project(inside.resolve()), store=project.store, origin=project.root)
         finally:
             _git(project, "worktree", "remove", "--force", str(tree))
 

@@ -55,7 +55,7 @@ class Query:
     "A dataset that lies in a database."
 
     name: str
-    root: Path  # the project's folder
+    project: Project
     template: Template  # the database's URL
     query: Template
 
@@ -107,8 +107,9 @@ class Query:
 
         url = make_url(self.template.fill())
         if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-            path = self.root / url.database
-            if not path.exists():  # SQLite would make an empty one
+            folders = filter(None, (self.project.root, self.project.origin))
+            path = next((p for f in folders if (p := f / url.database).exists()), None)
+            if not path:  # SQLite would make an empty one
                 raise MissingData(
                     f"dataset {self.name!r}: nothing is at {self.template.words}",
                     "a path is relative to the project",
@@ -138,4 +139,4 @@ def find_query(
             "name enough columns that no two rows tie",
         )
     source = Template.read(section["source"], f"{where} source")
-    return Query(name, project.root, source, Template.read(section["query"], f"{where} query"))
+    return Query(name, project, source, Template.read(section["query"], f"{where} query"))

@@ -38,6 +38,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ..errors import BadSettings, MissingData
 from ..missing import MISSING
+from ..provenance import held_by_git
 from ..settings import SETTINGS, Project
 from ..store import Store
 from .template import Template, readable
@@ -80,7 +81,7 @@ class Files:
 
     name: str
     template: Template
-    find: Callable[[], tuple[Any, list[str]]] = field(repr=False)  # the file system and the paths on it
+    find: Callable[[], tuple[Any, dict[str, str]]] = field(repr=False)  # file system; path → where it is
 
     @property
     def words(self) -> str:
@@ -99,7 +100,7 @@ class Files:
         names = [self.template.hide("/".join(folders[shared:])) for folders in parts]
         for name in names:
             format_of(name)
-        return [File(name, path, fs) for name, path in zip(names, sorted(paths), strict=True)]
+        return [File(name, paths[path], fs) for name, path in zip(names, sorted(paths), strict=True)]
 
 
 # %% ../../notebooks/data/02_source.ipynb #7f17569b
@@ -119,10 +120,10 @@ def find_files(
         return Files(name, template, lambda: _in_package(place.removeprefix("package:")))
     if "://" in place or "::" in place:
         return Files(name, template, lambda: _at_url(place, template))
-    return Files(name, template, lambda: _below(project.root, place))
+    return Files(name, template, lambda: _below(project.root, place, project.origin))
 
 
-def _in_store(project: Project, name: str) -> tuple[Any, list[str]]:
+def _in_store(project: Project, name: str) -> tuple[Any, dict[str, str]]:
     store = Store(project.store)
     keys = [key for key in store.keys(f"data/{name}") if key.endswith(".parquet")]
     if not keys:
@@ -131,10 +132,10 @@ def _in_store(project: Project, name: str) -> tuple[Any, list[str]]:
             f"the store {store.url} has no dataset {name!r}",
             f"datasets: {known}\nthe pipeline `prepare` makes it: mlkit run prepare",
         )
-    return store.fs, [f"{store.root}/{key}" for key in keys]
+    return store.fs, {path: path for key in keys if (path := f"{store.root}/{key}")}
 
 
-def _in_package(place: str) -> tuple[Any, list[str]]:
+def _in_package(place: str) -> tuple[Any, dict[str, str]]:
     package, _, inside = place.partition("/")
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
@@ -142,14 +143,7 @@ def _in_package(place: str) -> tuple[Any, list[str]]:
     return _below(Path(spec.submodule_search_locations[0]), inside)
 
 
-def _below(root: Path, place: str) -> tuple[Any, list[str]]:
-    found = [os.path.join(root, path) for path in glob.glob(place, root_dir=root, recursive=True)]
-    if not found and os.path.exists(root / place):  # a name with a bracket
-        found = [str(root / place)]
-    return LocalFileSystem(), [path for path in found if os.path.isfile(path)]
-
-
-def _at_url(url: str, template: Template) -> tuple[Any, list[str]]:
+def _at_url(url: str, template: Template) -> tuple[Any, dict[str, str]]:
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except ValueError:
@@ -159,7 +153,24 @@ def _at_url(url: str, template: Template) -> tuple[Any, list[str]]:
         ) from None
     fs.invalidate_cache()  # a listing of an hour ago is no answer
     many = "*" in path or "[" in path
-    return fs, [p for p in fs.glob(path) if fs.isfile(p)] if many else [path]
+    return fs, {p: p for p in fs.glob(path) if fs.isfile(p)} if many else {path: path}
+
+
+# %% ../../notebooks/data/02_source.ipynb #bfe72b6b
+def _below(root: Path, place: str, origin: Path | None = None) -> tuple[Any, dict[str, str]]:
+    "A checkout has what git held then; of its origin it takes what git does not hold."
+    found = dict.fromkeys(_matches(root, place), root)
+    others = [path for path in _matches(origin, place) if path not in found] if origin else []
+    held = held_by_git(origin) if found and others else set()  # a later commit's, if there are others
+    found |= {path: origin for path in others if os.path.normpath(path) not in held}
+    return LocalFileSystem(), {os.path.join(root, p): os.path.join(folder, p) for p, folder in found.items()}
+
+
+def _matches(root: Path, place: str) -> list[str]:
+    found = glob.glob(place, root_dir=root, recursive=True)
+    if not found and os.path.exists(root / place):  # a name with a bracket
+        found = [place]
+    return [path for path in found if os.path.isfile(root / path)]
 
 
 # %% ../../notebooks/data/02_source.ipynb #f6c91b20

@@ -150,6 +150,7 @@ def kernel_environment(project: Project, run: str, output: str | None, work: Pat
         "MLKIT_RUN": run,
         "MLKIT_STORE": project.store,
         "MLKIT_OUTPUT": output or project.store,
+        "MLKIT_ORIGIN": str(project.origin or ""),
         CHANNEL: str(work / CHANNELED),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(project.root), os.environ.get("PYTHONPATH")])),

@@ -5,6 +5,7 @@ import datetime
 import os
 import sqlite3
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,10 +65,17 @@ def test_a_variable_in_a_query_is_a_value_and_never_shown():
     query = shop("SELECT id FROM customers WHERE name <> ${DEMO_WHO} AND name <> 'a:b' ORDER BY id")
     assert list(query.read()[0].id) == [1, 2]
     os.environ["DEMO_WHO"] = "Al"
-    assert list(query.root.glob("*.db")) and list(shop(query.query.words).read()[0].id) == [2]
+    assert list(query.project.root.glob("*.db")) and list(shop(query.query.words).read()[0].id) == [2]
     with pytest.raises(SourceFailed) as refused:
         shop("SELECT * FROM nowhere WHERE name = ${DEMO_WHO} ORDER BY 1").read()
     assert "no such table: nowhere" in str(refused.value) and "Al" not in query.words
+
+
+# %% ../../notebooks/data/03_query.ipynb #203bd5cc
+def test_a_checkout_asks_the_database_of_its_origin_that_git_does_not_hold():
+    query = shop("SELECT id FROM customers ORDER BY id")
+    checkout = replace(query.project, root=Path(tempfile.mkdtemp()), origin=query.project.root)
+    assert replace(query, project=checkout).digest().fingerprint == query.digest().fingerprint
 
 
 # %% ../../notebooks/data/03_query.ipynb #d3c0fbee

@@ -3,9 +3,11 @@
 # %% ../../notebooks/data/02_source.ipynb #imports
 import gzip
 import os
+import subprocess
 import sys
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -73,6 +75,19 @@ def test_the_rows_of_a_glob_come_in_the_order_of_the_paths():
     )
     assert list(rows_of(project).n) == [1, 2, 3]
     assert [file.name for file in find_files(project, "demo").files()] == ["a/z.csv", "b.csv", "c.csv"]
+
+
+# %% ../../notebooks/data/02_source.ipynb #d7c64fe3
+def test_a_checkout_takes_from_its_origin_what_git_does_not_hold_and_nothing_else():
+    origin = project_with(
+        "source = raw/*.csv", raw__a_csv="n\n5\n", raw__b_csv="n\n2\n", raw__later_csv="n\n9\n"
+    )
+    for words in ("init", "-q"), ("add", "raw/a.csv", "raw/later.csv"):
+        subprocess.run(["git", "-C", str(origin.root), *words], check=True)
+    checkout = replace(project_with("source = raw/*.csv", raw__a_csv="n\n1\n"), origin=origin.root)
+    assert list(rows_of(checkout).n) == [1, 2]
+    assert [file.name for file in find_files(checkout, "demo").files()] == ["a.csv", "b.csv"]
+    assert list(rows_of(replace(project_with("source = raw/[bl]*.csv"), origin=origin.root)).n) == [2, 9]
 
 
 # %% ../../notebooks/data/02_source.ipynb #5da2338d

@@ -218,6 +218,29 @@ def test_a_project_below_the_root_of_its_repository_is_reproduced(tmp_path):
         assert clone.reproduce(run).stdout == f"{run}: identical\n"
 
 
+@pytest.mark.parametrize("source", ["data/raw.csv", "../outside.csv"])
+def test_data_that_git_does_not_hold_is_read_where_the_project_reads_it(tmp_path, source):
+    project = Clone(tmp_path / "project", tmp_path / "store")
+    project.folder.mkdir()
+    words = f"[project]\nname = flights\npipelines = .\n[dataset flights]\nsource = {source}\n"
+    (project.folder / "settings.ini").write_text(words)
+    (project.folder / ".gitignore").write_text(".mlkit/\ndata/\n")
+    project.write_notebook(TRAIN)
+    project.git("init", "-q")
+    project.git("add", "-A")
+    project.git("commit", "-qm", "first")
+    rows = project.folder / source
+    rows.parent.mkdir(exist_ok=True)
+    rows.write_text("distance,carrier,late\n" + "1,AA,0\n30,UA,1\n" * 100)
+    run = project.train()["id"]
+    done = project.reproduce(run)
+    assert done.stdout == f"{run}: identical\n", done.stderr
+    rows.write_text("distance,carrier,late\n" + "2,AA,0\n30,UA,1\n" * 100)
+    changed = project.reproduce(run)
+    assert changed.returncode == 1
+    assert f"different\n  first difference: data: flights/{rows.name}: sha256:" in changed.stdout
+
+
 def test_what_was_adopted_is_traced_and_can_be_reproduced(clone):
     papermill = clone(sys.executable, "-m", "papermill", "train.ipynb", "out.ipynb", "-p", "trees", "9")
     assert papermill.returncode == 0, papermill.stderr
