@@ -670,6 +670,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'mlkit.model.signature.Output.__post_init__': ( 'model/signature.html#output.__post_init__',
                                                                                        'mlkit/model/signature.py'),
                                        'mlkit.model.signature.Signature': ('model/signature.html#signature', 'mlkit/model/signature.py'),
+                                       'mlkit.model.signature.Signature.__post_init__': ( 'model/signature.html#signature.__post_init__',
+                                                                                          'mlkit/model/signature.py'),
                                        'mlkit.model.signature.Signature.columns': ( 'model/signature.html#signature.columns',
                                                                                     'mlkit/model/signature.py'),
                                        'mlkit.model.signature.Signature.decode': ( 'model/signature.html#signature.decode',

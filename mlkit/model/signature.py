@@ -6,6 +6,7 @@
 __all__ = [
     "KINDS_OF_OUTPUT",
     "MAX_ROWS",
+    "UNSENDABLE",
     "MANY_LEVELS",
     "Output",
     "Signature",
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 # %% ../../notebooks/model/04_signature.ipynb #5f1266ac
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
@@ -43,6 +45,7 @@ class Output(msgspec.Struct, frozen=True):
 
 
 MAX_ROWS = 100_000
+UNSENDABLE = re.compile(r'["\\\x00-\x1f]')  # in a column's name: the JSON reader cannot have it
 
 
 class Signature(msgspec.Struct, frozen=True, dict=True):
@@ -50,6 +53,13 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
 
     inputs: tuple[Column, ...]
     output: Output
+
+    def __post_init__(self):
+        if found := [repr(column.name) for column in self.inputs if UNSENDABLE.search(column.name)]:
+            raise WrongType(
+                f"no request can carry the names of these columns: {', '.join(found)}",
+                "a name holds no double quote, backslash or control character: rename them or leave them out",
+            )
 
     @cached_property
     def json(self) -> JsonBody:

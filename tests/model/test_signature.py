@@ -142,6 +142,18 @@ def test_a_column_that_no_request_will_match_is_refused_before_training():
     )
 
 
+# %% ../../notebooks/model/04_signature.ipynb #d27279ae
+def test_columns_whose_names_no_request_can_carry_are_refused_together_before_training():
+    odd = ['say "hi"', "back\\slash", "line\nbreak", "nul\x00"]
+    table = pd.DataFrame([[1.0] * 6] * 2, columns=["it's", *odd, "größe 😀"])
+    with pytest.raises(WrongType) as refused:
+        infer_signature(table, Output("late", "probability"))
+    named = r"""'say "hi"', 'back\\slash', 'line\nbreak', 'nul\x00'"""
+    assert refused.value.args[0] == f"no request can carry the names of these columns: {named}"
+    fine = infer_signature(table.drop(columns=odd), Output("late", "probability"))
+    assert fine.columns([{"it's": 1, "größe 😀": 2}])["größe 😀"][0] == 2
+
+
 # %% ../../notebooks/model/04_signature.ipynb #cf370914
 def test_levels_that_no_row_has_are_levels_and_numbers_in_a_category_are_refused_by_name():
     known = pd.DataFrame({"size": pd.Categorical(["m", "s"], ["s", "m", "l"], ordered=True)})
