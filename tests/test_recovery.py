@@ -88,6 +88,14 @@ def test_the_first_host_decides_and_whoever_has_recorded_a_deployment_proves_it(
     assert recovery.decision(pending, str(tmp_path)) is counts
 
 
+@pytest.mark.parametrize(
+    "address, shown", [("h1.lan", "h1.lan"), ("10.0.0.7", "10.0.0.7"), ("fd00::7", "[fd00::7]")]
+)
+def test_a_host_is_asked_at_a_name_or_an_address_of_either_kind(address, shown):
+    host = {"name": "h1", "address": address, "port": 8000, "tls": True}
+    assert waiting.url_of(host) == f"https://{shown}:8000/.well-known/mlkit/deployment"
+
+
 def test_the_first_host_gives_up_what_it_has_not_recorded(tmp_path):
     pending = {"deployment": OURS, "host": "h1", "hosts": [{"name": "h1"}, {"name": "h2"}]}
     assert recovery.decision(pending, str(tmp_path)) is False

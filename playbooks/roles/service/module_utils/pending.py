@@ -126,15 +126,19 @@ def publish(service, folder):
             pass  # no proxy runs: it reads the file when it starts
 
 
+def url_of(host):
+    address = f"[{host['address']}]" if ":" in host["address"] else host["address"]
+    return f"{'https' if host['tls'] else 'http'}://{address}:{host['port']}{DEPLOYMENT_PATH}"
+
+
 def told_by(host):
     "What another host tells of its deployments, the ids `-` for none; None if it does not answer."
     # A certificate may name the service and not this address, and what is told is no secret.
     context = ssl._create_unverified_context() if host["tls"] else None  # noqa: S323
-    url = "{}://{}:{}{}".format("https" if host["tls"] else "http", host["address"], host["port"], DEPLOYMENT_PATH)
     try:
         with urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        ).open(url, timeout=PATIENCE) as answer:
+        ).open(url_of(host), timeout=PATIENCE) as answer:
             told = TOLD.fullmatch(answer.read(100_000).decode("ascii", "replace").strip())
     except (OSError, ValueError, http.client.HTTPException):  # nobody is there, or somebody else
         return None
