@@ -135,10 +135,9 @@ def told_by(host):
     "What another host tells of its deployments, the ids `-` for none; None if it does not answer."
     # A certificate may name the service and not this address, and what is told is no secret.
     context = ssl._create_unverified_context() if host["tls"] else None  # noqa: S323
+    no_proxy, https = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
     try:
-        with urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        ).open(url_of(host), timeout=PATIENCE) as answer:
+        with urllib.request.build_opener(no_proxy, https).open(url_of(host), timeout=PATIENCE) as answer:
             told = TOLD.fullmatch(answer.read(100_000).decode("ascii", "replace").strip())
     except (OSError, ValueError, http.client.HTTPException):  # nobody is there, or somebody else
         return None
