@@ -149,7 +149,8 @@ def checked_out(
             "run it again from a commit, or name one: mlkit reproduce --at HEAD",
         )
     diff = b"" if at else _kept_diff(project, record)
-    top = Path(_git(project, "rev-parse", "--show-toplevel"))
+    outside = "a run is repeated in the repository that holds its commit"
+    top = Path(_git(project, "rev-parse", "--show-toplevel", hint=outside))
     with TemporaryDirectory(prefix="mlkit-reproduce-") as folder:
         tree = Path(folder).resolve() / top.relative_to(top.anchor)  # ../x.csv does not meet others' files
         _git(
