@@ -116,6 +116,12 @@ def test_a_host_has_missed_what_was_meant_for_it_and_is_not_in_its_journal(tells
         assert recovery.has_missed(str(tmp_path), [tells("h1", told)]) is missed, told
 
 
+def test_a_deployment_that_lost_its_lock_takes_no_other_s_pending_away(tmp_path):
+    (tmp_path / "pending.json").write_text(json.dumps({"format": waiting.FORMAT, "deployment": OTHER}))
+    waiting.clear_pending("flights", str(tmp_path), OURS)
+    assert waiting.read_pending(str(tmp_path))["deployment"] == OTHER
+
+
 @pytest.mark.parametrize(
     "text, words",
     [

@@ -150,7 +150,7 @@ def remove_prepared(step):
         except (Refused, OSError) as error:
             stays = f"the old container could not be given the requests again: {error}"
     step.fence()
-    clear_pending(want["service"], folder)
+    clear_pending(want["service"], folder, want["entry"]["deployment"])
     entry = append(journal_of(folder), want["entry"])
     retired = {
         "drain": draining,

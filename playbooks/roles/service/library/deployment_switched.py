@@ -7,7 +7,7 @@ from ansible.module_utils.deploy_lock import Lost
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.golden_rows import replay
 from ansible.module_utils.live_watch import watch
-from ansible.module_utils.pending import clear_pending, digest_of_token, write_pending
+from ansible.module_utils.pending import digest_of_token, write_pending
 from ansible.module_utils.proxy_config import Refused
 from ansible.module_utils.proxy_piece import lead_clients
 from ansible.module_utils.stroke import run_stroke
@@ -117,7 +117,6 @@ def switch(step):
     try:
         switching.forth()
     except (Failed, Lost, Refused, OSError) as error:
-        clear_pending(step.want["service"], step.want["folder"])
         stays = switching.back()
         cause = f"{error}; and the old container could not be given the requests again: {stays}" if stays else str(error)
         raise Failed(cause, switched=bool(stays), before=switching.before) from error

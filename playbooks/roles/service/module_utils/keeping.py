@@ -93,7 +93,7 @@ def finish(pending, step, seen):
     }
     retire(engine, service, folder, retired, step)
     require_serving(engine, plan["container"], service, "is recorded as live, and does not run or gets no requests")
-    clear_pending(service, folder)
+    clear_pending(service, folder, pending["deployment"])
 
 
 def settle(engine, container, service, colour, run):

@@ -6,7 +6,7 @@ deployment without its deployer, also after a power cut.
 
     write_pending(service, folder, pending)     from now on this host waits for the decision
     read_pending(folder) -> pending or None
-    clear_pending(service, folder)              it is decided
+    clear_pending(service, folder, deployment)  it is decided
     stay_out(service, folder, whether)          whether /readyz answers 503, so that a balancer passes the host over
     publish(service, folder)                    let the proxy tell what these files say
     told_by(host) -> Told                       what another host tells; None if it tells nothing
@@ -40,7 +40,7 @@ PATIENCE = 3  # seconds
 
 
 def write_pending(service, folder, pending):
-    """Write it down, and publish it. Raises `OSError`.
+    """Write it down, and publish it. Raises `OSError`; then nothing is pending.
 
     `pending`: deployment (its id), token (digest of the lock's), host (the name of this one), hosts (name, address, port and
     tls of those that are changed, the first decides), meant_for (the names of all hosts that were asked for), returns (`wait` or `serve`), entry
@@ -48,7 +48,11 @@ def write_pending(service, folder, pending):
     """
     text = json.dumps({"format": FORMAT, **pending}, sort_keys=True, indent=2) + "\n"
     write_whole(os.path.join(folder, "pending.json"), text, 0o600)
-    publish(service, folder)
+    try:
+        publish(service, folder)
+    except OSError:
+        os.remove(os.path.join(folder, "pending.json"))
+        raise
 
 
 def read_pending(folder):
@@ -67,11 +71,10 @@ def read_pending(folder):
 AWAY = "See what runs (mlkit status), move the file away, and deploy again"
 
 
-def clear_pending(service, folder):
-    "Nothing waits here any more."
-    path = os.path.join(folder, "pending.json")
-    if os.path.exists(path):
-        os.remove(path)
+def clear_pending(service, folder, deployment):
+    "This deployment waits here no more. Another one's may: who lost the lock in the meantime takes nothing of it away."
+    if (read_pending(folder) or {}).get("deployment") == deployment:
+        os.remove(os.path.join(folder, "pending.json"))
         publish(service, folder)
 
 
@@ -119,11 +122,17 @@ def publish(service, folder):
         write_whole(DEPLOYMENTS, "".join(line + "\n" for line in lines))
         try:
             for key in keys:
-                tell(SOCKET, f"del map {DEPLOYMENTS} {key}")
-            for key, value in told.items():
-                tell(SOCKET, f"add map {DEPLOYMENTS} {key} {value}")
+                tell_proxy(key, told.get(key))
         except (FileNotFoundError, ConnectionError):
             pass  # no proxy runs: it reads the file when it starts
+
+
+def tell_proxy(key, value, socket=SOCKET, file=DEPLOYMENTS):
+    "Change what the running proxy tells, at one stroke: who asks in between must not hear that there is nothing."
+    if not value:
+        tell(socket, f"del map {file} {key}")
+    elif "not found" in tell(socket, f"set map {file} {key} {value}"):
+        tell(socket, f"add map {file} {key} {value}")
 
 
 def url_of(host):

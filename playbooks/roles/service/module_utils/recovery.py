@@ -26,7 +26,6 @@ from ansible.module_utils.container_engine import find
 from ansible.module_utils.deploy_lock import Held, break_lock, fence, look, ran_out, release, take
 from ansible.module_utils.detached import run_detached
 from ansible.module_utils.failed import Failed
-from ansible.module_utils.host_look import read_json
 from ansible.module_utils.journal_chain import append
 from ansible.module_utils.keeping import commit, entries_of, finish, journal_of, served
 from ansible.module_utils.new_container import wait_until_ready
@@ -88,9 +87,9 @@ def watch_over(folder, service, token, engine):
 def settle(folder, service, engine):
     "End what is pending, as soon as somebody can say how. Until then the recorded release serves."
     said = ""
-    publish(service, folder)
     while True:
         try:
+            publish(service, folder)  # a proxy that came up just now, or a disk that was full, may not have it
             if settle_once(folder, service, engine):
                 return
         except Exception as error:
@@ -150,8 +149,8 @@ def end(pending, committed, folder, engine, step):
     step.fence()
     before = lead_clients({**pending, "fence": step.given, "certificate": ""}, old["listen"] if old else 0, old)
     if committed is False:
-        append(journal_of(folder), went_back(pending["service"], old["release"] if old else ""))
-        clear_pending(service, folder)
+        append(journal_of(folder), went_back(service, old["release"] if old else ""))
+        clear_pending(service, folder, pending["deployment"])
         stop_others(engine, service, [plan["container"]], before)
     return None
 
@@ -191,7 +190,7 @@ def go_back_locked(folder, service, engine):
 
 def go_back(folder, service, engine):
     "Give all requests to the recorded container."
-    state = read_json(os.path.join(folder, "state.json"))
+    state = state_of(folder)
     left = [server for server in servers(service) if state and server["colour"] != state["colour"]]
     if not left:
         return
