@@ -5,13 +5,15 @@ import json
 import os
 import time
 
-from ansible.module_utils.deploy_lock import Held, release, take
+from ansible.module_utils.deploy_lock import ENDING, OWNER, Held, release, take
 from ansible.module_utils.deployment_plan import release_of, rollback_target, service_plan
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import look_at_host
 from ansible.module_utils.image_layers import Incoming
-from ansible.module_utils.recovery import OWNER, end_pending, watch_over
+from ansible.module_utils.pending import read_pending
+from ansible.module_utils.recovery import end_pending, watch_over
 from ansible.module_utils.release_trust import accepted, texts_of
+from ansible.module_utils.service_records import recorded
 from ansible.module_utils.stroke import run_stroke
 
 DOCUMENTATION = r"""
@@ -63,23 +65,37 @@ cause: {description: Why it cannot be., type: str, returned: failure}
 """
 
 RECENT = 10.0  # seconds: a lock that is older was not taken at the same moment
-ENDING = 60.0  # seconds: more than a host needs
 
 
 def begin(step):
     "What has to happen. Where that is nothing, the lock is given back at once."
-    found = look_and_decide(step)
-    path = os.path.join(step.want["home"], step.want["service"], "lock.json")
-    if not step.check_mode and found.get("plan") and not found["plan"]["change"]:
-        release(path, step.want["lock"]["token"])
+    if step.check_mode:
+        return decide(step)
+    want, folder = step.want, os.path.join(step.want["home"], step.want["service"])
+    lock(folder, want)
+    # What the last deployment replaced may still be finishing its requests. Where nothing is changed, that needs no waiting for.
+    found = decide(step) if is_recorded(folder) else None
+    if not found or changes(found):
+        end_pending(folder, want["service"], want["engine"], want["lock"]["token"])
+        found = decide(step)
+    if not changes(found):
+        release(os.path.join(folder, "lock.json"), want["lock"]["token"])
     return found
 
 
-def look_and_decide(step):
+def is_recorded(folder):
+    "Whether a deployment waits here only for what it replaced to go."
+    pending = read_pending(folder)
+    return bool(pending) and pending["deployment"] == recorded(folder)
+
+
+def changes(found):
+    "Whether anything has to happen, be it that the host lacks something."
+    return not found.get("plan") or found["plan"]["change"]
+
+
+def decide(step):
     want, folder = step.want, os.path.join(step.want["home"], step.want["service"])
-    if not step.check_mode:
-        lock(folder, want)
-        end_pending(folder, want["service"], want["engine"], want["lock"]["token"])
     seen = look_at_host(want["home"], want["service"], want["engine"], step.run)
     lacks = [part for part in ("engine", "proxy") if not seen[part]]
     if lacks:

@@ -4,15 +4,15 @@
 import os
 import time
 
-from ansible.module_utils.deploy_lock import Held, Lost, release, take
+from ansible.module_utils.deploy_lock import OWNER, Held, Lost, release, take
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import look_at_host
 from ansible.module_utils.journal_chain import append
-from ansible.module_utils.keeping import commit, finish, journal_of, last_lines, line_of, retire
-from ansible.module_utils.pending import clear_pending, read_pending, recorded
+from ansible.module_utils.keeping import commit, journal_of, last_lines, line_of, retire, settle
+from ansible.module_utils.pending import clear_pending, read_pending
 from ansible.module_utils.proxy_config import Refused
 from ansible.module_utils.proxy_piece import lead_clients
-from ansible.module_utils.recovery import OWNER
+from ansible.module_utils.service_records import recorded
 from ansible.module_utils.stroke import run_stroke
 
 DOCUMENTATION = r"""
@@ -20,8 +20,8 @@ module: deployment_ended
 short_description: Record a deployment or take it back, and give the lock back
 description:
   - C(commit) writes the state and the journal's next line. On the first host that decides for all.
-  - C(keep) does so where it was not done yet. The old container finishes its requests and is stopped - its log can still be read - and
-    releases that are kept no longer go. What it needs was written down by deployment_switched.
+  - C(keep) does so where it was not done yet. What it needs was written down by deployment_switched. The host itself then lets the old
+    container finish its requests and stops it - its log can still be read - and releases that are kept no longer go.
   - C(take back) leads the clients to the old container again, removes what was prepared, and says so in the journal. A lock that was
     lost is taken again where nobody has it and the host is as this deployment left it; if not, nothing is touched.
   - C(unlock) only gives the lock back, as C(keep) and C(take back) do at their end. What could not be recorded keeps it - when it runs
@@ -79,7 +79,7 @@ def only_commit(step):
     "Record what is live, on the host that decides."
     pending, entry = wait_for_hold(step)
     try:
-        return {"committed": True, "entry": entry or commit(pending, step.want["entry"], step)[0]}
+        return {"committed": True, "entry": entry or commit(pending, step.want["entry"], step)}
     except OSError:
         if recorded(os.path.join(pending["home"], pending["service"])) != pending["deployment"]:
             raise
@@ -87,12 +87,15 @@ def only_commit(step):
 
 
 def keep(step):
-    "Record what is live, then retire what was. What is not recorded keeps the lock: when it runs out, the host ends it by itself."
+    """Record what is live. What was is retired by the host itself, as soon as it has the lock (see recovery).
+
+    What is not recorded keeps the lock: when it runs out, the host ends it by itself, too.
+    """
     pending, entry = wait_for_hold(step)
     if not entry:
-        entry, seen = commit(pending, step.want["entry"], step)
+        entry = commit(pending, step.want["entry"], step)
         try:
-            finish(pending, step, seen)
+            settle(pending, step)
         finally:
             unlock(step)
     return {"entry": entry}
