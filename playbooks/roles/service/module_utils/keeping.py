@@ -9,7 +9,7 @@
 Nothing is recorded for a container that does not run or that the proxy does not know, nothing that the proxy sends requests to is
 removed, and whoever records asks the proxy once more at the end. Each can be done again after a crash.
 
-`pending` is what pending.json holds: home, service, listen, begun (what deployment_begun gave: engine, plan, release, state), rollback,
+`pending` is what pending.json holds: home, service, listen, begun (what the first stroke gave: engine, plan, release, state), rollback,
 keep_releases, keep_megabytes, drain (processes of the proxy), drain_seconds, stop_seconds, proxy; and what write_pending wants.
 """
 

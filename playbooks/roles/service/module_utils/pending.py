@@ -46,7 +46,7 @@ def write_pending(service, folder, pending):
 
     `pending`: deployment (its id), token (digest of the lock's), host (the name of this one), hosts (name, address, port and
     tls of those that are changed, the first decides), meant_for (the names of all hosts that were asked for), returns (`wait` or `serve`), entry
-    (what the journal will say), and what deployment_ended needs to record it; see keeping.
+    (what the journal will say), and what is needed to record it; see keeping.
     """
     text = json.dumps({"format": FORMAT, **pending}, sort_keys=True, indent=2) + "\n"
     write_whole(os.path.join(folder, "pending.json"), text, 0o600)

@@ -1,5 +1,9 @@
-#!/usr/bin/python
-"The first stroke of a deployment on a host: take the lock, look, and decide what has to happen. Nothing that serves is touched."
+"""The first stroke of a deployment on a host: take the lock, look, and decide what has to happen. Nothing that serves is touched.
+
+Where nothing has to happen, the lock is given back at once. When it runs out, the host goes back by itself (see recovery). In check mode nothing is
+locked. Who signed the release is checked, and its signature against that of the live one; what is done later comes from the text of release.json
+that was checked. A release that the host keeps is looked for where none is given, for a rollback.
+"""
 
 import json
 import os
@@ -14,55 +18,6 @@ from ansible.module_utils.pending import read_pending
 from ansible.module_utils.recovery import end_pending, watch_over
 from ansible.module_utils.release_trust import accepted, texts_of
 from ansible.module_utils.service_records import recorded
-from ansible.module_utils.stroke import run_stroke
-
-DOCUMENTATION = r"""
-module: deployment_begun
-short_description: Lock a service on a host, and decide what a deployment has to do there
-description:
-  - Takes the lock; when it runs out, the host goes back by itself (see recovery). In check mode nothing is locked.
-  - Checks who signed the release, and its signature against that of the live release. What is done later comes from the text of
-    release.json that was checked.
-  - Where nothing has to happen, the lock is given back at once.
-  - A release that the host keeps is looked for where none is given, for a rollback.
-options:
-  home: {description: Where services keep their state., type: path, required: true}
-  service: {description: Name of the service., type: str, required: true}
-  engine: {description: The container engine that the inventory names., type: str, default: ""}
-  lock: {description: "Its owner, token, seconds and why, and the command that takes it away (break_with).", type: dict, required: true}
-  patience:
-    description: How long a lock is waited for that was taken a moment ago. Whoever has it may give it back, having lost the first host.
-    type: float
-    default: 0
-  dead: {description: An owner of the lock whose process has ended., type: str, default: ""}
-  texts: {description: The release's files by name; empty for a rollback., type: dict, default: {}}
-  image: {description: The image in the release's archive; see image_layers., type: dict, default: {}}
-  release_id: {description: The release to go back to; empty for the one before., type: str, default: ""}
-  signers: {description: Text of the deployer's allowed signers., type: str, default: ""}
-  listen: {description: The service's port., type: int, required: true}
-  settings: {description: Digest of what a container is started with., type: str, required: true}
-  breaking: {description: Why the clients of the live release may be broken., type: str, default: ""}
-author: [The mlkit developers]
-"""
-
-EXAMPLES = r"""
-- name: Lock the host, and decide what has to happen
-  begin_deployment:
-    release: "{{ asked.release }}"
-    service: flights
-"""
-
-RETURN = r"""
-lacks: {description: What the host lacks (engine, proxy). Then nothing else is returned., type: list, returned: success}
-engine: {description: docker or podman., type: str, returned: success}
-plan: {description: What has to happen; see deployment_plan., type: dict, returned: success}
-release: {description: The release., type: dict, returned: success}
-signer: {description: Who signed it., type: str, returned: success}
-state: {description: The state before., type: dict, returned: success}
-missing: {description: Layers to send, with the bytes that are here., type: dict, returned: success}
-owner: {description: Who has the lock., type: str, returned: when it could not be taken}
-cause: {description: Why it cannot be., type: str, returned: failure}
-"""
 
 RECENT = 10.0  # seconds: a lock that is older was not taken at the same moment
 
@@ -158,21 +113,3 @@ def missing_layers(engine, folder, image, run):
     incoming = Incoming(engine, folder, image, run)
     return {} if image["reference"] or incoming.present() else incoming.missing()
 
-
-if __name__ == "__main__":
-    options = {
-        "home": {"type": "path", "required": True},
-        "service": {"type": "str", "required": True},
-        "engine": {"type": "str", "default": ""},
-        "lock": {"type": "dict", "required": True},
-        "patience": {"type": "float", "default": 0},
-        "dead": {"type": "str", "default": ""},
-        "texts": {"type": "dict", "default": {}},
-        "image": {"type": "dict", "default": {}},
-        "release_id": {"type": "str", "default": ""},
-        "signers": {"type": "str", "default": ""},
-        "listen": {"type": "int", "required": True},
-        "settings": {"type": "str", "required": True},
-        "breaking": {"type": "str", "default": ""},
-    }
-    run_stroke(begin, options, check_mode=True)
