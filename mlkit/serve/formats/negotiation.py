@@ -194,7 +194,9 @@ class Answer:
         return columns
 
     def shares(self) -> list:
-        "The contributions: for each row a list, or with several outputs a list of lists."
+        "The contributions: for each row a list, or with several outputs a list of lists, which of classes have their names."
+        if classes := self.output.classes:
+            return [dict(zip(classes, row, strict=True)) for row in self.contributions.tolist()]
         one = self.contributions.shape[1] == 1
         return (self.contributions[:, 0, :] if one else self.contributions).tolist()
 
