@@ -54,8 +54,12 @@ from .table import TableColumn, one_line
 def literal(
     text: str,
 ) -> str:
-    "A string of Python."
-    return json.dumps(text, ensure_ascii=False)
+    "A string of Python, in the quotes that need fewer escapes."
+    double = json.dumps(text, ensure_ascii=False)
+    if text.count('"') <= text.count("'"):
+        return double
+    inner = double[1:-1].replace(r"\"", '"').replace("'", r"\'")
+    return f"'{inner}'"
 
 
 def names(
@@ -85,7 +89,7 @@ def inside_fstring(
     text: str,
 ) -> str:
     "As a part of an f-string between double quotes."
-    return literal(text)[1:-1].replace("{", "{{").replace("}", "}}")
+    return json.dumps(text, ensure_ascii=False)[1:-1].replace("{", "{{").replace("}", "}}")
 
 
 def markdown(

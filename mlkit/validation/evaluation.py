@@ -211,6 +211,8 @@ def judge_rows(
     ratios = class_ratios(output.classes, truth, guess)
     known = {name: by_row for name, by_row in ratios.items() if np.isfinite(by_row[0])}
     ends = intervals(ours | extra | better | by_slice | known)  # all on the same draws
+    for name in (*known, *(("accuracy", "macro_f1") if output.classes else ())):
+        ends[name] = (max(0.0, ends[name][0]), min(1.0, ends[name][1]))  # they are shares
 
     parts = [part for part, _ in sliced]
     metrics = plain_metrics(kind, truth, guess)
