@@ -1777,6 +1777,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlkit.settings.Project.local_log': ('settings.html#project.local_log', 'mlkit/settings.py'),
                                 'mlkit.settings.Project.pipeline': ('settings.html#project.pipeline', 'mlkit/settings.py'),
                                 'mlkit.settings.Project.section': ('settings.html#project.section', 'mlkit/settings.py'),
+                                'mlkit.settings.Project.store': ('settings.html#project.store', 'mlkit/settings.py'),
                                 'mlkit.settings._check_section': ('settings.html#_check_section', 'mlkit/settings.py'),
                                 'mlkit.settings._environments': ('settings.html#_environments', 'mlkit/settings.py'),
                                 'mlkit.settings._gates': ('settings.html#_gates', 'mlkit/settings.py'),
