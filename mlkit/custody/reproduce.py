@@ -262,7 +262,8 @@ def _compare(
     if results and all(r.what == "model" for r in results) and record.model and again.model:
         old, new = load_model(project.store, record.model), load_model(output, again.model)
         rows = old.golden["rows"]
-        if new.predict(new.signature.columns(rows)).tolist() == old.golden["predictions"]:
+        predicted = new.predict(new.signature.columns(rows))
+        if new.signature.output.answers(predicted) == old.golden["predictions"]:
             outcome = SAME_PREDICTIONS
     return Reproduction(record.id, outcome, differences, tuple(results))
 
