@@ -14,6 +14,7 @@ __all__ = [
     "GAIN",
     "ONE_THREAD",
     "save",
+    "told_classes",
     "digest_input",
     "told_features",
     "rows_learned",
@@ -50,14 +51,31 @@ FILES = (MODEL,)  # what `save` gives
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #9c0d9aea
 def save(
-    model: Any,  # a lightgbm.Booster; of an early-stopped one, the best iteration is kept
+    model: Any,  # a lightgbm.Booster, or an estimator that holds one; of an early-stopped one, the best iteration is kept
 ) -> dict[str, bytes]:
     "The booster in LightGBM's text format. Raises `WrongType` for anything else."
-    if not hasattr(model, "model_to_string"):
+    return {MODEL: _booster(model).model_to_string().encode()}
+
+
+def _booster(model: Any) -> Any:
+    "The Booster of an LGBMClassifier, LGBMRegressor or LGBMRanker; a Booster itself."
+    if hasattr(model, "model_to_string"):
+        return model
+    if not hasattr(model, "_Booster"):
         raise WrongType(
-            f"{type(model).__name__} is not a lightgbm.Booster", "from LGBMClassifier: pass .booster_"
+            f"{type(model).__name__} is not a model of LightGBM",
+            "a lightgbm.Booster, or a fitted LGBMClassifier",
         )
-    return {MODEL: model.model_to_string().encode()}
+    if model._Booster is None:
+        raise WrongType(f"this {type(model).__name__} is not fitted", "call its fit(…) first")
+    return model.booster_
+
+
+def told_classes(
+    model: Any,  # as `save` takes it
+) -> list | None:
+    "The labels of the classes in the model's order; None where it does not know them, as a Booster does not."
+    return list(model.classes_) if hasattr(model, "classes_") else None
 
 
 def digest_input(
@@ -101,15 +119,14 @@ def is_unnamed(
 
 
 def ask_library(
-    model: Any,  # the Booster
+    model: Any,  # as `save` takes it
     columns: Mapping[str, np.ndarray],  # in the order of the model's features; texts for categories
     levels: Mapping[str, list],  # of the categories, as the model says them
 ) -> np.ndarray:
     "What LightGBM itself answers, asked as it was trained: with a DataFrame where it knows categories."
     if not levels:
-        return model.predict(
-            np.column_stack([np.asarray(c, dtype=float) for c in columns.values()]), num_threads=1
-        )
+        matrix = np.column_stack([np.asarray(c, dtype=float) for c in columns.values()])
+        return _booster(model).predict(matrix, num_threads=1)
     import pandas as pd
 
     frame = {
@@ -118,7 +135,7 @@ def ask_library(
         else np.asarray(cells, dtype=float)
         for name, cells in columns.items()
     }
-    return model.predict(pd.DataFrame(frame), num_threads=1)
+    return _booster(model).predict(pd.DataFrame(frame), num_threads=1)
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #699a3882

@@ -46,8 +46,10 @@ class Run:
         scratch: RunRecord | None = None,  # the record to keep, where no runner does
     ):
         self.project, self.id, self.scratch = project, id, scratch
-        self.store = Store(project.store)
-        self.output = Store(os.environ.get("MLKIT_OUTPUT") or project.store)  # another one for a reproduction
+        self.store = project.store
+        self.output = Store(
+            os.environ.get("MLKIT_OUTPUT") or project.store_url
+        )  # another one for a reproduction
         self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
         self.columns: dict[str, list[str]] = {}  # of each dataset that was read or written so far
 
@@ -74,7 +76,7 @@ class Run:
         frame: pd.DataFrame,
     ) -> None:
         "Write a dataset for the next pipeline. Raises `StoreUnreachable`."
-        target = replace(self.project, store=self.output.url)
+        target = replace(self.project, store_url=self.output.url)
         made = dataset.write_dataset(target, name, frame)
         self.columns[name] = list(frame.columns)
         self._show("written", asdict(made), f"wrote {name}: {made.rows:,} rows, {made.fingerprint[:19]}")
@@ -218,7 +220,7 @@ def current_run() -> Run:
         return Run(project, run)
     scratch = begin_record(project, f"{new_run_id()}-scratch", None, {}, {})
     scratch.outcome = "scratch"
-    scratch.save(Store(project.store))
+    scratch.save(project.store)
     print(f"{scratch.id}: to make it a run, save the notebook when it is done and type: mlkit adopt NOTEBOOK")
     return Run(project, scratch.id, scratch)
 
