@@ -168,7 +168,6 @@ def _said(plan: Plan) -> dict[str, Any]:
     "What the templates need beside the plan."
     kind = plan.target.kind
     metric, metric_name, metric_words = METRICS.get(kind, MEAN_ERROR)
-    target = plan.column(plan.target.name)
     inputs = [plan.column(name) for name in plan.inputs]
     few = [c.name for c in inputs if c.type == "category" and 2 <= c.values <= 8 and is_settable(c.name)]
     by_lot = f"{'Stratified' * (kind == 'probability')}{'Group' * bool(plan.key)}KFold"
@@ -182,7 +181,6 @@ def _said(plan: Plan) -> dict[str, Any]:
         "metric_words": metric_words,
         "folds": "TimeSeriesSplit" if plan.time else by_lot,
         "booleans": [c.name for c in inputs if c.type == "boolean" and c.missing],
-        "targeted": plan.target.positive is None and target.type in ("integer", "number", "boolean"),
         "slices": few[:2] if plan.rows >= 20 * SMALLEST else [],
         "smallest": SMALLEST,
     }

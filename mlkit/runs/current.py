@@ -8,13 +8,23 @@ __all__ = ["Run", "current_run"]
 # %% ../../notebooks/runs/02_current.ipynb #2b1716de
 import math
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from mlkit.validation.training_rows import (
+    again_among,
+    keep_training_rows,
+    read_training_rows,
+    training_digest,
+)
 
 from ..data import dataset
 from ..data.split import read_split
@@ -23,6 +33,7 @@ from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle, codes_are_known, make_bundle, model_key
 from ..model.features import Columns, FeatureStep
 from ..model.signature import Signature, refuse_leaks
+from ..model.training import Training, make_training
 from ..notebook.outputs import show
 from ..provenance import new_run_id
 from ..registry import find_model, load_model, mark_latest, read_registry
@@ -31,7 +42,6 @@ from ..store import Store
 from ..validation import report
 from ..validation import verdict as gate
 from ..validation.evaluation import judge_rows
-from ..validation.training_rows import keep_training_rows, read_training_rows, training_digest
 from .record import RunRecord, begin_record
 
 
@@ -50,6 +60,9 @@ class Run:
         self.output = Store(os.environ.get("MLKIT_OUTPUT") or project.store)  # another one for a reproduction
         self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
         self.columns: dict[str, list[str]] = {}  # of each dataset that was read or written so far
+        self.divided: tuple[pd.DataFrame, pd.DataFrame] | None = (
+            None  # what was split last, and its held-out rows
+        )
 
     def read(
         self,
@@ -66,7 +79,9 @@ class Run:
         frame: pd.DataFrame,
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         "The training rows and the held-out rows, as `[split]` in settings.ini says. Raises what `read_split` and `Split.parts` raise."
-        return read_split(self.project).parts(frame)
+        seen, held_out = read_split(self.project).parts(frame)
+        self.divided = frame, held_out
+        return seen, held_out
 
     def write(
         self,
@@ -92,11 +107,49 @@ class Run:
         words = [f"{name} = {gate.shown(value)}" for name, value in values.items()]
         self._show("metrics", values, ("  " if len(words) < 6 else "\n").join(words))
 
+    def training(
+        self,
+        X: pd.DataFrame,  # the training rows: exactly the columns that a client is asked for
+        y: Any,  # the answers, one per row
+        kind: str,  # of the output: probability or value
+        **more: Any,  # name, positive, unseen, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
+    ) -> Training:
+        "What a model learns from, in one call. Raises `LeakColumn`, `WrongType` for rows that are held out, and what `make_training` raises."
+        training = make_training(X, y, kind, **more)
+        refuse_leaks(training.signature, self.project.leaks)
+        name = training.signature.output.name
+        if self.divided and not (name in self.divided[0] and is_numeric_dtype(self.divided[0][name])):
+            training = replace(training, comparable=False)  # the answers are made of something else
+        for words, rows in (("training", training.rows), ("tuning", training.tuning)):
+            again = (
+                again_among(training.signature, rows.columns, *self.divided) if rows and self.divided else 0
+            )
+            if again:
+                raise WrongType(
+                    f"of the {len(rows.answer):,} {words} rows at least {again:,} are held out by [split]",
+                    "a model is judged on rows that nobody has looked at: seen, held_out = run.split(rows);\n"
+                    "training and tuning rows are both parts of the first",
+                )
+        return training
+
+    def fit(
+        self,
+        X: pd.DataFrame,  # the training rows: exactly the columns that a client is asked for
+        y: Any,  # the answers, one per row
+        model: Any,  # LGBMClassifier(…), LGBMRegressor(…), LGBMRanker(…), of which a copy is fitted; or a dict of LightGBM's parameters
+        kind: str = "",  # of the output  [default: a classifier answers a probability, others a value]
+        **more: Any,  # as `training` takes them
+    ) -> Bundle:
+        "Train a model and save it: `training`, the library, and `save_model` in one call. Raises what they raise."
+        kind = kind or ("probability" if hasattr(model, "predict_proba") else "value")
+        training = self.training(X, y, kind, **more)
+        return self.save_model(training.booster(model), training)
+
     def save_model(
         self,
-        model: Any,  # what the library trained
-        signature: Signature,
-        columns: Columns,  # all training rows, as `frame_columns` gives them
+        model: Any,  # what the library trained: a Booster, or a fitted estimator
+        signature: Signature | Training,  # a `Training` has columns, step and target, too
+        columns: Columns | None = None,  # all training rows, as `frame_columns` gives them
         step: FeatureStep | None = None,  # the function `features`, if there is one
         flavor: str = "lightgbm",  # the library
         predictions: Any = None,  # what the model answers these rows, where they were coded by hand
@@ -107,6 +160,10 @@ class Run:
         Digests of the rows are kept beside it, so that a verdict can say how many of its rows the model had seen.
         Raises `LeakColumn`, `WrongType`, `StoreUnreachable`.
         """
+        learned: tuple = (columns, target)
+        if isinstance(signature, Training):
+            learned, step = signature.learned, signature.step
+            signature, columns = signature.signature, signature.rows.columns
         refuse_leaks(signature, self.project.leaks)
         self._note_unknown_leaks()
         bundle = make_bundle(
@@ -120,7 +177,7 @@ class Run:
                 "the model answers: run.save_model(…, predictions=booster.predict(matrix))",
             )
         _put_bundle(self.output, bundle)
-        trained = keep_training_rows(self.output, bundle, columns, target)
+        trained = keep_training_rows(self.output, bundle, *learned)
         if self.scratch:  # a runner decides it when the run has ended well
             mark_latest(self.output, bundle.name, bundle.digest)
         words = f"saved {bundle.name} {bundle.digest[:19]}, {trained}"
