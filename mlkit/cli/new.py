@@ -25,7 +25,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import BadSettings, MissingData, unknown_name
+from ..errors import BadSettings, MissingData, MlkitError, unknown_name
 
 
 # %% ../../notebooks/cli/09_new.ipynb #ec7ed1d7
@@ -139,7 +139,7 @@ MOST_SHOWN = 50  # columns
 def table_options(command):
     "The table, and a flag for each question."
     options = [
-        click.option("--data", required=True, metavar="FILE", help="CSV, Parquet or JSON lines: a file, a pattern, a URL."),
+        click.option("--data", metavar="FILE", help="CSV, Parquet or JSON lines: a file, a pattern, a URL."),
         click.option("--target", metavar="COLUMN", help="The column that is asked for."),
         click.option("--kind", metavar="KIND", help="probability, count or value.  [default: by its values]"),
         click.option("--positive", metavar="VALUE", help="Of which of two values it is the probability."),
@@ -153,29 +153,50 @@ def table_options(command):
     return command
 
 
-@click.command(short_help="Make a project of a table.")
+@click.command(short_help="Make a project of a table, or of a notebook.")
 @click.argument("name")
+@click.option(
+    "--from",
+    "notebook",
+    metavar="NOTEBOOK",
+    help="Of a notebook that you have, which stays as it is; not with --data.",
+)
+@click.option(
+    "--parameters", metavar="NAMES", help="With --from: the constants that become parameters; or `none`."
+)
+@click.option("--inputs", metavar="NAMES", help="With --from: the files that become datasets; or `none`.")
+@click.option(
+    "--split", metavar="SHARE", help="With --from: the share of the rows that is held out; or `none`."
+)
 @table_options
-def new(name, data, yes, **given):
-    """Make a project in the folder NAME, of a table and its column that is asked for.
+def new(name, data, notebook, parameters, inputs, split, yes, **given):
+    """Make a project in the folder NAME: of a table and its column that is asked for, or of a notebook.
 
-    It holds settings and three notebooks that run as they are. What no flag says is asked.
+    Of a table: settings and three notebooks that run as they are. Of a notebook: settings, and the notebook with a
+    parameters cell. What no flag says is asked.
 
     \b
     Example:
       mlkit new diamonds --data diamonds.csv --target price --yes
       cd diamonds && mlkit train && mlkit validate
+      mlkit new ship --from mine.ipynb
     """
     from mlkit.new.folder import first_commit, refuse_name, refuse_place, whole_folder, write_files
 
     refuse_name(name)
     refuse_place(Path(name))
+    chosen = {"parameters": parameters, "inputs": inputs, "split": split}
+    _refuse_mixed(data, notebook, given, chosen)
     with whole_folder(Path(name)) as folder:
-        files = _files(folder, name, data, given, yes)
+        files = (
+            _files_of_notebook(folder, name, Path(notebook), chosen, yes)
+            if notebook
+            else _files(folder, name, data, given, yes)
+        )
         write_files(folder, files)
         note = first_commit(folder)
     click.echo("\n".join([f"made {name}/", *(f"  {file}" for file in files)]))
-    click.echo(f"next: cd {name} && {NEXT}")
+    click.echo(f"next: cd {name} && {'mlkit run train' if notebook else NEXT}")
     if note:
         click.echo(f"note: {note}", err=True)
 
@@ -201,6 +222,8 @@ def init(data, yes, **given):
     from mlkit.new.folder import add_files, refuse_name
     from mlkit.settings import SETTINGS
 
+    if not data:
+        raise MissingData("nobody said where the table is", "say it: --data FILE")
     here = Path.cwd()
     refuse_name(here.name)
     if (here / SETTINGS).exists():
@@ -262,3 +285,118 @@ def _plan_words(plan) -> str:
     )
     lines += [f"held out:  {f'from {plan.at} on, by {one_line(plan.time, 30)}' if plan.time else by_lot}"]
     return "\n".join(lines)
+
+
+# %% ../../notebooks/cli/09_new.ipynb #21ca7b50
+def _refuse_mixed(data: str | None, notebook: str | None, table: dict, chosen: dict) -> None:
+    if not data and not notebook:
+        raise MissingData("nobody said of what", "say it: --data FILE, or --from NOTEBOOK")
+    others = {"--data": data} | {f"--{flag.replace('_', '-')}": answer for flag, answer in table.items()}
+    if notebook and (mixed := [flag for flag, answer in others.items() if answer]):
+        raise BadSettings(f"--from does not go with {' '.join(mixed)}", "of a table, or of a notebook")
+    if data and (mixed := [f"--{flag}" for flag, answer in chosen.items() if answer]):
+        raise BadSettings(
+            f"{' '.join(mixed)} {'goes' if len(mixed) == 1 else 'go'} with --from",
+            "of a table, or of a notebook",
+        )
+
+
+def _files_of_notebook(folder: Path, name: str, path: Path, chosen: dict, yes: bool) -> dict[str, str]:
+    "The project's files, from the notebook and the answers."
+    from mlkit.new.plan import read_names, write_names
+    from mlkit.new.proposals import read_mine, render_mine
+
+    mine = read_mine(path)
+    reads = {read.name: read for read in mine.reads if _reads_the_same(folder, name, read)}
+    click.echo(_proposal_words(mine, reads))
+    answers = Answers(chosen, yes, sys.stdin.isatty())
+
+    def choose(flag: str, question: str, guess: list[str], known: list[str]) -> list[str]:
+        said = answers(flag, question, write_names(guess) or "none") if known else "none"
+        names = [] if said == "none" else read_names(said)
+        for each in names:
+            if each not in known:
+                raise unknown_name(f"--{flag}: there is no", each, known)
+        return names
+
+    settings = [] if mine.has_parameters else [setting.name for setting in mine.settings]
+    parameters = choose("parameters", "Which constants become parameters", mine.guess, settings)
+    inputs = choose("inputs", "Which files become datasets", list(reads), list(reads))
+    share = answers(
+        "split", "Which share of the rows is held out", f"{mine.split[0]:g}" if mine.split else "none"
+    )
+    answers.refuse_guesses()
+    split = None if share == "none" else (_share(share), mine.split[1] if mine.split else 1)
+    return render_mine(name, mine, parameters, [reads[each] for each in inputs], split)
+
+
+def _reads_the_same(folder: Path, name: str, read) -> bool:
+    "Whether a dataset has the rows that the notebook's own call gives."
+    import pandas as pd
+
+    from mlkit.data.source import find_files, read_rows
+    from mlkit.settings import SETTINGS, read_project
+
+    (folder / SETTINGS).write_text(
+        f"[project]\nname = {name}\n[dataset {read.name}]\nsource = {read.file.resolve()}\n"
+    )
+    try:
+        source = find_files(read_project(folder), read.name)
+        [file] = source.files()
+        ours, theirs = read_rows(source, file), getattr(pd, read.how)(read.file)
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    except (MlkitError, ValueError, AssertionError, OSError):
+        return False
+    return True
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0
+    if not 0 < share < 1:
+        raise BadSettings(f"--split {text} is not a share", "a fifth of the rows is: --split 0.2")
+    return share
+
+
+def _proposal_words(mine, reads: dict) -> str:
+    from mlkit.new.table import one_line
+
+    lines = [f"{mine.path.name}: {len(mine.cells)} cells of code"]
+    settings = [] if mine.has_parameters else mine.settings
+    rows = [
+        (s.cell, one_line(s.line, 70) + ("" if s.name in mine.guess else "  (no guess)")) for s in settings
+    ]
+    lines += _block("could be parameters", rows)
+    lines += ["", "it has a parameters cell, which stays as it is"] if mine.has_parameters else []
+    lines += _block(
+        "reads, as a dataset",
+        [(r.cell, f'{one_line(r.call, 50)}  →  run.read("{r.name}")') for r in mine.reads if r.name in reads],
+    )
+    lines += ["", f"comes along: {', '.join(file.name for file in mine.modules)}"] if mine.modules else []
+    split = mine.split
+    lines += (
+        [
+            "",
+            f"it holds out {split[0]:g} of its rows by train_test_split: [split] can say it for all notebooks",
+        ]
+        if split
+        else []
+    )
+    others = [
+        (r.cell, f"{one_line(r.call, 50)} gives other rows than a dataset would: it stays")
+        for r in mine.reads
+        if r.name not in reads
+    ]
+    lines += _block("cannot be repeated, or only here", [*((d.cell, d.words) for d in mine.doubts), *others])
+    return "\n".join([*lines, ""])
+
+
+def _block(title: str, rows: list[tuple[int, str]]) -> list[str]:
+    "A title, and a line for each of some cells."
+    return (
+        ["", title, *(f"  {f'cell {cell}' if cell >= 0 else '':8}  {words}" for cell, words in rows)]
+        if rows
+        else []
+    )

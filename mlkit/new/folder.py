@@ -17,6 +17,7 @@ __all__ = [
     "quoted",
     "expectations",
     "render",
+    "fill",
     "refuse_name",
     "refuse_place",
     "whole_folder",
@@ -147,6 +148,16 @@ def render(
     levels: dict[str, list[str]],  # of each category
 ) -> dict[str, str]:
     "The files of the project, by their path."
+    said = _said(plan) | {"gates": gates, "expectations": expectations(plan, levels)}
+    texts = {file: fill(template, said) for template, file in FILES.items()}
+    return {file: _notebook(text) if file.endswith(".ipynb") else text for file, text in texts.items()}
+
+
+def fill(
+    template: str,  # the name of its file
+    said: dict[str, Any],  # what it needs
+) -> str:
+    "The text of a template."
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mlkit.new"),
         undefined=jinja2.StrictUndefined,
@@ -159,9 +170,7 @@ def render(
         "capital": lambda text: text[:1].upper() + text[1:],
     }  # fmt: skip
     environment.tests["settable"] = is_settable
-    said = _said(plan) | {"gates": gates, "expectations": expectations(plan, levels)}
-    texts = {file: environment.get_template(template).render(said) for template, file in FILES.items()}
-    return {file: _notebook(text) if file.endswith(".ipynb") else text for file, text in texts.items()}
+    return environment.get_template(template).render(said)
 
 
 def _said(plan: Plan) -> dict[str, Any]:
