@@ -153,6 +153,7 @@ def table_options(command):
     return command
 
 
+# %% ../../notebooks/cli/09_new.ipynb #1c70b079
 @click.command(short_help="Make a project of a table, or of a notebook.")
 @click.argument("name")
 @click.option(
@@ -303,12 +304,13 @@ def _refuse_mixed(data: str | None, notebook: str | None, table: dict, chosen: d
 
 def _files_of_notebook(folder: Path, name: str, path: Path, chosen: dict, yes: bool) -> dict[str, str]:
     "The project's files, from the notebook and the answers."
+    from mlkit.new.pipeline import proposal_words, render_mine
     from mlkit.new.plan import read_names, write_names
-    from mlkit.new.proposals import read_mine, render_mine
+    from mlkit.new.proposals import read_mine
 
     mine = read_mine(path)
     reads = {read.name: read for read in mine.reads if _reads_the_same(folder, name, read)}
-    click.echo(_proposal_words(mine, reads))
+    click.echo(proposal_words(mine, list(reads.values())))
     answers = Answers(chosen, yes, sys.stdin.isatty())
 
     def choose(flag: str, question: str, guess: list[str], known: list[str]) -> list[str]:
@@ -330,6 +332,7 @@ def _files_of_notebook(folder: Path, name: str, path: Path, chosen: dict, yes: b
     return render_mine(name, mine, parameters, [reads[each] for each in inputs], split)
 
 
+# %% ../../notebooks/cli/09_new.ipynb #3972fdfc
 def _reads_the_same(folder: Path, name: str, read) -> bool:
     "Whether a dataset has the rows that the notebook's own call gives."
     import pandas as pd
@@ -358,45 +361,3 @@ def _share(text: str) -> float:
     if not 0 < share < 1:
         raise BadSettings(f"--split {text} is not a share", "a fifth of the rows is: --split 0.2")
     return share
-
-
-def _proposal_words(mine, reads: dict) -> str:
-    from mlkit.new.table import one_line
-
-    lines = [f"{mine.path.name}: {len(mine.cells)} cells of code"]
-    settings = [] if mine.has_parameters else mine.settings
-    rows = [
-        (s.cell, one_line(s.line, 70) + ("" if s.name in mine.guess else "  (no guess)")) for s in settings
-    ]
-    lines += _block("could be parameters", rows)
-    lines += ["", "it has a parameters cell, which stays as it is"] if mine.has_parameters else []
-    lines += _block(
-        "reads, as a dataset",
-        [(r.cell, f'{one_line(r.call, 50)}  →  run.read("{r.name}")') for r in mine.reads if r.name in reads],
-    )
-    lines += ["", f"comes along: {', '.join(file.name for file in mine.modules)}"] if mine.modules else []
-    split = mine.split
-    lines += (
-        [
-            "",
-            f"it holds out {split[0]:g} of its rows by train_test_split: [split] can say it for all notebooks",
-        ]
-        if split
-        else []
-    )
-    others = [
-        (r.cell, f"{one_line(r.call, 50)} gives other rows than a dataset would: it stays")
-        for r in mine.reads
-        if r.name not in reads
-    ]
-    lines += _block("cannot be repeated, or only here", [*((d.cell, d.words) for d in mine.doubts), *others])
-    return "\n".join([*lines, ""])
-
-
-def _block(title: str, rows: list[tuple[int, str]]) -> list[str]:
-    "A title, and a line for each of some cells."
-    return (
-        ["", title, *(f"  {f'cell {cell}' if cell >= 0 else '':8}  {words}" for cell, words in rows)]
-        if rows
-        else []
-    )

@@ -33,6 +33,7 @@ def make_dataset(
     )  # fmt: skip
 
 
+# %% ../../notebooks/flavors/03_lightgbm_training.ipynb #285ec158
 def fit(
     model: Any,  # an LGBMClassifier, LGBMRegressor or LGBMRanker, of which a copy is fitted; or the parameters of lightgbm.train
     matrix: np.ndarray,
@@ -70,6 +71,7 @@ def fit(
     ).booster_
 
 
+# %% ../../notebooks/flavors/03_lightgbm_training.ipynb #3c645926
 def _takes(model: Any, name: str) -> bool:
     return name in signature(model.fit).parameters
 

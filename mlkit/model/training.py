@@ -29,6 +29,7 @@ class Rows:
     answer: np.ndarray
 
 
+# %% ../../notebooks/model/07_training.ipynb #7b2d0dcf
 @dataclass(frozen=True)
 class Training:
     "What a model learns from, and what may be asked of it."
@@ -170,6 +171,7 @@ def _there(y: Any) -> np.ndarray:
     )
 
 
+# %% ../../notebooks/model/07_training.ipynb #665708d6
 def _numbers(X: Any, cells: Any, what: str, where: str, like: Any = None) -> np.ndarray:
     "Finite numbers, one per row and in the order of the rows. Raises `WrongType`."
     if len(cells) != len(X):

@@ -22,7 +22,6 @@ __all__ = [
 # %% ../../notebooks/new/07_doubts.ipynb #65e40eaf
 import ast
 import builtins
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -137,6 +136,7 @@ def _calls(cell: Cell, names: dict[str, str]) -> list[str]:
     return [called(node, names) for node in cell.nodes() if isinstance(node, ast.Call)]
 
 
+# %% ../../notebooks/new/07_doubts.ipynb #0bdd7444
 def _words_of(node: ast.AST, names: dict[str, str], seeded: set[str]) -> Iterator[str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
         if ADDRESS.match(node.value):

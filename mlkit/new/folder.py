@@ -153,6 +153,7 @@ def render(
     return {file: _notebook(text) if file.endswith(".ipynb") else text for file, text in texts.items()}
 
 
+# %% ../../notebooks/new/06_folder.ipynb #f7d129cf
 def fill(
     template: str,  # the name of its file
     said: dict[str, Any],  # what it needs

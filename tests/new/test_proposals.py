@@ -8,8 +8,7 @@ import nbformat
 import pytest
 
 from mlkit.errors import BadSettings
-from mlkit.new.proposals import read_mine, render_mine, rewrite
-from mlkit.notebook.parameters import read_parameters
+from mlkit.new.proposals import read_mine
 
 # %% ../../notebooks/new/08_proposals.ipynb #0b1a76dd
 SHIP = """# how many trees
@@ -64,41 +63,6 @@ def test_a_setting_is_a_constant_that_is_assigned_once_in_a_line_of_its_own():
         )
     )
     assert none.settings == [] and none.reads == [] and none.split is None
-
-
-# %% ../../notebooks/new/08_proposals.ipynb #53fdae65
-def test_the_copy_runs_with_its_parameter_and_the_original_is_never_written():
-    path = stranger(
-        "# %%\n!pip install nothing",
-        SHIP,
-        "open('data/other.csv').read(); print('data', \"it's data/ship.csv\")",
-    )
-    before = path.read_bytes()
-    mine = read_mine(path)
-    copy = Path(tempfile.mkdtemp()) / "copy.ipynb"
-    copy.write_text(rewrite(mine, ["TREES", "title"], mine.reads))
-    nbformat.validate(nbformat.read(copy, 4))
-    assert path.read_bytes() == before
-    contract = read_parameters(copy)
-    assert contract["TREES"].allowed == "[1, 500]" and contract["title"].default == "two\nlines"
-    code = "\n".join(cell.source for cell in nbformat.read(copy, 4).cells)
-    assert "# !pip install nothing" in code and "TREES = 100" in code and code.count("TREES") == 1
-    assert 'ship = run.read("ship")' in code and f"open('{path.parent}/data/other.csv')" in code
-    assert f'pd.read_csv("{path.parent}/data/other.csv", sep=";")' in code and '"it\'s data/ship.csv"' in code
-
-
-# %% ../../notebooks/new/08_proposals.ipynb #28e1eafb
-def test_a_notebook_with_a_variable_of_that_name_keeps_it():
-    mine = read_mine(stranger("run = 3\nprint(run)"))
-    assert "mlkit_run = current_run()" in rewrite(mine, [], [])
-
-
-# %% ../../notebooks/new/08_proposals.ipynb #aedb0a02
-def test_files_of_python_beside_it_come_along():
-    mine = read_mine(stranger("import helper, json"))
-    (mine.path.parent / "helper.py").write_text("x = 1")
-    files = render_mine("demo", mine, [], [], None)
-    assert files["notebooks/pipelines/helper.py"] == "x = 1" and len(files) == 5
 
 
 # %% ../../notebooks/new/08_proposals.ipynb #d280835a
