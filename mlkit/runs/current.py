@@ -45,10 +45,19 @@ from .record import RunRecord, begin_record
 
 # %% ../../notebooks/runs/02_current.ipynb #7f3c1a52
 class Trainer:
-    "The part of a run that trains: it knows the project, and what was split last."
+    "The part of a run that splits and trains."
 
     project: Project
-    divided: tuple[pd.DataFrame, pd.DataFrame] | None  # all rows, and those of them that are held out
+    divided: tuple[pd.DataFrame, pd.DataFrame] | None = None  # all rows, and those of them that are held out
+
+    def split(
+        self,
+        frame: pd.DataFrame,
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        "The training rows and the held-out rows, as `[split]` in settings.ini says. Raises what `read_split` and `Split.parts` raise."
+        seen, held_out = read_split(self.project).parts(frame)
+        self.divided = frame, held_out
+        return seen, held_out
 
     def training(
         self,
@@ -107,9 +116,6 @@ class Run(Trainer):
         self.output = Store(os.environ.get("MLKIT_OUTPUT") or project.store)  # another one for a reproduction
         self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
         self.columns: dict[str, list[str]] = {}  # of each dataset that was read or written so far
-        self.divided: tuple[pd.DataFrame, pd.DataFrame] | None = (
-            None  # what was split last, and its held-out rows
-        )
 
     def read(
         self,
@@ -120,15 +126,6 @@ class Run(Trainer):
         self.sources[name], self.columns[name] = source, list(frame.columns)
         self._show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
         return frame
-
-    def split(
-        self,
-        frame: pd.DataFrame,
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        "The training rows and the held-out rows, as `[split]` in settings.ini says. Raises what `read_split` and `Split.parts` raise."
-        seen, held_out = read_split(self.project).parts(frame)
-        self.divided = frame, held_out
-        return seen, held_out
 
     def write(
         self,
