@@ -173,10 +173,9 @@ def show(value, as_json: bool, words: str) -> None:
 def project_and_store():
     "The project around us, and its store."
     from mlkit.settings import find_project
-    from mlkit.store import Store
 
     project = find_project()
-    return project, Store(project.store)
+    return project, project.store
 
 
 def made_by(project, model: str) -> str:

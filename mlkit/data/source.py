@@ -40,7 +40,6 @@ from ..errors import BadSettings, MissingData
 from ..missing import MISSING
 from ..provenance import held_by_git
 from ..settings import SETTINGS, Project
-from ..store import Store
 from .template import Template, readable
 
 
@@ -124,7 +123,7 @@ def find_files(
 
 
 def _in_store(project: Project, name: str) -> tuple[Any, dict[str, str]]:
-    store = Store(project.store)
+    store = project.store
     keys = [key for key in store.keys(f"data/{name}") if key.endswith(".parquet")]
     if not keys:
         known = ", ".join(store.folders("data")) or "none yet"

@@ -15,6 +15,7 @@ __all__ = [
     "ONE_THREAD",
     "save",
     "booster_of",
+    "told_classes",
     "digest_input",
     "told_features",
     "rows_learned",
@@ -73,10 +74,17 @@ def booster_of(
     classes = np.asarray(getattr(model, "classes_", [])).tolist()
     if len(classes) == 2 and classes != [0, 1]:
         raise WrongType(
-            f"this {name} learned the classes {classes[0]!r} and {classes[1]!r}, and the server would answer the probability of {classes[1]!r}",
-            f"fit it on 0 and 1, which says what is meant: fit(X, y == {classes[1]!r})",
+            f"this {name} learned {classes[0]!r} and {classes[1]!r}: two classes are a probability, and nobody said of which",
+            f"fit it on 0 and 1: fit(X, y == {classes[1]!r}); its kind is probability",
         )
     return model.booster_
+
+
+def told_classes(
+    model: Any,  # as `save` takes it
+) -> list | None:
+    "The labels of the classes in the model's order; None where it does not know them, as a Booster does not."
+    return list(model.classes_) if hasattr(model, "classes_") else None
 
 
 def digest_input(
@@ -127,9 +135,8 @@ def ask_library(
     "What LightGBM itself answers, asked as it was trained: with a DataFrame where it knows categories."
     model = booster_of(model)
     if not levels:
-        return model.predict(
-            np.column_stack([np.asarray(c, dtype=float) for c in columns.values()]), num_threads=1
-        )
+        matrix = np.column_stack([np.asarray(c, dtype=float) for c in columns.values()])
+        return model.predict(matrix, num_threads=1)
     import pandas as pd
 
     frame = {

@@ -6,7 +6,7 @@
 __all__ = ["Rows", "Training", "make_training"]
 
 # %% ../../notebooks/model/07_training.ipynb #f916fe68
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,10 @@ from .signature import KINDS_OF_OUTPUT, Output, Signature, frame_columns, infer_
 
 
 # %% ../../notebooks/model/07_training.ipynb #340123bc
+def _a(kind: str) -> str:
+    return kind if kind == "classes" else f"a {kind}"
+
+
 @dataclass(frozen=True)
 class Rows:
     "Rows as a library takes them."
@@ -53,7 +57,12 @@ class Training:
         "All rows that the model must not be judged on, those that early stopping watches too, and their answers where they tell rows apart."
         parts = [self.rows, self.tuning] if self.tuning else [self.rows]
         columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in self.rows.columns}
-        return columns, np.concatenate([part.answer for part in parts]) if self.comparable else None
+        return columns, self._labels(parts) if self.comparable else None
+
+    def _labels(self, parts: list[Rows]) -> np.ndarray:
+        "The answers of some rows; of classes their names."
+        answer, classes = np.concatenate([part.answer for part in parts]), self.signature.output.classes
+        return np.array(classes, dtype=object)[answer.astype(int)] if classes else answer
 
     def dataset(self) -> Any:
         "A `lightgbm.Dataset` of the rows, for `lightgbm.cv` and `lightgbm.train`."
@@ -64,20 +73,19 @@ class Training:
         model: Any,  # an estimator of LightGBM that is not fitted, or its parameters
     ) -> Any:
         "A Booster that learned the rows. Raises `WrongType` for a model of another kind, and what LightGBM raises."
+        classes = len(self.signature.output.classes)
+        if classes and isinstance(model, Mapping) and not {"num_class", "num_classes"} & model.keys():
+            model = {**model, "num_class": classes}
         tuning = (self.tuning.matrix, self.tuning.answer) if self.tuning else None
         booster = fit(
             model, self.rows.matrix, self.rows.answer, self.categories, self.weight, self.group, tuning
         )
         found, wanted = answered_kind(booster), self.signature.output.kind
         if found != wanted:
-            answers = (
-                f"answers {found if found == 'classes' else f'a {found}'}"
-                if found
-                else "has an objective of its own"
-            )
+            answers = f"answers {_a(found)}" if found else "has an objective of its own"
             raise WrongType(
-                f"the model {answers}, and {self.signature.output.name!r} is to be a {wanted}",
-                "LGBMClassifier and the objective binary answer a probability, LGBMRegressor and LGBMRanker a value;\n"
+                f"the model {answers}, and {self.signature.output.name!r} is to be {_a(wanted)}",
+                "LGBMClassifier answers a probability or classes, LGBMRegressor and LGBMRanker a value; of parameters the objective says it;\n"
                 "of an objective of your own only you know it: train it yourself, and run.save_model(…)",
             )
         return booster
@@ -87,9 +95,12 @@ class Training:
 def make_training(
     X: Any,  # a DataFrame of the training rows: exactly the columns that a client is asked for
     y: Any,  # the answers, one per row
-    kind: str,  # of the output: probability or value
+    kind: str,  # of the output: probability, classes or value
     *,
     name: str = "",  # of the output  [default: y's own]
+    classes: Sequence[
+        Any
+    ] = (),  # their labels, in the order that the model shall have  [default: those of y, sorted]
     positive: Any = None,  # of a probability, where y is not 0 and 1: the value that is likely or not
     unseen: Mapping[str, str] = {},  # noqa: B006  as `infer_signature` takes it
     step: FeatureStep | None = None,  # the function `features`, if there is one
@@ -108,14 +119,15 @@ def make_training(
         )
     if name in X:
         raise WrongType(f"the answer {name!r} is among the inputs", f"leave it out: X.drop(columns={name!r})")
+    output = Output(name, kind, tuple(classes) or _labels(y)) if kind == "classes" else Output(name, kind)
     known = X if all_rows is None else all_rows[list(X)]
-    signature = infer_signature(known, Output(name, kind), unseen)
-    columns, answer = frame_columns(signature, X), _answers(X, y, kind, positive, "the training rows")
+    signature = infer_signature(known, output, unseen)
+    columns, answer = frame_columns(signature, X), _answers(X, y, output, positive, "the training rows")
     stepped = step(columns) if step else columns
     features = fit_features(stepped)
     rows = Rows(columns, encode(features, stepped), answer)
     watched = _tuning(
-        signature, features, step, tuning, lambda X, y: _answers(X, y, kind, positive, "the tuning rows")
+        signature, features, step, tuning, lambda X, y: _answers(X, y, output, positive, "the tuning rows")
     )
     weights = None if weight is None else _numbers(X, weight, "weight", "the training rows")
     return Training(
@@ -130,6 +142,7 @@ def make_training(
     )
 
 
+# %% ../../notebooks/model/07_training.ipynb #00d5524a
 def _tuning(
     signature: Signature,
     features: tuple[Feature, ...],
@@ -145,8 +158,11 @@ def _tuning(
 
 
 # %% ../../notebooks/model/07_training.ipynb #00fab40c
-def _answers(X: Any, y: Any, kind: str, positive: Any, where: str) -> np.ndarray:
+def _answers(X: Any, y: Any, output: Output, positive: Any, where: str) -> np.ndarray:
     "One number per row. Raises `WrongType`, `UnknownName`."
+    kind = output.kind
+    if kind == "classes":
+        return _numbers(X, output.places(y), "answer", where, like=y)
     if kind == "probability" and positive is not None:
         known = set(np.asarray(y)[_there(y)].tolist())
         if positive not in known:
@@ -161,6 +177,11 @@ def _answers(X: Any, y: Any, kind: str, positive: Any, where: str) -> np.ndarray
             'say which value is likely or not: positive="yes"; or it is a value: kind="value"',
         )
     return answer
+
+
+def _labels(y: Any) -> tuple:
+    "The different ones, sorted."
+    return tuple(sorted(set(np.asarray(y, dtype=object)[_there(y)].tolist())))
 
 
 def _there(y: Any) -> np.ndarray:

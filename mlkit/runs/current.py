@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
@@ -63,14 +64,15 @@ class Trainer:
         self,
         X: pd.DataFrame,  # the training rows: exactly the columns that a client is asked for
         y: Any,  # the answers, one per row
-        kind: str,  # of the output: probability or value
-        **more: Any,  # name, positive, unseen, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
+        kind: str,  # of the output: probability, classes or value
+        **more: Any,  # name, classes, positive, unseen, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
     ) -> Training:
         "What a model learns from, in one call. Raises `LeakColumn`, `WrongType` for rows that are held out, and what `make_training` raises."
         training = make_training(X, y, kind, **more)
         refuse_leaks(training.signature, self.project.leaks)
         name = training.signature.output.name
-        if self.divided and not (name in self.divided[0] and is_numeric_dtype(self.divided[0][name])):
+        there = self.divided and name in self.divided[0]
+        if self.divided and not (there and (kind == "classes" or is_numeric_dtype(self.divided[0][name]))):
             training = replace(training, comparable=False)  # the answers are made of something else
         for words, rows in (("training", training.rows), ("tuning", training.tuning)):
             again = (
@@ -89,11 +91,12 @@ class Trainer:
         X: pd.DataFrame,  # the training rows: exactly the columns that a client is asked for
         y: Any,  # the answers, one per row
         model: Any,  # LGBMClassifier(…), LGBMRegressor(…), LGBMRanker(…), of which a copy is fitted; or a dict of LightGBM's parameters
-        kind: str = "",  # of the output  [default: a classifier answers a probability, others a value]
+        kind: str = "",  # of the output  [default: of a classifier a probability, or classes where y has more than two values; else a value]
         **more: Any,  # as `training` takes them
     ) -> Bundle:
         "Train a model and save it: `training`, the library, and `save_model` in one call. Raises what they raise."
-        kind = kind or ("probability" if hasattr(model, "predict_proba") else "value")
+        classified = "classes" if len(set(np.asarray(y).tolist())) > 2 else "probability"
+        kind = kind or (classified if hasattr(model, "predict_proba") else "value")
         training = self.training(X, y, kind, **more)
         return self.save_model(training.booster(model), training)
 
@@ -112,8 +115,10 @@ class Run(Trainer):
         scratch: RunRecord | None = None,  # the record to keep, where no runner does
     ):
         self.project, self.id, self.scratch = project, id, scratch
-        self.store = Store(project.store)
-        self.output = Store(os.environ.get("MLKIT_OUTPUT") or project.store)  # another one for a reproduction
+        self.store = project.store
+        self.output = Store(
+            os.environ.get("MLKIT_OUTPUT") or project.store_url
+        )  # another one for a reproduction
         self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
         self.columns: dict[str, list[str]] = {}  # of each dataset that was read or written so far
 
@@ -133,7 +138,7 @@ class Run(Trainer):
         frame: pd.DataFrame,
     ) -> None:
         "Write a dataset for the next pipeline. Raises `StoreUnreachable`."
-        target = replace(self.project, store=self.output.url)
+        target = replace(self.project, store_url=self.output.url)
         made = dataset.write_dataset(target, name, frame)
         self.columns[name] = list(frame.columns)
         self._show("written", asdict(made), f"wrote {name}: {made.rows:,} rows, {made.fingerprint[:19]}")
@@ -281,7 +286,7 @@ def current_run() -> Run:
         return Run(project, run)
     scratch = begin_record(project, f"{new_run_id()}-scratch", None, {}, {})
     scratch.outcome = "scratch"
-    scratch.save(Store(project.store))
+    scratch.save(project.store)
     print(f"{scratch.id}: to make it a run, save the notebook when it is done and type: mlkit adopt NOTEBOOK")
     return Run(project, scratch.id, scratch)
 

@@ -69,7 +69,11 @@ def run_notebook(
     kernel starts, `StoreUnreachable`, `SecretFound`, and `NotebookFailed` when a cell raises or a limit is reached:
     the record and the notebook up to that cell are kept all the same.
     """
-    contract, limits, store = read_parameters(notebook), read_limits(project), Store(output or project.store)
+    contract, limits, store = (
+        read_parameters(notebook),
+        read_limits(project),
+        Store(output or project.store_url),
+    )
     values = check_parameters(contract, given, notebook)
     summaries = list_runs(project)
     if not output:
@@ -120,7 +124,7 @@ def inputs_digest(
 
 
 def _equal_run(project: Project, record: RunRecord, summaries: list[dict]) -> RunRecord | None:
-    store = Store(project.store)
+    store = project.store
     for summary in reversed(summaries):
         if summary["inputs"] == record.inputs and summary["outcome"] == "done":
             earlier = read_run(store, summary["id"])
@@ -178,7 +182,7 @@ def _keep_diff(project: Project, record: RunRecord, store: Store) -> None:
 
 
 def _own_folders(project: Project, store: Store) -> list[Path]:
-    written = [project.section("project").get("store", "./store"), project.store, store.url, "./.mlkit"]
+    written = [project.section("project").get("store", "./store"), project.store_url, store.url, "./.mlkit"]
     return [
         project.root / url.removeprefix("file://")
         for url in written
@@ -228,7 +232,7 @@ def close_killed_runs(
     summaries: list[dict] | None = None,  # of all runs, where the caller has them
 ) -> list[str]:
     "Give the runs of this machine that were killed their record and notebook; their ids."
-    store, settled = Store(project.store), []
+    store, settled = project.store, []
     for summary in list_runs(project) if summaries is None else summaries:
         if summary["outcome"] == "running" and not is_running(summary["process"]):
             try:
@@ -280,7 +284,7 @@ def adopt_notebook(
         raise NotebookFailed(
             f"{executed.name} is not a complete run: {unfinished}", "run all its cells and save it"
         )
-    contract, store = read_parameters(notebook), Store(project.store)
+    contract, store = read_parameters(notebook), project.store
     values = check_parameters(contract, {name: p.default for name, p in given.items()}, notebook)
     record = begin_record(
         project, new_run_id(), notebook, {n: p.default for n, p in contract.items()}, values

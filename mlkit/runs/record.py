@@ -245,7 +245,7 @@ def list_runs(
     on_broken: Callable[[MlkitError], None] = lambda error: None,  # a record that cannot be read
 ) -> list[dict]:
     "The summaries of all runs, oldest first. A broken record is told of, and the rest still listed."
-    store = Store(project.store)
+    store = project.store
     path = project.root / ".mlkit" / "cache" / f"runs-{digest(store.url.encode())[7:19]}.json"
     cached, found = _read_index(path), {}
     for key, stamp in store.stamps("runs", "run.json").items():
@@ -287,7 +287,7 @@ def find_run(
     reference: str,  # an id, its beginning, or "latest"
 ) -> RunRecord:
     "The run that `reference` means. Raises `UnknownName` with the matches when it is none or several."
-    store = Store(project.store)
+    store = project.store
     ids = (
         [id for id in store.folders("runs") if store.has(f"runs/{id}/run.json")]
         if reference == "latest"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlkit.errors import CorruptRecord, WrongType
-from mlkit.flavors.lightgbm import MODEL, digest_input, importance, load, rows_learned, save
+from mlkit.flavors.lightgbm import MODEL, digest_input, importance, load, rows_learned, save, told_classes
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #71d72a16
@@ -35,6 +35,24 @@ def small_booster(threads=1):
 def test_the_thread_count_is_not_a_part_of_a_model_s_identity():
     one, two = (save(small_booster(threads)[0]) for threads in (1, 2))
     assert one != two and digest_input(one) == digest_input(two)
+
+
+# %% ../../notebooks/flavors/02_lightgbm.ipynb #c3d160c7
+def test_a_classifier_is_saved_as_the_booster_that_it_holds_and_tells_its_classes_in_their_order():
+    random = np.random.default_rng(1)
+    matrix, species = random.normal(size=(300, 2)), random.choice(["Gentoo", "Adelie", "Chinstrap"], 300)
+    classifier = lightgbm.LGBMClassifier(n_estimators=3, num_leaves=4, n_jobs=1, verbose=-1)
+    with pytest.raises(WrongType, match="this LGBMClassifier is not fitted"):
+        save(classifier)
+    classifier.fit(matrix, species)
+    assert save(classifier) == save(classifier.booster_)
+    assert (
+        told_classes(classifier) == ["Adelie", "Chinstrap", "Gentoo"]
+        and told_classes(classifier.booster_) is None
+    )
+    assert np.array_equal(load(save(classifier)).predict(matrix), classifier.predict_proba(matrix))
+    with pytest.raises(WrongType, match="list is not a model of LightGBM"):
+        save([])
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #f580b146
@@ -110,7 +128,7 @@ def test_what_has_not_been_trained_or_is_another_library_s_is_refused():
     texts = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(
         np.arange(99.0).reshape(-1, 1), ["b", "a", "b"] * 33
     )
-    with pytest.raises(WrongType, match="the probability of 'b'"):
+    with pytest.raises(WrongType, match="two classes are a probability"):
         save(texts)
 
 

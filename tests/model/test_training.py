@@ -112,3 +112,23 @@ def test_a_ranking_learns_by_its_groups():
         training.booster(lightgbm.LGBMRanker(n_estimators=4)).predict(training.rows.matrix),
         by_hand.predict(training.rows.matrix),
     )
+
+
+# %% ../../notebooks/model/07_training.ipynb #ce88f4f3
+def test_classes_are_learned_by_their_names():
+    X, y = visits()
+    kinds = pd.Series(np.where(X.age < 30, "young", np.where(X.age < 60, "grown", "old")), name="kind")
+    training = make_training(X, kinds, "classes", tuning=(X[:9], kinds[:9]))
+    assert (
+        training.signature.output.classes == ("grown", "old", "young")
+        and training.rows.answer[:3].dtype == float
+    )
+    assert training.learned[1].tolist() == [*kinds, *kinds[:9]]
+    for model in ({"objective": "multiclass", "num_iterations": 3}, lightgbm.LGBMClassifier(n_estimators=3)):
+        booster = make_training(X, kinds, "classes").booster(model)
+        likeliest = booster.predict(training.rows.matrix).argmax(axis=1)
+        assert (np.array(training.signature.output.classes)[likeliest] == kinds).mean() > 0.9
+    with pytest.raises(WrongType, match="the model answers a value, and 'kind' is to be classes"):
+        make_training(X, kinds, "classes").booster(lightgbm.LGBMRegressor(n_estimators=2))
+    with pytest.raises(WrongType, match="the model answers classes, and 'age' is to be a value"):
+        make_training(X[["city"]], X.age % 3, "value").booster(lightgbm.LGBMClassifier(n_estimators=2))

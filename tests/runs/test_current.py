@@ -202,6 +202,20 @@ def test_coarse_rows_that_a_correct_split_put_on_both_sides_are_trained_on():
         assert verdict.passed and verdict.metrics["training_rows_judged"] == 0
 
 
+# %% ../../notebooks/runs/02_current.ipynb #5b9489b0
+def test_classes_are_trained_and_judged_by_their_names():
+    run = scratch_run("accuracy = >= 0.5\n[split]\nshare = 0.25\n")
+    frame, late = flights(2000)
+    kinds = np.where(frame.distance < -0.5, "near", np.where(frame.distance < 0.5, "middle", "far"))
+    run.write("flights", frame.assign(kind=kinds))
+    seen, held_out = run.split(run.read("flights"))
+    bundle = run.fit(seen[["distance", "temp"]], seen.kind, lightgbm.LGBMClassifier(n_estimators=5))
+    assert bundle.signature.output.classes == ("far", "middle", "near")
+    guess = bundle.predict(frame_columns(bundle.signature, held_out))
+    verdict = run.judge(bundle, held_out, held_out.kind, guess)
+    assert verdict.passed and verdict.metrics["training_rows_judged"] == 0
+
+
 # %% ../../notebooks/runs/02_current.ipynb #69ec5bb2
 def test_the_rows_of_both_sides_come_from_one_line_of_settings():
     run = scratch_run("auc = >= 0.6\n[split]\ncolumn = day\nat = 2013-02-01\n")

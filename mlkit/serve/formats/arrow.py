@@ -10,6 +10,7 @@ import io
 import struct
 from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
+from typing import Any
 
 import numpy as np
 
@@ -243,18 +244,32 @@ def _counted(buffer: memoryview, kind: str, count: int) -> np.ndarray:
 
 # %% ../../../notebooks/serve/formats/04_arrow.ipynb #8635364b
 def write_arrow(
-    table: Mapping[str, np.ndarray],  # float64 columns of one length
+    table: Mapping[str, np.ndarray],  # columns of float64 or of texts, of one length
     about: Mapping[str, str],  # goes into the schema's metadata
 ) -> bytes:
     "An IPC stream of one batch."
-    from nanoarrow import Schema, Type, c_array_from_buffers, float64
+    from nanoarrow import Schema, Type, c_array_from_buffers
     from nanoarrow.ipc import StreamWriter
 
     rows = len(next(iter(table.values())))
-    schema = Schema(Type.STRUCT, fields={name: float64() for name in table}, metadata=dict(about))
-    columns = [c_array_from_buffers(float64(), rows, [None, np.ascontiguousarray(c)]) for c in table.values()]
+    parts = {name: _buffers(cells) for name, cells in table.items()}
+    schema = Schema(
+        Type.STRUCT, fields={name: kind for name, (kind, _) in parts.items()}, metadata=dict(about)
+    )
+    columns = [c_array_from_buffers(kind, rows, [None, *buffers]) for kind, buffers in parts.values()]
     batch = c_array_from_buffers(schema, rows, [None], children=columns)
     sink = io.BytesIO()
     with StreamWriter.from_writable(sink) as writer:
         writer.write_stream(batch)
     return sink.getvalue()
+
+
+def _buffers(cells: np.ndarray) -> tuple[Any, list]:
+    "The type of a column and its buffers, none of them missing."
+    from nanoarrow import float64, string
+
+    if cells.dtype != object:
+        return float64(), [np.ascontiguousarray(cells)]
+    texts = [text.encode() for text in cells.tolist()]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    return string(), [ends, b"".join(texts)]

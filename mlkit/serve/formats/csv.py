@@ -152,12 +152,15 @@ def _boolean(cell: str) -> float | None:
 
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #77a61331
 def write_csv(
-    table: Mapping[str, np.ndarray],  # float64 columns of one length
+    table: Mapping[str, np.ndarray],  # columns of float64 or of texts, of one length
 ) -> bytes:
     "The table with a header line; NaN is an empty cell."
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(table)
-    columns = [["" if cell != cell else repr(cell) for cell in column.tolist()] for column in table.values()]
-    writer.writerows(zip(*columns, strict=True))
+    writer.writerows(zip(*(map(_written, column.tolist()) for column in table.values()), strict=True))
     return text.getvalue().encode()
+
+
+def _written(cell: float | str) -> str:
+    return cell if isinstance(cell, str) else "" if cell != cell else repr(cell)

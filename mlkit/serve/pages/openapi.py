@@ -132,10 +132,13 @@ def _problem_schema() -> dict:
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #e128cbc6
 def _answer_schema(bundle: Bundle) -> dict:
-    one = bundle.golden["predictions"][0]
+    one, classes = bundle.golden["predictions"][0], bundle.signature.output.classes
     number = {"type": "number"}
     several = {"type": "array", "items": number}
-    if isinstance(one, list):
+    if classes:
+        prediction = {"$ref": "#/components/schemas/ClassAnswer"}
+        shares = _only(**dict.fromkeys(classes, several))
+    elif isinstance(one, list):
         prediction = several | {"minItems": len(one), "maxItems": len(one)}
         shares = {"type": "array", "items": several}
     else:
@@ -163,6 +166,14 @@ def _answer_schema(bundle: Bundle) -> dict:
         },
         "required": ["id", "model", "predictions"],
     }
+
+
+def _class_answer_schema(classes: tuple[str, ...]) -> dict:
+    words = "the likeliest class; of those that tie, the first in the order of the signature"
+    return _only(
+        prediction={"type": "string", "enum": list(classes), "description": words},
+        probabilities=_only(**dict.fromkeys(classes, {"type": "number", "minimum": 0, "maximum": 1})),
+    )
 
 
 def _record(**properties: dict) -> dict:
@@ -212,13 +223,15 @@ def openapi_document(
                 "ByRows": _only(rows=_several("Row")),
                 "ByColumns": _only(columns={"$ref": "#/components/schemas/Table"}),
                 "Answer": _answer_schema(bundle) | {"examples": [_example(bundle)]},
-                "Outcome": _outcome_schema(),
+                "Outcome": _outcome_schema(bundle.signature.output.classes),
                 "Outcomes": _only(labels=_several("Outcome") | {"maxItems": MOST_LABELS}),
                 "Model": _model_schema(),
                 "Problem": _problem_schema(),
             }
         },
     }
+    if classes := bundle.signature.output.classes:
+        document["components"]["schemas"]["ClassAnswer"] = _class_answer_schema(classes)
     if secured:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return document
@@ -238,13 +251,16 @@ def _only(**properties: dict) -> dict:
 
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #5bd3714a
-def _outcome_schema() -> dict:
+def _outcome_schema(classes: tuple[str, ...]) -> dict:
+    label = {"type": ["number", "boolean", "string"], "maxLength": 200}
+    if classes:
+        label |= {"description": "the name of a class", "examples": list(classes[:8])}
     return {
         "type": "object",
         "properties": {
             "id": {"type": "string", "description": "of the prediction", "pattern": PREDICTION_ID},
             "row": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0},
-            "label": {"type": ["number", "boolean", "string"], "maxLength": 200},
+            "label": label,
             "time": TIME,
         },
         "required": ["id", "label"],
