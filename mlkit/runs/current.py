@@ -17,7 +17,9 @@ from typing import Any
 import pandas as pd
 
 from ..data import dataset
+from ..data.reading import read_reading
 from ..data.split import read_split
+from ..data.suspicion import doubts
 from ..errors import AlreadyThere, MissingData, MlkitError, WrongType
 from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle, codes_are_known, make_bundle, model_key
@@ -59,6 +61,8 @@ class Run:
         frame, source = dataset.read_dataset(self.project, name)
         self.sources[name], self.columns[name] = source, list(frame.columns)
         self._show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
+        for doubt in doubts(frame, read_reading(source.reading, f"[dataset {name}]")):
+            self._show("note", {"words": f"{name}: {doubt}"}, f"note: {doubt}")
         return frame
 
     def split(
