@@ -17,6 +17,7 @@ __all__ = [
     "array_problems",
     "check_arrays",
     "bad_whole",
+    "without_words",
     "frame_array",
 ]
 
@@ -24,6 +25,7 @@ __all__ = [
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
@@ -55,6 +57,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     range: tuple[float, float] | None = None  # smallest and largest value seen in training
     missing: bool = False  # may be null or left out
     unseen: Literal["refuse", "missing"] = "refuse"  # a level that training did not see
+    words: tuple[str, ...] = ()  # that mean missing as `missing` of the dataset says, beside null
 
     def __post_init__(self):
         "A person makes these too. Raises `WrongType` for what could never be read again."
@@ -97,6 +100,8 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.type == "category":
             if kind is not str:
                 return f"{in_words(value)} where a string is expected"
+            if value in self.words:
+                return None if self.missing else "missing"
             known = value in self.levels or self.unseen == "missing"
             return None if known else f"unseen level {value[:40]!r}{self._looks_like(value)}"
         if self.type == "boolean":
@@ -212,7 +217,7 @@ def array_problems(
     if column.type == "category":
         bad, missing = _bad_levels(column, array)
     else:
-        bad, missing = _bad_numbers(column, array), np.isnan(array)
+        bad, missing = _bad_numbers(column, array), np.isnan(array) | _is_word(column, array)
     rows = np.flatnonzero(bad if column.missing else bad | missing)[:PROBLEMS_SHOWN]
     cells = [(row, array.item(row)) for row in rows.tolist()]
     if sent:
@@ -233,6 +238,8 @@ def check_arrays(
 
 def _bad_levels(column: Column, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     missing = np.equal(array, None)
+    if column.words:
+        missing |= np.isin(array, np.array(column.words, dtype=object))
     if column.unseen == "missing" or set(column.levels).issuperset(set(array[~missing].tolist())):
         return np.zeros(len(array), bool), missing
     return ~missing & ~np.isin(array, np.array(column.levels, dtype=object)), missing
@@ -255,7 +262,36 @@ def _bad_numbers(column: Column, array: np.ndarray) -> np.ndarray:
 def _array_problem(column: Column, cell: Any) -> str:
     if cell is None or cell != cell:
         return "missing"
-    return column.problem(cell) if column.type == "category" else column._number_problem(cell)
+    problem = column.problem(cell) if column.type == "category" else column._number_problem(cell)
+    return problem or "missing"  # a word that means it
+
+
+# %% ../../notebooks/model/01_column.ipynb #6feea3d0
+def without_words(
+    inputs: tuple[Column, ...],
+    arrays: Mapping[str, np.ndarray],  # checked
+) -> dict[str, np.ndarray]:
+    "The same, with nothing in place of the words that mean missing."
+    found = dict(arrays)
+    for column in inputs:
+        if column.words:
+            array = found[column.name]
+            if column.type == "category":
+                found[column.name] = np.where(
+                    np.isin(array, np.array(column.words, dtype=object)), None, array
+                )
+            else:
+                found[column.name] = np.where(_is_word(column, array), np.nan, array)
+    return found
+
+
+def _is_word(column: Column, array: np.ndarray) -> np.ndarray:
+    "Which numbers are among the words; a word that is no number is none of them."
+    numbers = []
+    for word in column.words:
+        with suppress(ValueError):
+            numbers.append(float(word))
+    return np.isin(array, numbers)
 
 
 # %% ../../notebooks/model/01_column.ipynb #2c62fd1a

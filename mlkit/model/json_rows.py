@@ -47,7 +47,7 @@ class JsonBody:
         self._names = [c.name for c in inputs]
         self._colons = [1 + name.count(":") for name in self._names]
         self._shortest_row = 2 + sum(len(c.name.encode()) + 5 for c in inputs if not c.missing)
-        self._accepted = [frozenset([*c.levels, *([None] if c.missing else [])]) for c in inputs]
+        self._accepted = [frozenset([*c.levels, *c.words, *([None] if c.missing else [])]) for c in inputs]
         self._categories = [i for i, c in enumerate(inputs) if c.type == "category"]
         numbers = [i for i, c in enumerate(inputs) if c.type != "category"]
         self._numbers = sorted(numbers, key=lambda i: inputs[i].type != "integer")  # whole numbers first
@@ -55,6 +55,7 @@ class JsonBody:
         self._number_names = [self._names[i] for i in self._numbers]
         self._number_colons = np.array([self._colons[i] for i in self._numbers], dtype=int)
         self._may_miss = any(inputs[i].missing for i in numbers)
+        self._has_words = any(c.words for c in inputs)
 
     def _struct(self, name: str, kinds: Sequence) -> type:
         fields = [
@@ -153,7 +154,7 @@ class JsonBody:
             arrays[self._names[i]], gone, unseen = self._levels(i, cells[i])
             left_out += gone * self._colons[i]
             refused = refused or unseen
-        if refused:
+        if refused or self._has_words:
             check_arrays(self.inputs, arrays, {self._names[i]: cells[i] for i in self._numbers})
         return arrays, left_out
 

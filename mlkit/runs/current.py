@@ -24,7 +24,7 @@ from ..errors import AlreadyThere, MissingData, MlkitError, WrongType
 from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle, codes_are_known, make_bundle, model_key
 from ..model.features import Columns, FeatureStep
-from ..model.signature import Signature, refuse_leaks
+from ..model.signature import WORDS, Signature, refuse_leaks
 from ..notebook.outputs import show
 from ..provenance import new_run_id
 from ..registry import find_model, load_model, mark_latest, read_registry
@@ -61,7 +61,7 @@ class Run:
         frame, source = dataset.read_dataset(self.project, name)
         self.sources[name], self.columns[name] = source, list(frame.columns)
         self._show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
-        for doubt in doubts(frame, read_reading(source.reading, f"[dataset {name}]")):
+        for doubt in _told_and_suspected(frame, source):
             self._show("note", {"words": f"{name}: {doubt}"}, f"note: {doubt}")
         return frame
 
@@ -225,6 +225,14 @@ def current_run() -> Run:
     scratch.save(Store(project.store))
     print(f"{scratch.id}: to make it a run, save the notebook when it is done and type: mlkit adopt NOTEBOOK")
     return Run(project, scratch.id, scratch)
+
+
+def _told_and_suspected(frame: pd.DataFrame, source: dataset.Dataset) -> list[str]:
+    "The rows keep which words meant missing, so that `infer_signature` tells the server; what looks misread is returned."
+    reading = read_reading(source.reading, f"[dataset {source.name}]")
+    if reading.missing:
+        frame.attrs[WORDS] = list(reading.missing)
+    return doubts(frame, reading)
 
 
 def _put_bundle(store: Store, bundle: Bundle) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mlkit.errors import SignatureMismatch, WrongType
-from mlkit.model.column import Column, array_problems, check_arrays, frame_array, name_problems
+from mlkit.model.column import Column, array_problems, check_arrays, frame_array, name_problems, without_words
 
 
 # %% ../../notebooks/model/01_column.ipynb #a8000021
@@ -51,6 +51,26 @@ def test_a_misspelt_column_is_unknown_and_the_one_that_was_meant_is_missing():
         ("tmp", "unknown column", "did you mean: temp?"),
         ("temp", "missing", "a finite number"),
     ]
+
+
+# %% ../../notebooks/model/01_column.ipynb #5c58163d
+def test_a_word_of_the_dataset_is_missing_and_refused_where_nothing_may_miss():
+    age = Column("age", "integer", missing=True, words=("-999", "?"))
+    size = Column("size", "category", levels=("S", "M"), missing=True, words=("?",))
+    arrays = {"age": np.array([3.0, -999.0]), "size": np.array(["?", "M"], dtype=object)}
+    check_arrays((age, size), arrays)
+    cleaned = without_words((age, size), arrays)
+    assert np.isnan(cleaned["age"]).tolist() == [False, True] and cleaned["size"].tolist() == [None, "M"]
+    for column in (
+        Column("age", "integer", words=("-999",)),
+        Column("size", "category", levels=("S", "M"), words=("?",)),
+    ):
+        with pytest.raises(SignatureMismatch, match="missing"):
+            check_arrays((column,), arrays)
+    assert (
+        Column("size", "category", levels=("M",), words=("?",)).problem("?") == "missing"
+        and size.problem("?") is None
+    )
 
 
 # %% ../../notebooks/model/01_column.ipynb #a468fa14

@@ -6,9 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlkit.errors import LeakColumn, SignatureMismatch, WrongType
+from mlkit.errors import LeakColumn, SignatureMismatch, UnknownName, WrongType
 from mlkit.model.column import Column
-from mlkit.model.signature import Output, Signature, frame_columns, infer_signature, json_rows, refuse_leaks
+from mlkit.model.signature import (
+    WORDS,
+    Output,
+    Signature,
+    frame_columns,
+    infer_signature,
+    json_rows,
+    refuse_leaks,
+)
 
 
 # %% ../../notebooks/model/04_signature.ipynb #a58bd6c8
@@ -152,6 +160,52 @@ def test_columns_whose_names_no_request_can_carry_are_refused_together_before_tr
     assert refused.value.args[0] == f"no request can carry the names of these columns: {named}"
     fine = infer_signature(table.drop(columns=odd), Output("late", "probability"))
     assert fine.columns([{"it's": 1, "größe 😀": 2}])["größe 😀"][0] == 2
+
+
+# %% ../../notebooks/model/04_signature.ipynb #94127d51
+def test_all_that_is_wrong_with_all_columns_is_one_list():
+    table = pd.DataFrame([[1.0, "x", [1], 1, 2, 3]] * 60, columns=['say "hi"', "fine", "list", "a", "a", 7])
+    with pytest.raises(WrongType) as refused:
+        infer_signature(table, Output("late", "probability"))
+    said = str(refused.value)
+    assert "for 3 reasons" in said and all(
+        word in said for word in ("'say \"hi\"'", "named 7", "'a' appears twice")
+    )
+    table = table.drop(columns=["a", 7]).assign(id=[f"N{n}" for n in range(60)])
+    with pytest.raises(WrongType) as refused:
+        infer_signature(table, Output("late", "probability"))
+    said = str(refused.value)
+    assert "for 3 reasons" in said and all(word in said for word in ("'say \"hi\"'", "'list'", "'id' has 60"))
+    with pytest.raises(WrongType, match="no request can carry"):
+        infer_signature(pd.DataFrame({"\ufeffprice": [1.0]}), Output("late", "probability"))
+
+
+# %% ../../notebooks/model/04_signature.ipynb #af0e16f4
+def test_a_column_may_be_missing_in_requests_although_no_training_row_lacks_it():
+    table = pd.DataFrame({"age": [1, 2], "city": ["Oslo", "Rome"], "on": [True, False], "n": [1.5, 2.5]})
+    signature = infer_signature(table, Output("late", "probability"), missing=["age", "city", "on"])
+    assert [column.missing for column in signature.inputs] == [True, True, True, False]
+    columns = signature.columns([{"n": 1.5}])
+    assert np.isnan(columns["age"][0]) and columns["city"][0] is None and np.isnan(columns["on"][0])
+    assert infer_signature(table, Output("late", "probability"), missing="age").inputs[0].missing
+    with pytest.raises(SignatureMismatch, match="column 'n': missing"):
+        signature.columns([{"age": 1}])
+    with pytest.raises(UnknownName, match="missing= names no column 'agee'"):
+        infer_signature(table, Output("late", "probability"), missing=["agee"])
+
+
+# %% ../../notebooks/model/04_signature.ipynb #3c2c902b
+def test_what_meant_missing_in_the_rows_means_it_in_a_request():
+    table = pd.DataFrame({"age": [1.0, np.nan], "city": ["Oslo", None]})
+    table.attrs[WORDS] = ["-999", "?"]
+    signature = infer_signature(table[["city", "age"]].copy(), Output("late", "probability"))
+    assert {column.words for column in signature.inputs} == {("-999", "?")}
+    columns = signature.columns([{"age": -999, "city": "Oslo"}, {"age": 3, "city": "?"}])
+    assert np.isnan(columns["age"]).tolist() == [True, False] and columns["city"].tolist() == ["Oslo", None]
+    strict = infer_signature(table.dropna(), Output("late", "probability"))
+    for row in {"age": -999, "city": "Oslo"}, {"age": 3, "city": "?"}:
+        with pytest.raises(SignatureMismatch, match="missing"):
+            strict.columns([row])
 
 
 # %% ../../notebooks/model/04_signature.ipynb #cf370914

@@ -103,9 +103,12 @@ def _read_cells(body: bytes, width: int, max_rows: int) -> list[list[str]]:
 def _array(column: Column, cells: Sequence[str]) -> tuple[np.ndarray, list[dict]]:
     "The cells as an array, and those that are not text of the column's type."
     if column.type == "category":
-        gone = MISSING.difference(column.levels) | {""} if column.missing else {""}
+        gone = (
+            MISSING.difference(column.levels) | {"", *column.words} if column.missing else {"", *column.words}
+        )
         return np.array([None if cell in gone else cell for cell in cells], dtype=object), []
-    cells = ["" if cell in MISSING else cell for cell in cells]
+    missing = MISSING.union(column.words) if column.words else MISSING
+    cells = ["" if cell in missing else cell for cell in cells]
     read = _boolean if column.type == "boolean" else _number
     if read is _number and (everything := "".join(cells)).isascii() and "_" not in everything:
         try:

@@ -54,7 +54,7 @@ def read_columns(
         body = inflate(body, content_encoding, max_inflated)
     if reader is not read_float64:
         _refuse_other(body)
-    return reader(signature, body, max_rows)
+    return signature.as_meant(reader(signature, body, max_rows))
 
 
 def _refuse_other(body: bytes) -> None:
