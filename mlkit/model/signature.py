@@ -22,6 +22,8 @@ __all__ = [
 # %% ../../notebooks/model/04_signature.ipynb #5f1266ac
 import re
 from collections.abc import Collection, Mapping
+from datetime import date
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal
 
@@ -34,6 +36,7 @@ from mlkit.model.column import (
     frame_array,
     mismatch,
     problem_entry,
+    times_of,
     unknown_choice,
     without_words,
 )
@@ -98,11 +101,16 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         arrays: dict[str, np.ndarray],  # checked, as a reader of a format gives them
     ) -> dict[str, np.ndarray]:
         "The columns as the feature step and the model get them."
-        return without_words(self.inputs, arrays) if self._has_words else arrays
+        arrays = without_words(self.inputs, arrays) if self._has_words else arrays
+        return arrays | {name: times_of(arrays[name]) for name in self._times} if self._times else arrays
 
     @cached_property
     def _has_words(self) -> bool:
         return any(column.words for column in self.inputs)
+
+    @cached_property
+    def _times(self) -> list[str]:
+        return [column.name for column in self.inputs if column.type == "time"]
 
 
 def _unsendable(names: list[str]) -> list[WrongType]:
@@ -138,7 +146,9 @@ def json_rows(
 
 
 def _json_cells(column: Column, array: np.ndarray) -> list:
-    if column.type == "category":
+    if column.type == "time":
+        return [None if cell is None else cell.isoformat() for cell in array.tolist()]
+    if column.is_text:
         return array.tolist()
     kind = {"integer": int, "boolean": bool, "number": float}[column.type]
     return [None if cell != cell else kind(cell) for cell in array.tolist()]
@@ -153,13 +163,14 @@ def infer_signature(
     output: Output,
     unseen: Mapping[str, str] = {},  # noqa: B006  column → "missing" where an unseen level is not a mistake
     missing: Collection[str] = (),  # columns that requests may leave out although no row here does
+    types: Mapping[str, str] = {},  # noqa: B006  column → "text" or "time", for what would be a category
 ) -> Signature:
     """The signature that fits `frame`. Raises `UnknownName` for a policy of no column, `WrongType` with all that is wrong.
 
     What `missing` of a dataset in settings.ini says is kept, too: those words mean missing in a request as they did in the rows.
     """
     missing = [missing] if isinstance(missing, str) else missing
-    for said, names in (("unseen", unseen), ("missing", missing)):
+    for said, names in (("unseen", unseen), ("missing", missing), ("types", types)):
         for name in names:
             if name not in frame:
                 raise unknown_name(f"{said}= names no column", name, list(frame))
@@ -167,7 +178,7 @@ def infer_signature(
     inputs, faults = [], _faults_of_names(names)
     for name in dict.fromkeys(names if not any(names.count(name) > 1 for name in names) else ()):
         try:
-            column = _infer_column(name, frame[name], unseen.get(name, "refuse"))
+            column = _infer_column(name, frame[name], unseen.get(name, "refuse"), types.get(name))
             told = tuple(word for word in words if word not in column.levels)
             inputs.append(
                 msgspec.structs.replace(column, missing=column.missing or name in missing, words=told)
@@ -211,9 +222,20 @@ def _faults_of_names(names: list) -> list[WrongType]:
 
 
 # %% ../../notebooks/model/04_signature.ipynb #b2d1495f
-def _infer_column(name: str, values: Any, unseen: str) -> Column:
+def _infer_column(name: str, values: Any, unseen: str, told: str | None = None) -> Column:
     kind = values.dtype.kind
     missing = bool(values.isna().any())
+    if told or kind == "M" or _are(values, date):
+        column = Column(name, told or "time", missing=missing)
+        if told and not column.is_text:
+            raise WrongType(
+                f"column {name!r} is told to be {told!r}",
+                'what is told is "text" or "time"; the values say the rest',
+            )
+        frame_array(column, values)
+        return column
+    if _are(values, Decimal):
+        values, kind = values.astype(float), "f"
     if kind in "iuf":
         known = values.dropna()
         span = (float(known.min()), float(known.max())) if len(known) else None
@@ -234,10 +256,16 @@ def _infer_column(name: str, values: Any, unseen: str) -> Column:
     if len(levels) >= MANY_LEVELS and len(levels) > rows / 2 and unseen == "refuse":
         raise WrongType(
             f"column {name!r} has {len(levels):,} different values in {rows:,} rows: an id, a date or free text?",
-            "requests would bring new ones and be refused: leave it out, turn it into features,\n"
-            f'or let others count as missing: unseen={{"{name}": "missing"}}',
+            "requests would bring new ones and be refused: leave it out, turn it into features in a feature step\n"
+            f'(types={{"{name}": "text"}}, or "time"), or let others count as missing: unseen={{"{name}": "missing"}}',
         )
     return Column(name, "category", levels=tuple(sorted(levels)), missing=missing, unseen=unseen)
+
+
+def _are(values: Any, kind: type) -> bool:
+    "Whether all values of a column of objects are of that type."
+    known = values.dropna() if values.dtype.kind == "O" and not hasattr(values, "cat") else ()
+    return len(known) > 0 and all(isinstance(value, kind) for value in known)
 
 
 # %% ../../notebooks/model/04_signature.ipynb #196b37c5

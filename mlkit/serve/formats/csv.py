@@ -102,7 +102,7 @@ def _read_cells(body: bytes, width: int, max_rows: int) -> list[list[str]]:
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #ae48c8f7
 def _array(column: Column, cells: Sequence[str]) -> tuple[np.ndarray, list[dict]]:
     "The cells as an array, and those that are not text of the column's type."
-    if column.type == "category":
+    if column.is_text:
         gone = (
             MISSING.difference(column.levels) | {"", *column.words} if column.missing else {"", *column.words}
         )
