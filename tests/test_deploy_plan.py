@@ -178,6 +178,9 @@ def test_the_cause_is_named_in_one_sentence(result, cause):
         ([[0.1, 0.9]], [[0.1, 0.9]], None),
         ([0.1, 0.3], [0.1, 0.30000000000000004], "row 1 (counted from 0) should give 0.3 and gives 0.30000000000000004; 1 of 2"),
         ([1], [True], "row 0 (counted from 0) should give 1 and gives true"),
+        ([{"prediction": "a", "probabilities": {"a": 0.7, "b": 0.3}}], [{"probabilities": {"b": 0.3, "a": 0.7}, "prediction": "a"}], None),
+        ([{"probabilities": {"a": 1}}], [{"probabilities": {"a": True}}], 'row 0 (counted from 0) should give {"probabilities": {"a": 1}}'),
+        ([{"probabilities": {"a": 1}}], [{"probabilities": {"a": 1, "b": 0}}], "row 0"),
         ([[0.1]], [0.1], "row 0 (counted from 0) should give [0.1] and gives 0.1"),
         ([0.1, 0.2], [0.1], "expected 2 predictions, got 1"),
         ([0.1], None, "expected 1 predictions, got null"),
@@ -235,6 +238,12 @@ def signed(*inputs, output=OUTPUT):
         (
             signed(NUMBER, LEVELS, output={"name": "price", "kind": "probability"}),
             ["the output was price (value), and is price (probability)"],
+        ),
+        (
+            signed(
+                NUMBER, LEVELS, output={"name": "price", "kind": "classes", "classes": ["low", "high", "mid"]}
+            ),
+            ["the output was price (value), and is price (classes: low, high, mid)"],
         ),
     ],
 )

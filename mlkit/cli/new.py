@@ -152,7 +152,7 @@ def table_options(command):
         click.option("--data", required=True, metavar="FILE", help="CSV, Parquet, JSON lines, Arrow, Excel: a file, a pattern, a folder, a URL."),
         click.option("--read-as", nargs=2, multiple=True, metavar="OPTION VALUE", help="How the file is written: encoding, separator, decimal, missing, dates, format, sheet.  [default: by its bytes]"),
         click.option("--target", metavar="COLUMN", help="The column that is asked for."),
-        click.option("--kind", metavar="KIND", help="probability, count or value.  [default: by its values]"),
+        click.option("--kind", metavar="KIND", help="probability, classes, count or value.  [default: by its values]"),
         click.option("--positive", metavar="VALUE", help="Of which of two values it is the probability."),
         click.option("--time", metavar="COLUMN", help="Says when; its newest fifth is held out. `none`: a fifth by lot."),
         click.option("--key", metavar="COLUMN", help="Says whose a row is: all of one are held out together; or `none`."),
@@ -276,6 +276,8 @@ def _plan_words(plan) -> str:
     from mlkit.new.table import one_line
 
     lines = [f"asked for: {one_line(plan.target.question, 80)} ({plan.target.kind})"]
+    if plan.target.classes:
+        lines += [f"classes:   {one_line(', '.join(map(str, plan.target.classes)), 100)}"]
     lines += [f"left out:  {one_line(name, 30)}: {why}" for name, why in plan.left_out.items()]
     by_lot = (
         f"a fifth of the rows, by lot{f'; all of one {one_line(plan.key, 30)} together' if plan.key else ''}"

@@ -93,7 +93,7 @@ def write_dataset(
         )
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
-    Store(project.store).put(f"data/{name}/rows.parquet", buffer.getvalue())
+    project.store.put(f"data/{name}/rows.parquet", buffer.getvalue())
     content = Content(None, digest(buffer.getvalue()), len(frame))
     return _dataset(find_files(project, name), {"rows.parquet": content})
 
@@ -101,7 +101,7 @@ def write_dataset(
 def list_datasets(project: Project) -> list[str]:
     "The names of all datasets: those that settings.ini names and those of the store, sorted."
     named = {s.removeprefix("dataset ").strip() for s in project.sections if s.startswith("dataset ")}
-    return sorted(named | set(Store(project.store).folders("data")))
+    return sorted(named | set(project.store.folders("data")))
 
 
 # %% ../../notebooks/data/10_dataset.ipynb #00fc111f

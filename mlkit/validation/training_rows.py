@@ -48,6 +48,8 @@ def row_digests(
 ) -> Digests:
     "One digest per row, in the order of the rows. Raises `WrongType`."
     words = [_words(column, frame_array(column, rows[column.name])) for column in signature.inputs]
+    if target is not None and signature.output.classes:
+        target = signature.output.places(target)
     if target is not None:
         words.append(_words(TARGET, frame_array(TARGET, target)))
         if len(words[-1]) != len(words[0]):

@@ -82,7 +82,12 @@ def test_each_mistake_is_a_sentence_with_what_to_do_and_leaves_nothing():
             (["x", "--data", "stays.csv", "--target", "canceld", "--yes"], 2, "did you mean: canceled"),
             (["x", "--data", "stays.csv", "--target", "empty", "--yes"], 2, "is missing in all rows"),
             (["x", "--data", "stays.csv", "--target", "always", "--yes"], 2, "is '1' in all rows"),
-            (["x", "--data", "stays.csv", "--target", "kind", "--yes"], 2, "classes cannot be judged yet"),
+            (["x", "--data", "stays.csv", "--target", "kind", "--kind", "value"], 2, "--kind classes"),
+            (
+                ["x", "--data", "stays.csv", "--target", "booking", "--kind", "classes"],
+                2,
+                "classes are at most 30",
+            ),
             (["x", "--data", "stays.csv", "--target", "day", "--yes"], 2, "but a time"),
             (["x", "--data", "stays.csv", "--yes"], 2, "say it: --target COLUMN"),
             (["x", *COMMON, "--kind", "valu"], 2, "did you mean: value"),

@@ -15,7 +15,6 @@ from mlkit.data.dataset import fingerprint_dataset, list_datasets, read_dataset,
 from mlkit.data.source import find_files
 from mlkit.errors import BadSettings, ExpectationFailed, MissingData, SourceFailed
 from mlkit.settings import read_project
-from mlkit.store import Store
 
 
 # %% ../../notebooks/data/10_dataset.ipynb #99f66caa
@@ -33,7 +32,7 @@ def new_project(sections=""):
 def test_a_copy_of_a_dataset_has_the_same_fingerprint():
     here, there = new_project(), new_project()
     written = write_dataset(here, "flights", small_frame())
-    Store(there.store).put("data/flights/copy.parquet", Store(here.store).get("data/flights/rows.parquet"))
+    there.store.put("data/flights/copy.parquet", here.store.get("data/flights/rows.parquet"))
     frame, read = read_dataset(there, "flights")
     assert read.fingerprint == written.fingerprint and read.rows == 3 and frame.equals(small_frame())
     assert read_dataset(here, "flights")[1] == written == fingerprint_dataset(here, "flights")

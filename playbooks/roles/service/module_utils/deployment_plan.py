@@ -55,8 +55,13 @@ def breaking_changes(live, release):
             continue
         lines += [f"input {name!r} {what}" for what in narrowed(before[name], column)]
     if old["output"] != new["output"]:
-        lines.append("the output was {name} ({kind})".format(**old["output"]) + ", and is {name} ({kind})".format(**new["output"]))
+        lines.append(f"the output was {output_in_words(old['output'])}, and is {output_in_words(new['output'])}")
     return lines
+
+
+def output_in_words(output):
+    classes = output.get("classes")
+    return f"{output['name']} ({output['kind']}{': ' + ', '.join(classes) if classes else ''})"
 
 
 def narrowed(old, new):
