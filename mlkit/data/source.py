@@ -36,7 +36,6 @@ from pyarrow.dataset import HivePartitioning, get_partition_keys
 from ..errors import BadSettings, MissingData, SourceFailed, ToolMissing
 from ..provenance import held_by_git
 from ..settings import SETTINGS, Project
-from ..store import Store
 from . import formats
 from .formats import format_of, unpacked
 from .guess import guess_encoding, guess_reading
@@ -172,7 +171,7 @@ def find_files(
 
 
 def _in_store(project: Project, name: str) -> Found:
-    store = Store(project.store)
+    store = project.store
     keys = [key for key in store.keys(f"data/{name}") if key.endswith(".parquet")]
     if not keys:
         known = ", ".join(store.folders("data")) or "none yet"

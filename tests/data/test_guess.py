@@ -2,13 +2,14 @@
 
 # %% ../../notebooks/data/03_guess.ipynb #imports
 import io
+
 from mlkit.data.guess import guess_encoding, guess_reading
+
 
 # %% ../../notebooks/data/03_guess.ipynb #63ef18cc
 def test_a_table_is_recognized_as_it_was_written_and_a_plain_one_needs_no_words():
     def guessed(text, encoding="utf-8"):
         return guess_reading(io.BytesIO(text.encode(encoding)))
-
 
     assert guessed("a,b\n1.5,x\n2.5,y\n") == {} == guessed("only\nx\ny\n") == guessed("")
     assert guessed("a;b\n1,5;x\n", "latin-1") == {"separator": ";", "decimal": ","}
@@ -18,6 +19,7 @@ def test_a_table_is_recognized_as_it_was_written_and_a_plain_one_needs_no_words(
     assert guessed('a,b\n"1,5",x\n"2,5",y\n') == {"decimal": ","}
     assert guessed('a,b\n"1;5",x\n"2;5;7",y\n') == {}
     assert guessed("a;b;c\nx, y;1.5;2\nz;2.5;3\n") == {"separator": ";"}
+
 
 # %% ../../notebooks/data/03_guess.ipynb #4e55bbd3
 def test_a_sign_of_another_encoding_is_found_wherever_it_stands():

@@ -2,11 +2,21 @@
 
 # %% ../../notebooks/model/01_column.ipynb #imports
 from datetime import datetime
-from mlkit.errors import SignatureMismatch
-from mlkit.errors import WrongType
+
 import numpy as np
 import pytest
-from mlkit.model.column import Column, array_problems, check_arrays, frame_array, name_problems, read_time, without_words
+
+from mlkit.errors import SignatureMismatch, WrongType
+from mlkit.model.column import (
+    Column,
+    array_problems,
+    check_arrays,
+    frame_array,
+    name_problems,
+    read_time,
+    without_words,
+)
+
 
 # %% ../../notebooks/model/01_column.ipynb #a8000021
 def test_the_words_of_a_problem_are_bounded():
@@ -16,6 +26,7 @@ def test_the_words_of_a_problem_are_bounded():
     for sent, level in (("AA ", "AA"), ("aa", "AA"), ("Ma\u0301laga", "Málaga")):
         assert airports.problem(sent).endswith(f"(did you mean {level!r}?)")
     assert airports.problem("ZZ") == "unseen level 'ZZ'" and len(airports.problem("Z" * 200_000)) < 100
+
 
 # %% ../../notebooks/model/01_column.ipynb #2d722e23
 def test_every_wrong_cell_has_its_own_words():
@@ -34,8 +45,14 @@ def test_every_wrong_cell_has_its_own_words():
     ]
     for kind, cell, words in cases:
         assert Column("c", kind, levels=("AA",)).problem(cell) == words
-    for kind, cell in [("number", 2**53 + 1), ("integer", 3.0), ("integer", -(2**53) + 1), ("boolean", False)]:
+    for kind, cell in [
+        ("number", 2**53 + 1),
+        ("integer", 3.0),
+        ("integer", -(2**53) + 1),
+        ("boolean", False),
+    ]:
         assert Column("c", kind).problem(cell) is None
+
 
 # %% ../../notebooks/model/01_column.ipynb #a18c17c1
 def test_a_misspelt_column_is_unknown_and_the_one_that_was_meant_is_missing():
@@ -44,6 +61,7 @@ def test_a_misspelt_column_is_unknown_and_the_one_that_was_meant_is_missing():
         ("tmp", "unknown column", "did you mean: temp?"),
         ("temp", "missing", "a finite number"),
     ]
+
 
 # %% ../../notebooks/model/01_column.ipynb #3c462438
 def test_a_time_is_the_same_moment_however_it_is_written_and_what_is_none_is_none():
@@ -76,6 +94,7 @@ def test_a_time_is_the_same_moment_however_it_is_written_and_what_is_none_is_non
         with pytest.raises(SignatureMismatch, match="row 1, column 'when'"):
             check_arrays((Column("when", "time"),), {"when": cells})
 
+
 # %% ../../notebooks/model/01_column.ipynb #5c58163d
 def test_a_word_of_the_dataset_is_missing_and_refused_where_nothing_may_miss():
     age = Column("age", "integer", missing=True, words=("-999", "?"))
@@ -95,13 +114,18 @@ def test_a_word_of_the_dataset_is_missing_and_refused_where_nothing_may_miss():
         and size.problem("?") is None
     )
 
+
 # %% ../../notebooks/model/01_column.ipynb #a468fa14
 def test_arrays_are_judged_as_cells_are():
     nan = float("nan")
     cases = [
         (Column("c", "number"), [1.0, nan, float("-inf")], {1: "missing", 2: "-inf is not a finite number"}),
         (Column("c", "integer", missing=True), [nan, 2.5, 3.0], {1: "2.5 is not a whole number"}),
-        (Column("c", "integer"), [2.0**53], {0: "9007199254740992.0 is beyond 2^53 - 1: it would lose digits"}),
+        (
+            Column("c", "integer"),
+            [2.0**53],
+            {0: "9007199254740992.0 is beyond 2^53 - 1: it would lose digits"},
+        ),
         (Column("c", "boolean"), [0.0, 1.0, 2.0], {2: "2.0 where true or false is expected"}),
         (Column("c", "category", levels=("a",)), ["a", None, "b"], {1: "missing", 2: "unseen level 'b'"}),
         (Column("c", "category", unseen="missing"), ["b"], {}),
@@ -114,6 +138,7 @@ def test_arrays_are_judged_as_cells_are():
         assert not array_problems(Column("c", "integer", missing=True), signaling)
     with pytest.raises(SignatureMismatch, match="row 0, column 'c': missing"):
         check_arrays((Column("c", "number"),), {"c": np.array([nan])})
+
 
 # %% ../../notebooks/model/01_column.ipynb #a56c1a27
 def test_text_where_numbers_belong_names_its_column():

@@ -2,17 +2,25 @@
 
 # %% ../../notebooks/model/04_signature.ipynb #imports
 from decimal import Decimal
-from mlkit.errors import LeakColumn
-from mlkit.errors import SignatureMismatch
-from mlkit.errors import UnknownName
-from mlkit.errors import WrongType
-from mlkit.model.column import Column
+
 import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
-from mlkit.model.signature import Output, Signature, WORDS, frame_columns, infer_signature, json_rows, refuse_leaks
+
+from mlkit.errors import LeakColumn, SignatureMismatch, UnknownName, WrongType
+from mlkit.model.column import Column
+from mlkit.model.signature import (
+    WORDS,
+    Output,
+    Signature,
+    frame_columns,
+    infer_signature,
+    json_rows,
+    refuse_leaks,
+)
+
 
 # %% ../../notebooks/model/04_signature.ipynb #a58bd6c8
 def flights_frame():
@@ -32,6 +40,7 @@ def flights_signature():
     distance = Column("distance", "integer", range=(733.0, 2475.0))
     temp = Column("temp", "number", range=(39.0, 41.5), missing=True)
     return Signature((carrier, model, distance, temp), Output("late", "probability"))
+
 
 # %% ../../notebooks/model/04_signature.ipynb #d9197806
 def test_labels_of_any_type_name_classes_and_two_of_one_name_are_refused():
@@ -59,6 +68,7 @@ def test_labels_of_any_type_name_classes_and_two_of_one_name_are_refused():
     with pytest.raises(WrongType, match="a probability has no classes"):
         Output("grade", "probability", ["a", "b", "c"])
 
+
 # %% ../../notebooks/model/04_signature.ipynb #5b628e96
 def test_of_classes_that_tie_the_first_is_the_answer_as_numpy_and_the_classifier_decide():
     output = Output("species", "classes", ["b", "a", "c"])
@@ -70,6 +80,7 @@ def test_of_classes_that_tie_the_first_is_the_answer_as_numpy_and_the_classifier
     assert list(output.answers(tied)[0]["probabilities"]) == ["b", "a", "c"]
     assert Output("late", "probability").answers(np.array([0.5, 0.25])) == [0.5, 0.25]
 
+
 # %% ../../notebooks/model/04_signature.ipynb #ba0ed733
 def test_an_output_without_classes_is_the_record_that_it_always_was():
     assert msgspec.to_builtins(Output("late", "probability")) == {"name": "late", "kind": "probability"}
@@ -77,6 +88,7 @@ def test_an_output_without_classes_is_the_record_that_it_always_was():
     record = msgspec.json.decode(msgspec.json.encode(classes))
     assert record == {"name": "species", "kind": "classes", "classes": ["b", "a", "c"]}
     assert msgspec.convert(record, Output) == classes
+
 
 # %% ../../notebooks/model/04_signature.ipynb #d4f20b7b
 def test_the_order_of_keys_never_matters_and_a_missing_value_is_nan():
@@ -87,6 +99,7 @@ def test_the_order_of_keys_never_matters_and_a_missing_value_is_nan():
         columns = signature.decode(body)
         assert columns["distance"][0] == 1400 and columns["temp"][0] == 39.5
         assert columns["carrier"][0] == "AA" and columns["model"][0] is None
+
 
 # %% ../../notebooks/model/04_signature.ipynb #aed98081
 def test_every_bad_row_is_named():
@@ -106,10 +119,12 @@ def test_every_bad_row_is_named():
         (2, "carrier", "missing", "one of AA, UA"),
     ]
 
+
 # %% ../../notebooks/model/04_signature.ipynb #1b5e514a
 def test_an_unseen_level_follows_the_policy_of_its_column():
     row = {"carrier": "AA", "model": "Concorde", "distance": 1}
     assert flights_signature().columns([row])["model"][0] == "Concorde"
+
 
 # %% ../../notebooks/model/04_signature.ipynb #0ba4e8fb
 def test_a_frame_and_its_rows_as_json_are_the_same_columns():
@@ -120,10 +135,12 @@ def test_a_frame_and_its_rows_as_json_are_the_same_columns():
         assert from_frame[name].dtype == from_json[name].dtype
         assert np.array_equal(from_frame[name], from_json[name], equal_nan=from_frame[name].dtype == float)
 
+
 # %% ../../notebooks/model/04_signature.ipynb #e8f909dd
 def test_a_frame_with_a_wrong_cell_names_its_row():
     with pytest.raises(SignatureMismatch, match="row 1, column 'distance': inf is not a finite number"):
         frame_columns(flights_signature(), flights_frame().assign(distance=[1, float("inf"), 2]))
+
 
 # %% ../../notebooks/model/04_signature.ipynb #021d176f
 def test_a_row_goes_to_json_and_comes_back_the_same():
@@ -132,10 +149,12 @@ def test_a_row_goes_to_json_and_comes_back_the_same():
     assert rows == [{"carrier": "UA", "model": None, "distance": 2475, "temp": None}]
     assert json_rows(signature, signature.columns(rows)) == rows
 
+
 # %% ../../notebooks/model/04_signature.ipynb #ba24a3e5
 def test_the_signature_says_what_training_saw():
     inferred = infer_signature(flights_frame(), Output("late", "probability"), unseen={"model": "missing"})
     assert inferred == flights_signature()
+
 
 # %% ../../notebooks/model/04_signature.ipynb #922df182
 def test_a_signature_survives_json():
@@ -144,10 +163,12 @@ def test_a_signature_survives_json():
     assert msgspec.convert(plain, Signature) == signature
     assert plain["inputs"][2] == {"name": "distance", "type": "integer", "range": (733.0, 2475.0)}
 
+
 # %% ../../notebooks/model/04_signature.ipynb #e68205ae
 def test_a_column_from_the_future_is_refused():
     with pytest.raises(LeakColumn, match="temp is not known when the question is asked"):
         refuse_leaks(flights_signature(), leaks=("arr_time", "temp"))
+
 
 # %% ../../notebooks/model/04_signature.ipynb #ec525f17
 def test_what_a_person_makes_is_checked_when_it_is_made():
@@ -165,6 +186,7 @@ def test_what_a_person_makes_is_checked_when_it_is_made():
         Output("late", "probabilty")
     assert "did you mean: probability?" in refused.value.hint
 
+
 # %% ../../notebooks/model/04_signature.ipynb #8a7bddc8
 def test_a_column_that_no_request_will_match_is_refused_before_training():
     ids = pd.DataFrame(
@@ -178,6 +200,7 @@ def test_a_column_that_no_request_will_match_is_refused_before_training():
         == "missing"
     )
 
+
 # %% ../../notebooks/model/04_signature.ipynb #d27279ae
 def test_columns_whose_names_no_request_can_carry_are_refused_together_before_training():
     odd = ['say "hi"', "back\\slash", "line\nbreak", "nul\x00"]
@@ -188,6 +211,7 @@ def test_columns_whose_names_no_request_can_carry_are_refused_together_before_tr
     assert refused.value.args[0] == f"no request can carry the names of these columns: {named}"
     fine = infer_signature(table.drop(columns=odd), Output("late", "probability"))
     assert fine.columns([{"it's": 1, "größe 😀": 2}])["größe 😀"][0] == 2
+
 
 # %% ../../notebooks/model/04_signature.ipynb #94127d51
 def test_all_that_is_wrong_with_all_columns_is_one_list():
@@ -206,6 +230,7 @@ def test_all_that_is_wrong_with_all_columns_is_one_list():
     with pytest.raises(WrongType, match="no request can carry"):
         infer_signature(pd.DataFrame({"\ufeffprice": [1.0]}), Output("late", "probability"))
 
+
 # %% ../../notebooks/model/04_signature.ipynb #af0e16f4
 def test_a_column_may_be_missing_in_requests_although_no_training_row_lacks_it():
     table = pd.DataFrame({"age": [1, 2], "city": ["Oslo", "Rome"], "on": [True, False], "n": [1.5, 2.5]})
@@ -219,6 +244,7 @@ def test_a_column_may_be_missing_in_requests_although_no_training_row_lacks_it()
     with pytest.raises(UnknownName, match="missing= names no column 'agee'"):
         infer_signature(table, Output("late", "probability"), missing=["agee"])
 
+
 # %% ../../notebooks/model/04_signature.ipynb #3c2c902b
 def test_what_meant_missing_in_the_rows_means_it_in_a_request():
     table = pd.DataFrame({"age": [1.0, np.nan], "city": ["Oslo", None]})
@@ -231,6 +257,7 @@ def test_what_meant_missing_in_the_rows_means_it_in_a_request():
     for row in {"age": -999, "city": "Oslo"}, {"age": 3, "city": "?"}:
         with pytest.raises(SignatureMismatch, match="missing"):
             strict.columns([row])
+
 
 # %% ../../notebooks/model/04_signature.ipynb #d7f9be6f
 def test_times_decimals_and_free_text_are_what_they_are():
@@ -247,7 +274,9 @@ def test_times_decimals_and_free_text_are_what_they_are():
         }
     )
     table["exact"] = pd.Series(table["price"], dtype=pd.ArrowDtype(pyarrow.decimal128(10, 2)))
-    signature = infer_signature(table, Output("late", "probability"), types={"comment": "text", "text": "time"})
+    signature = infer_signature(
+        table, Output("late", "probability"), types={"comment": "text", "text": "time"}
+    )
     assert {column.name: column.type for column in signature.inputs} == {
         **dict.fromkeys(["naive", "zone", "nanoseconds", "day", "text"], "time"),
         **{"price": "number", "exact": "number", "comment": "text"},
@@ -270,6 +299,7 @@ def test_times_decimals_and_free_text_are_what_they_are():
     ]:
         with pytest.raises(WrongType, match=words):
             infer_signature(pd.DataFrame(wrong), Output("late", "probability"), types={"when": "time"})
+
 
 # %% ../../notebooks/model/04_signature.ipynb #cf370914
 def test_levels_that_no_row_has_are_levels_and_numbers_in_a_category_are_refused_by_name():

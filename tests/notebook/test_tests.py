@@ -2,18 +2,22 @@
 
 # %% ../../notebooks/notebook/03_tests.ipynb #imports
 import ast
+
 from mlkit.notebook.tests import defined_names, imported_names, indented, top_level_names, without_imports
+
 
 # %% ../../notebooks/notebook/03_tests.ipynb #a9a6acc1
 def test_the_lines_of_a_string_stay_where_they_are():
     source = 'text = """a\nb"""\nassert text'
     assert indented(source) == '    text = """a\nb"""\n    assert text'
 
+
 # %% ../../notebooks/notebook/03_tests.ipynb #c75f0837
 def test_an_import_is_told_apart_from_the_rest_of_its_cell():
     source = "import os.path\nfrom json import dumps as d\nassert d"
     assert imported_names(ast.parse(source)) == {"os": "import os.path", "d": "from json import dumps as d"}
     assert without_imports(source) == "assert d"
+
 
 # %% ../../notebooks/notebook/03_tests.ipynb #55766c56
 def test_a_cell_of_definitions_and_constants_is_told_apart_from_one_that_asserts():

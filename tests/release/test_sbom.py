@@ -2,16 +2,19 @@
 
 # %% ../../notebooks/release/03_sbom.ipynb #imports
 import json
+
 from mlkit.release.sbom import make_sbom, python_packages
 
 # %% ../../notebooks/release/03_sbom.ipynb #43529418
 LOCK = "flask==3.1.2 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\nbackports-zstd==1.8.0 ; python_full_version < '3.14' \\\n    --hash=sha256:cc\n"
+
 
 # %% ../../notebooks/release/03_sbom.ipynb #c52dc8f2
 def test_every_pin_is_a_component_with_its_hashes():
     packages = python_packages(LOCK)
     assert [each["purl"] for each in packages] == ["pkg:pypi/flask@3.1.2", "pkg:pypi/backports-zstd@1.8.0"]
     assert [one["content"] for one in packages[0]["externalReferences"][0]["hashes"]] == ["aa", "bb"]
+
 
 # %% ../../notebooks/release/03_sbom.ipynb #7ad1ae43
 def test_the_document_is_of_the_release_alone():

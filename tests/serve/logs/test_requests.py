@@ -4,11 +4,13 @@
 import json
 import subprocess
 import sys
+
 from mlkit.serve.logs.requests import access_line, reason_of, request_id_of, trace_of
 
 # %% ../../../notebooks/serve/logs/04_requests.ipynb #ece240f4
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
+
 
 # %% ../../../notebooks/serve/logs/04_requests.ipynb #61a66b12
 def test_an_id_that_is_not_a_name_is_replaced():
@@ -16,12 +18,14 @@ def test_an_id_that_is_not_a_name_is_replaced():
     for given in (None, "", "a b", 'a"b', "a\n", "ä", "x" * 129):
         assert len(request_id_of(given)) == 16
 
+
 # %% ../../../notebooks/serve/logs/04_requests.ipynb #f7f21d10
 def test_a_trace_goes_on_with_our_span():
     ours = trace_of(f"00-{TRACE}-{PARENT}-01")
     assert (ours.trace, ours.parent, ours.flags) == (TRACE, PARENT, "01")
     assert ours.traceparent == f"00-{TRACE}-{ours.span}-01" and trace_of(ours.traceparent).parent == ours.span
     assert trace_of(f"01-{TRACE}-{PARENT}-01-of-the-future").trace == TRACE
+
 
 # %% ../../../notebooks/serve/logs/04_requests.ipynb #5a6e975d
 def test_what_is_not_a_traceparent_begins_no_trace():
@@ -37,6 +41,7 @@ def test_what_is_not_a_traceparent_begins_no_trace():
         f"00-{TRACE}-{PARENT}-01\n",
     ):
         assert trace_of(wrong) is None, wrong
+
 
 # %% ../../../notebooks/serve/logs/04_requests.ipynb #38f61d58
 def test_a_line_says_what_happened_and_nothing_that_is_not_known():
@@ -59,10 +64,12 @@ def test_a_line_says_what_happened_and_nothing_that_is_not_known():
         *("time", "method", "route", "status", "seconds", "received", "sent", "request_id")
     }
 
+
 # %% ../../../notebooks/serve/logs/04_requests.ipynb #e395f046
 def test_a_closed_stdout_fails_no_request():
     code = "import os; os.close(1); from mlkit.serve.logs.requests import write_access_line; write_access_line(b'x'); os.write(2, b'alive')"
     assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE).stderr == b"alive"
+
 
 # %% ../../../notebooks/serve/logs/04_requests.ipynb #a8000041
 def test_a_refusal_is_logged_with_its_reason():
