@@ -17,12 +17,14 @@ from typing import Any
 import pandas as pd
 
 from ..data import dataset
+from ..data.reading import read_reading
 from ..data.split import read_split
+from ..data.suspicion import doubts
 from ..errors import AlreadyThere, MissingData, MlkitError, WrongType
 from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle, codes_are_known, make_bundle, model_key
 from ..model.features import Columns, FeatureStep
-from ..model.signature import Signature, refuse_leaks
+from ..model.signature import WORDS, Signature, refuse_leaks
 from ..notebook.outputs import show
 from ..provenance import new_run_id
 from ..registry import find_model, load_model, mark_latest, read_registry
@@ -61,6 +63,7 @@ class Run:
         frame, source = dataset.read_dataset(self.project, name)
         self.sources[name], self.columns[name] = source, list(frame.columns)
         self._show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
+        _tell_and_suspect(self, frame, source)
         return frame
 
     def split(
@@ -223,6 +226,15 @@ def current_run() -> Run:
     scratch.save(project.store)
     print(f"{scratch.id}: to make it a run, save the notebook when it is done and type: mlkit adopt NOTEBOOK")
     return Run(project, scratch.id, scratch)
+
+
+def _tell_and_suspect(run: Run, frame: pd.DataFrame, source: dataset.Dataset) -> None:
+    "The rows keep which words meant missing, so that `infer_signature` tells the server; what looks misread is noted."
+    reading = read_reading(source.reading, f"[dataset {source.name}]")
+    if reading.missing:
+        frame.attrs[WORDS] = list(reading.missing)
+    for doubt in doubts(frame, reading):
+        run._show("note", {"words": f"{source.name}: {doubt}"}, f"note: {doubt}")
 
 
 def _put_bundle(store: Store, bundle: Bundle) -> None:

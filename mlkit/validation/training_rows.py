@@ -73,7 +73,9 @@ MISSING = 0  # as likely a level's digest as any other number of 64 bits
 
 def _words(column: Column, array: np.ndarray) -> np.ndarray:
     "Eight bytes per cell, equal for equal values."
-    if column.type == "category":
+    if column.type == "time":
+        return array.astype("<i8").view("<u8")
+    if column.is_text:
         known = {None: MISSING}
         for level in set(array.tolist()) - {None}:
             word = blake2b(level.encode(errors="surrogatepass"), digest_size=8).digest()

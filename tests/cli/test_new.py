@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from mlkit.cli.main import main
 from mlkit.cli.new import Answers
+from mlkit.data.dataset import read_dataset
 from mlkit.settings import read_project
 
 
@@ -42,8 +43,7 @@ def test_each_mistake_is_a_sentence_with_what_to_do_and_leaves_nothing():
         Path("none.csv").write_text("a,b\n")
         Path("nothing.csv").write_text("")
         Path("twice.csv").write_text("a,a\n" + "1,2\n" * 30)
-        Path("semicolon.csv").write_text("a;b\n" + "1,5;2\n" * 30)
-        Path("comma.csv").write_text("a,b\n" + '"1,5",2\n' * 30)
+        Path("comma.csv").write_text("a,b,c\n" + '"1,5",2,1.5\n' * 30)
         Path("latin.csv").write_bytes(b"name,b\n" + "Café,2\n".encode("latin-1") * 30)
         Path("table.xlsx").write_text("")
         Path("full").mkdir(), Path("full/mine.txt").write_text("mine")
@@ -53,23 +53,32 @@ def test_each_mistake_is_a_sentence_with_what_to_do_and_leaves_nothing():
             (["a/b", *COMMON], 2, "'a/b' is not a name of a project"),
             (["full", *COMMON], 3, "full is there already, and not an empty folder"),
             (["x", "--data", "stay.csv", "--target", "b", "--yes"], 2, "did you mean: stays.csv"),
-            (["x", "--data", "full", "--target", "b", "--yes"], 2, "full is a folder\n  name its files"),
+            (["x", "--data", "full", "--target", "b", "--yes"], 2, "the suffix of mine.txt does not say"),
             (
                 ["x", "--data", "table.xlsx", "--target", "b", "--yes"],
-                2,
-                "known: .parquet .csv .jsonl .ndjson",
+                3,
+                "table.xlsx of dataset 'x' cannot be read",
             ),
             (["x", "--data", "one.csv", "--target", "b", "--yes"], 2, "one.csv has 1 row\n"),
             (["x", "--data", "none.csv", "--target", "b", "--yes"], 2, "none.csv has 0 rows\n"),
             (["x", "--data", "nothing.csv", "--target", "b", "--yes"], 3, "No columns to parse"),
-            (["x", "--data", "twice.csv", "--target", "a", "--yes"], 2, "has 2 columns named 'a'"),
-            (["x", "--data", "semicolon.csv", "--target", "a", "--yes"], 2, "its separator is ';'"),
+            (
+                ["x", "--data", "twice.csv", "--target", "a", "--yes"],
+                3,
+                "columns of one name: 'a' (2 columns)",
+            ),
             (
                 ["x", "--data", "comma.csv", "--target", "a", "--yes"],
                 2,
                 "numbers with a comma, such as '1,5'",
             ),
-            (["x", "--data", "latin.csv", "--target", "b", "--yes"], 3, "is not UTF-8"),
+            (
+                ["x", "--data", "latin.csv", "--target", "b", "--yes", "--read-as", "encoding", "utf-8"],
+                3,
+                "is not utf-8",
+            ),
+            (["x", *COMMON, "--read-as", "encodnig", "utf-8"], 2, "did you mean: encoding"),
+            (["x", *COMMON, "--read-as", "separator", "semi"], 2, "separator = 'semi' is not understood"),
             (["x", "--data", "stays.csv", "--target", "canceld", "--yes"], 2, "did you mean: canceled"),
             (["x", "--data", "stays.csv", "--target", "empty", "--yes"], 2, "is missing in all rows"),
             (["x", "--data", "stays.csv", "--target", "always", "--yes"], 2, "is '1' in all rows"),
@@ -109,6 +118,24 @@ def test_flags_and_guesses_make_the_same_project():
             place = read_project(Path("stays").resolve()).section("dataset stays")["source"]
             assert place == str(Path("stays.csv").resolve())
     assert made[0] == made[1] and len(made[0]) == 6
+
+
+# %% ../../notebooks/cli/09_new.ipynb #63222745
+def test_a_table_that_a_spreadsheet_wrote_is_read_as_it_was_meant_and_settings_say_how():
+    table = stays().assign(price=np.arange(500) / 8, city=np.where(np.arange(500) % 2, "Köln", "Zürich"))
+    with chdir(tempfile.mkdtemp()):
+        table.to_csv("stays.csv", index=True, sep=";", decimal=",", encoding="cp1252")
+        done = typed("stays", "--data", "stays.csv", "--target", "canceled", "--yes")
+        assert done.exit_code == 0, done.output
+        project = read_project(Path("stays").resolve())
+    assert "read with encoding = latin-1, separator = ;, decimal = ,: by its bytes" in done.output
+    assert "left out:  Unnamed: 0: it has no name in the file" in done.output
+    section = project.section("dataset stays")
+    assert {option: section[option] for option in ("encoding", "separator", "decimal")} == {
+        "encoding": "latin-1", "separator": ";", "decimal": ",",
+    }  # fmt: skip
+    frame, _ = read_dataset(project, "stays")
+    pd.testing.assert_frame_equal(frame.drop(columns="Unnamed: 0"), table, check_exact=True)
 
 
 # %% ../../notebooks/cli/09_new.ipynb #09b7098c

@@ -16,7 +16,7 @@ from mlkit.records import read_record
 from mlkit.registry import promote, register
 from mlkit.runs.current import Run
 from mlkit.runs.record import begin_record, read_run
-from mlkit.settings import read_project
+from mlkit.settings import find_project, read_project
 
 
 # %% ../../notebooks/runs/02_current.ipynb #6850eaba
@@ -60,6 +60,20 @@ def test_what_a_run_writes_it_can_read():
     assert read.rows == 3 and list(read.files) == ["rows.parquet"]
     with pytest.raises(MissingData, match="no dataset 'letters'"):
         run.read("letters")
+
+
+# %% ../../notebooks/runs/02_current.ipynb #a00e8be1
+def test_what_was_probably_read_wrongly_is_noted_in_the_record():
+    run = scratch_run()
+    (run.project.root / "shop.csv").write_text('price,n\n"1,5",1\n"2,5",2\n')
+    settings = run.project.root / "settings.ini"
+    settings.write_text(settings.read_text() + "\n[dataset shop]\nsource = shop.csv\n")
+    run.project = find_project(run.project.root)
+    run.scratch = begin_record(run.project, "scratch", None, {}, {})
+    run.read("shop")
+    assert run.scratch.notes == [
+        "shop: 'price' is text that looks like numbers with a comma: decimal = , in settings.ini reads them"
+    ]
 
 
 # %% ../../notebooks/runs/02_current.ipynb #0bba74e3

@@ -58,6 +58,8 @@ def _field(key: str, column: Column, value: Any) -> dict:
     elif kind == "category":
         kind = "text" if column.unseen == "missing" else "choice"
         options = [(json.dumps(level), level) for level in column.levels]
+    elif kind == "time":
+        kind = "text"
     if column.missing and kind in ("boolean", "choice"):
         options = [("null", "— missing —"), *options]
     shown = value or "" if kind == "text" else json.dumps(value)
