@@ -106,6 +106,8 @@ EXTRAS = {  # what brings a package that not everyone needs
     "deploy": {"ansible", "ansible_runner", "rich"},
     "sweep": {"optuna"},
     "s3": {"s3fs"},
+    "web": {"aiohttp"},
+    "excel": {"openpyxl"},
 }
 HINTS = {
     errno.ENOSPC: "free room on that disk, or point TMPDIR and `store` in settings.ini to another",

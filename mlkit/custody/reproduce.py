@@ -122,6 +122,7 @@ def _contents(datasets: list[dict]) -> dict[str, str]:
         found |= {f"{d['name']}/{file}": content for file, content in d["files"].items()} or {
             d["name"]: d["fingerprint"]
         }
+        found |= {f"{d['name']}: {option}": said for option, said in d.get("reading", {}).items()}
     return found
 
 

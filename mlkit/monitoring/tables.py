@@ -234,6 +234,7 @@ def _prediction_table(signature: Signature, columns: dict[str, np.ndarray], reco
     return pyarrow.table(table)
 
 
+# %% ../../notebooks/monitoring/01_tables.ipynb #e9c2ecbf
 def column_name(
     name: str,  # of an input
     of_classes: bool = False,  # the table's model
@@ -273,7 +274,9 @@ def _bare(name: str) -> str:
 def _arrow(column: Column, values: np.ndarray) -> Any:
     import pyarrow
 
-    if column.type == "category":
+    if column.type == "time":
+        return pyarrow.array(values, pyarrow.timestamp("us"))
+    if column.is_text:
         return pyarrow.array(values.tolist(), pyarrow.string())
     missing = np.isnan(values)
     kind = {"integer": np.int64, "boolean": np.bool_, "number": np.float64}[column.type]

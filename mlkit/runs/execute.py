@@ -19,6 +19,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,7 +48,7 @@ from ..secrecy import known_secrets
 from ..settings import Project
 from ..store import Store
 from ..validation.training_rows import training_digest
-from .record import RunRecord, begin_record, is_running, list_runs, read_run
+from .record import RunRecord, begin_record, is_running, list_runs, read_as, read_run
 
 log = logging.getLogger("mlkit.runs.execute")
 
@@ -141,7 +142,7 @@ def still_holds(
     "Whether what the run read is as it was, and what it made is still there."
     try:
         data = all(
-            fingerprint_dataset(project, d["name"]).fingerprint == d["fingerprint"]
+            read_as(asdict(fingerprint_dataset(project, d["name"]))) == read_as(d)
             for d in earlier.datasets + earlier.written
         )
         models = all(

@@ -8,6 +8,7 @@ __all__ = [
     "SUMMARY",
     "library_digest",
     "RunRecord",
+    "read_as",
     "this_process",
     "is_running",
     "begin_record",
@@ -115,7 +116,7 @@ class RunRecord:
                 }
             )
         )
-        read = sorted((d["name"], d["fingerprint"]) for d in self.datasets)
+        read = sorted(read_as(d) for d in self.datasets)
         models = sorted((m["digest"] or "") + m.get("training", "") for m in self.models)
         self.key = digest(canonical([self.inputs, read, models]))
 
@@ -144,6 +145,15 @@ class RunRecord:
     def save(self, store: Store) -> None:
         self.compute_digests()
         store.put(f"{self.folder}/run.json", write_record("run", self._without_secrets()))
+
+
+# %% ../../notebooks/runs/01_record.ipynb #bb52c408
+def read_as(
+    dataset: dict,  # as a record holds it; an older one without `reading`
+) -> tuple[str, ...]:
+    "What identifies rows: the dataset's name, its bytes, and how they were read if anything was said."
+    said = dataset.get("reading")
+    return (dataset["name"], dataset["fingerprint"], *([canonical(said).decode()] if said else []))
 
 
 # %% ../../notebooks/runs/01_record.ipynb #81b1f567
@@ -329,7 +339,7 @@ def differences(
 
 
 def _by_name(datasets: Iterable[dict]) -> dict[str, str]:
-    return {d["name"]: d["fingerprint"] for d in datasets}
+    return {d["name"]: " ".join(read_as(d)[1:]) for d in datasets}
 
 
 def _plain(machine: dict) -> dict:

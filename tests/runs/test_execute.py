@@ -6,6 +6,9 @@ import html
 import json
 import os
 import subprocess
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
@@ -14,12 +17,12 @@ import papermill
 import psutil
 import pytest
 
-from mlkit.data.dataset import write_dataset
+from mlkit.data.dataset import read_dataset, write_dataset
 from mlkit.errors import BadSettings, NotebookFailed, SecretFound
 from mlkit.registry import find_model
-from mlkit.runs.execute import _in_a_line, adopt_notebook, run_notebook
+from mlkit.runs.execute import _in_a_line, adopt_notebook, run_notebook, still_holds
 from mlkit.runs.kernel import Limits, read_limits
-from mlkit.runs.record import read_run
+from mlkit.runs.record import begin_record, read_run
 from mlkit.settings import find_project
 from mlkit.testing import notebook_project
 
@@ -48,6 +51,34 @@ def only_record(project):
     store = project.store
     [id] = store.folders("runs")
     return read_run(store, id)
+
+
+# %% ../../notebooks/runs/04_execute.ipynb #5d6b352b
+def test_what_is_read_otherwise_no_longer_holds_and_a_record_from_before_there_were_options_does():
+    def shop(options):
+        root = Path(tempfile.mkdtemp())
+        (root / "x.csv").write_text("a;b\n1,5;x\n")
+        (root / "settings.ini").write_text(
+            f"[project]\nname = demo\n[dataset rows]\nsource = x.csv\n{options}"
+        )
+        return find_project(root)
+
+    project = shop("separator = ;\n")
+    record = begin_record(project, "", None, {}, {})
+    record.add_output("dataset", asdict(read_dataset(project, "rows")[1]))
+    record.compute_digests()
+    assert still_holds(project, project.store, record)
+    other = shop("separator = ;\ndecimal = ,\n")
+    assert not still_holds(other, project.store, record)
+    before = record.key
+    del record.datasets[0]["reading"]
+    record.compute_digests()
+    assert record.key != before and not still_holds(project, project.store, record)
+    plain = shop("")
+    (plain.root / "x.csv").write_text("a\n1\n")
+    record.datasets = [asdict(read_dataset(plain, "rows")[1])]
+    del record.datasets[0]["reading"]  # as it was written before
+    assert still_holds(plain, plain.store, record)
 
 
 # %% ../../notebooks/runs/04_execute.ipynb #7af970e6

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import BodyRefused, BodyTooLarge
-from ...model.column import Column, check_arrays, mismatch, name_problems, problem_entry
+from ...model.column import FIRST, LAST, TIME, Column, check_arrays, mismatch, name_problems, problem_entry
 from ...model.json_errors import first_twice
 from ...model.json_rows import refuse_rows
 from .arrow_stream import SHAPE, Batch, Field, read_stream
@@ -75,7 +75,9 @@ def _wanted(column: Column, field: Field) -> str | None:
     "What `column` would need, or None if `field` will do."
     if field.kind == "null" and not field.codes:
         return None
-    if column.type == "category":
+    if column.type == "time" and field.unit:
+        return None
+    if column.is_text:
         return None if field.kind in _TEXTS else "string or large_string"
     if column.type == "boolean":
         return None if field.kind == "bool" and not field.codes else "bool"
@@ -91,7 +93,7 @@ def _in_words(field: Field) -> str:
 
 
 def _all_missing(column: Column, rows: int) -> np.ndarray:
-    return np.full(rows, None if column.type == "category" else np.nan)
+    return np.full(rows, None if column.is_text else np.nan)
 
 
 # %% ../../../notebooks/serve/formats/04_arrow.ipynb #2de50dac
@@ -130,6 +132,8 @@ class _Cells:
             self._next(self._columns)
             return _all_missing(column, self._rows)
         rows, valid = self.column()
+        if field.unit:
+            return self._times(column, field, rows, valid)
         if field.codes:
             return self._coded(field, rows, valid)
         if field.kind in _TEXTS:
@@ -142,6 +146,28 @@ class _Cells:
             )
         cells[~valid] = np.nan
         return cells
+
+    def _times(self, column: Column, field: Field, rows: int, valid: np.ndarray) -> np.ndarray:
+        "Moments, to the microsecond; those of a zone are in UTC already."
+        cells = self._array("<i4" if field.unit == "D" else "<i8", rows).astype("<i8")
+        cells = np.where(valid, cells, np.iinfo("<i8").min).view(f"<M8[{field.unit}]")
+        first, last = (
+            edge.astype(cells.dtype) if field.unit != "ns" else cells[:0] for edge in (FIRST, LAST)
+        )
+        wrong = (
+            valid & ((cells < first) | (cells > last))
+            if field.unit != "ns"
+            else valid & (cells.view("<i8") % 1000 != 0)
+        )
+        if wrong.any():
+            row = int(wrong.argmax())
+            problem = (
+                "a time outside of the years 1 to 9999"
+                if field.unit != "ns"
+                else "a time with parts of a microsecond"
+            )
+            raise mismatch([problem_entry(row, column.name, problem, column.expected)])
+        return cells.astype(TIME)
 
     def column(self) -> tuple[int, np.ndarray]:
         "How long the next column is, and which of its cells are there."

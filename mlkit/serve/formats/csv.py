@@ -102,10 +102,13 @@ def _read_cells(body: bytes, width: int, max_rows: int) -> list[list[str]]:
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #ae48c8f7
 def _array(column: Column, cells: Sequence[str]) -> tuple[np.ndarray, list[dict]]:
     "The cells as an array, and those that are not text of the column's type."
-    if column.type == "category":
-        gone = MISSING.difference(column.levels) | {""} if column.missing else {""}
+    if column.is_text:
+        gone = (
+            MISSING.difference(column.levels) | {"", *column.words} if column.missing else {"", *column.words}
+        )
         return np.array([None if cell in gone else cell for cell in cells], dtype=object), []
-    cells = ["" if cell in MISSING else cell for cell in cells]
+    missing = MISSING.union(column.words) if column.words else MISSING
+    cells = ["" if cell in missing else cell for cell in cells]
     read = _boolean if column.type == "boolean" else _number
     if read is _number and (everything := "".join(cells)).isascii() and "_" not in everything:
         try:

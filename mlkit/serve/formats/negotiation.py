@@ -55,7 +55,7 @@ def read_columns(
         body = inflate(body, content_encoding, max_inflated)
     if reader is not read_float64:
         _refuse_other(body)
-    return reader(signature, body, max_rows)
+    return signature.as_meant(reader(signature, body, max_rows))
 
 
 def _refuse_other(body: bytes) -> None:
@@ -97,9 +97,9 @@ def read_float64(
 ) -> dict[str, np.ndarray]:
     "Rows of raw numbers as checked columns. Raises `UnsupportedType` if a column is a category, and what `read_columns` raises."
     for column in signature.inputs:
-        if column.type == "category":
+        if column.is_text:
             raise UnsupportedType(
-                f"{FLOAT64} has only numbers, and {column.name!r} is a category",
+                f"{FLOAT64} has only numbers, and {column.name!r} is a {column.type}",
                 f"send {JSON}, {CSV} or {ARROW}",
             )
     width = len(signature.inputs)

@@ -58,6 +58,8 @@ def _field(key: str, column: Column, value: Any) -> dict:
     elif kind == "category":
         kind = "text" if column.unseen == "missing" else "choice"
         options = [(json.dumps(level), level) for level in column.levels]
+    elif kind == "time":
+        kind = "text"
     if column.missing and kind in ("boolean", "choice"):
         options = [("null", "— missing —"), *options]
     shown = value or "" if kind == "text" else json.dumps(value)
@@ -155,6 +157,7 @@ def _likeliest(classes: dict) -> list[dict]:
     return names
 
 
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #6865a536
 def _scale(classes: dict, score: float) -> str:
     if len(classes) == 1 and math.isclose(classes[0], score, rel_tol=1e-6, abs_tol=1e-9):
         return ""

@@ -80,6 +80,31 @@ ARROW_TYPES = {
 }
 
 
+# %% ../../../notebooks/serve/formats/05_negotiation.ipynb #64821abf
+def test_a_word_that_meant_missing_in_the_rows_means_it_in_every_format():
+    told = Signature(
+        (
+            Column("age", "number", missing=True, words=("-999", "?")),
+            Column("city", "category", levels=("Oslo",), missing=True, words=("-999", "?")),
+        ),
+        Output("late", "probability"),
+    )
+    table = pyarrow.table({"age": [-999.0, 1.5], "city": ["Oslo", "?"]})
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    for content_type, body in {
+        JSON: b'{"rows": [{"age": -999, "city": "Oslo"}, {"age": 1.5, "city": "?"}]}',
+        NDJSON: b'{"age": -999, "city": "Oslo"}\n{"age": 1.5, "city": "?"}\n',
+        CSV: b"age,city\n?,Oslo\n1.5,?\n",
+        ARROW: sink.getvalue().to_pybytes(),
+    }.items():
+        columns = read_columns(told, body, content_type)
+        assert str(columns["age"].tolist()) == "[nan, 1.5]" and columns["city"].tolist() == ["Oslo", None], (
+            content_type
+        )
+
+
 # %% ../../../notebooks/serve/formats/05_negotiation.ipynb #a8000031
 def test_a_body_of_another_format_is_named():
     one, parquet = Signature((Column("x", "number"),), SIGNATURE.output), io.BytesIO()
