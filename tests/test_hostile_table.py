@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from mlkit.cli.main import main
 from mlkit.data.dataset import read_dataset
-from mlkit.model.signature import frame_columns
+from mlkit.errors import WrongType
+from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.serve.app import create_app
 from mlkit.serve.options import Options
 from mlkit.serve.service import Service
@@ -243,3 +244,21 @@ def test_a_table_that_nothing_can_be_made_of_is_refused_in_a_sentence(tmp_path, 
     with contextlib.chdir(tmp_path):
         done = CliRunner().invoke(main, ["new", "odd", "--data", "t.csv", "--target", "a", "--yes"])
     assert done.exit_code in (2, 3) and said in done.stderr and not (tmp_path / "odd").exists()
+
+
+def test_all_columns_that_no_request_can_carry_are_one_list_before_training():
+    table = hostile_table()
+    with pytest.raises(WrongType) as refused:
+        infer_signature(table, Output("x", "value"))
+    said = str(refused.value)
+    wrong = {"account", "endless", "comment", "list"}
+    assert all(repr(name) in said for name in {*wrong, *UNSENDABLE}), said
+    assert "for 5 reasons" in said and all(repr(name) not in said for name in NAMES)
+    told = infer_signature(
+        table.drop(columns=[*(wrong - {"comment"}), *UNSENDABLE, 'the "answer"?']),
+        Output("x", "value"),
+        types={"comment": "text", "german day": "text", "iso day": "time"},
+    )
+    assert {c.name: c.type for c in told.inputs if c.type in ("text", "time", "boolean")} == {
+        "comment": "text", "german day": "text", "iso day": "time", "true or missing": "boolean",
+    }  # fmt: skip

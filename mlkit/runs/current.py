@@ -62,8 +62,7 @@ class Run:
         "The rows of a dataset; its fingerprint goes into the record. Raises `MissingData`, `ExpectationFailed`."
         frame, source = dataset.read_dataset(self.project, name)
         self.sources[name], self.columns[name] = source, list(frame.columns)
-        self._show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
-        _tell_and_suspect(self, frame, source)
+        _show_dataset(self, frame, source)
         return frame
 
     def split(
@@ -228,8 +227,10 @@ def current_run() -> Run:
     return Run(project, scratch.id, scratch)
 
 
-def _tell_and_suspect(run: Run, frame: pd.DataFrame, source: dataset.Dataset) -> None:
+def _show_dataset(run: Run, frame: pd.DataFrame, source: dataset.Dataset) -> None:
     "The rows keep which words meant missing, so that `infer_signature` tells the server; what looks misread is noted."
+    words = f"read {source.name}: {source.rows:,} rows, {source.fingerprint[:19]}"
+    run._show("dataset", asdict(source), words)
     reading = read_reading(source.reading, f"[dataset {source.name}]")
     if reading.missing:
         frame.attrs[WORDS] = list(reading.missing)
