@@ -907,6 +907,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlkit.new.table._are_times': ('new/table.html#_are_times', 'mlkit/new/table.py'),
                                  'mlkit.new.table._counts_rows': ('new/table.html#_counts_rows', 'mlkit/new/table.py'),
                                  'mlkit.new.table._doubt': ('new/table.html#_doubt', 'mlkit/new/table.py'),
+                                 'mlkit.new.table._doubt_of_dates': ('new/table.html#_doubt_of_dates', 'mlkit/new/table.py'),
                                  'mlkit.new.table._doubt_of_text': ('new/table.html#_doubt_of_text', 'mlkit/new/table.py'),
                                  'mlkit.new.table._is_bool': ('new/table.html#_is_bool', 'mlkit/new/table.py'),
                                  'mlkit.new.table._is_object': ('new/table.html#_is_object', 'mlkit/new/table.py'),

@@ -332,7 +332,9 @@ def _infer_column(name: str, values: Any, unseen: str, told: str | None = None) 
     if not all(isinstance(level, str) for level in levels):
         raise WrongType(
             f"column {name!r} is neither numbers nor text ({values.dtype})",
-            "convert it in the pipeline `prepare`",
+            f'its levels are no text: frame["{name}"].astype(str), in training as in a request'
+            if hasattr(values, "cat")
+            else "convert it in the pipeline `prepare`",
         )
     rows = len(values.dropna())
     if len(levels) >= MANY_LEVELS and len(levels) > rows / 2 and unseen == "refuse":

@@ -19,6 +19,7 @@ __all__ = [
 
 # %% ../../notebooks/new/01_table.ipynb #f53cc6fd
 import re
+import shlex
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -154,8 +155,23 @@ def _doubt(name: str, known: pd.Series, kind: str, different: int, missing: floa
     if kind in ("integer", "category") and different >= FEWEST and is_id(name):
         return REPEATED, False
     if kind in ("text", "category") and is_text(known) and known.head(100).str.match(DATE).all():
-        return "dates; those that can be read are written 2013-10-01", False
+        return _doubt_of_dates(name, known), False
     return (_doubt_of_text(known, different), False) if kind == "text" else ("", False)
+
+
+def _doubt_of_dates(name: str, known: pd.Series) -> str:
+    "With the form that reads them, where only one can."
+    forms = [
+        form
+        for form in ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+        if pd.to_datetime(known, format=form, errors="coerce").notna().all()
+    ]
+    reads = (
+        f"; --read-as dates {shlex.quote(f'{shlex.quote(name)} {forms[0]}')} reads them"
+        if len(forms) == 1
+        else ""
+    )
+    return f"dates; those that can be read are written 2013-10-01{reads}"
 
 
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
