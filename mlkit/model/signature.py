@@ -32,7 +32,6 @@ from mlkit.model.column import (
     LARGEST_WHOLE,
     Column,
     check_arrays,
-    frame_array,
     mismatch,
     problem_entry,
     times_of,
@@ -40,6 +39,7 @@ from mlkit.model.column import (
 )
 
 from ..errors import LeakColumn, WrongType, unknown_name
+from .frame import frame_array
 from .json_rows import JsonBody
 from .output import Output
 

@@ -159,6 +159,7 @@ def _doubt(name: str, known: pd.Series, kind: str, different: int, missing: floa
     return (_doubt_of_text(known, different), False) if kind == "text" else ("", False)
 
 
+# %% ../../notebooks/new/01_table.ipynb #6d0da038
 def _doubt_of_dates(name: str, known: pd.Series) -> str:
     "With the form that reads them, where only one can."
     forms = [
@@ -166,11 +167,9 @@ def _doubt_of_dates(name: str, known: pd.Series) -> str:
         for form in ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
         if pd.to_datetime(known, format=form, errors="coerce").notna().all()
     ]
-    reads = (
-        f"; --read-as dates {shlex.quote(f'{shlex.quote(name)} {forms[0]}')} reads them"
-        if len(forms) == 1
-        else ""
-    )
+    said = f"{shlex.quote(name)} {forms[0]}" if len(forms) == 1 else ""
+    quoted = shlex.quote(said) if re.search(r'["$`\\!]', said) else f'"{said}"'
+    reads = f"; --read-as dates {quoted} reads them" if said else ""
     return f"dates; those that can be read are written 2013-10-01{reads}"
 
 
