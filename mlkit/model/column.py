@@ -32,7 +32,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -335,7 +335,7 @@ def read_time(
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        return moment.replace(tzinfo=None) - moment.utcoffset() if moment.tzinfo else moment
     except (ValueError, OverflowError):
         return None
 
