@@ -208,7 +208,7 @@ def test_a_spreadsheet_is_read_as_its_author_meant_it_to_the_bit(german):
 
 def test_the_spreadsheets_own_words_are_asked_in_each_format_and_lightgbm_says_the_answer(german, tmp_path):
     trained = run_cells(german, "train")
-    bundle, booster, columns = (trained[name] for name in ("bundle", "booster", "columns"))
+    bundle, booster, learned = trained["bundle"], trained["booster"], trained["training"].rows
     told = {column.name: column for column in bundle.signature.inputs}
     assert (
         told["Alter"].missing
@@ -221,8 +221,11 @@ def test_the_spreadsheets_own_words_are_asked_in_each_format_and_lightgbm_says_t
     [labels] = [bundle.matrix(frame_columns(bundle.signature, rows))]
     wanted = booster.predict(labels, num_threads=1).tolist()
     assert (rows["Alter"] == -999).any() and (rows["Ort"] == "NA?").any() and len(set(wanted)) > 10
-    train = np.asarray(booster.predict(trained["matrix"][:5], num_threads=1))
-    assert train.tolist() == bundle.predict({name: cells[:5] for name, cells in columns.items()}).tolist()
+    train = np.asarray(booster.predict(learned.matrix[:5], num_threads=1))
+    assert (
+        train.tolist()
+        == bundle.predict({name: cells[:5] for name, cells in learned.columns.items()}).tolist()
+    )
     for media_type, body_of in BODIES.items():
         headers = {"Content-Type": media_type, "Accept": "application/json"}
         answer = client.post("/predict", data=body_of(asked), headers=headers)
