@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from mlkit.cli.main import main
 from mlkit.data.dataset import read_dataset
-from mlkit.model.signature import frame_columns
+from mlkit.errors import WrongType
+from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.serve.app import create_app
 from mlkit.serve.options import Options
 from mlkit.serve.service import Service
@@ -207,7 +208,7 @@ def test_a_spreadsheet_is_read_as_its_author_meant_it_to_the_bit(german):
 
 def test_the_spreadsheets_own_words_are_asked_in_each_format_and_lightgbm_says_the_answer(german, tmp_path):
     trained = run_cells(german, "train")
-    bundle, booster, columns = (trained[name] for name in ("bundle", "booster", "columns"))
+    bundle, booster, learned = trained["bundle"], trained["booster"], trained["training"].rows
     told = {column.name: column for column in bundle.signature.inputs}
     assert (
         told["Alter"].missing
@@ -220,8 +221,11 @@ def test_the_spreadsheets_own_words_are_asked_in_each_format_and_lightgbm_says_t
     [labels] = [bundle.matrix(frame_columns(bundle.signature, rows))]
     wanted = booster.predict(labels, num_threads=1).tolist()
     assert (rows["Alter"] == -999).any() and (rows["Ort"] == "NA?").any() and len(set(wanted)) > 10
-    train = np.asarray(booster.predict(trained["matrix"][:5], num_threads=1))
-    assert train.tolist() == bundle.predict({name: cells[:5] for name, cells in columns.items()}).tolist()
+    train = np.asarray(booster.predict(learned.matrix[:5], num_threads=1))
+    assert (
+        train.tolist()
+        == bundle.predict({name: cells[:5] for name, cells in learned.columns.items()}).tolist()
+    )
     for media_type, body_of in BODIES.items():
         headers = {"Content-Type": media_type, "Accept": "application/json"}
         answer = client.post("/predict", data=body_of(asked), headers=headers)
@@ -243,3 +247,21 @@ def test_a_table_that_nothing_can_be_made_of_is_refused_in_a_sentence(tmp_path, 
     with contextlib.chdir(tmp_path):
         done = CliRunner().invoke(main, ["new", "odd", "--data", "t.csv", "--target", "a", "--yes"])
     assert done.exit_code in (2, 3) and said in done.stderr and not (tmp_path / "odd").exists()
+
+
+def test_all_columns_that_no_request_can_carry_are_one_list_before_training():
+    table = hostile_table()
+    with pytest.raises(WrongType) as refused:
+        infer_signature(table, Output("x", "value"))
+    said = str(refused.value)
+    wrong = {"account", "endless", "comment", "list"}
+    assert all(repr(name) in said for name in {*wrong, *UNSENDABLE}), said
+    assert "for 5 reasons" in said and all(repr(name) not in said for name in NAMES)
+    told = infer_signature(
+        table.drop(columns=[*(wrong - {"comment"}), *UNSENDABLE, 'the "answer"?']),
+        Output("x", "value"),
+        types={"comment": "text", "german day": "text", "iso day": "time"},
+    )
+    assert {c.name: c.type for c in told.inputs if c.type in ("text", "time", "boolean")} == {
+        "comment": "text", "german day": "text", "iso day": "time", "true or missing": "boolean",
+    }  # fmt: skip

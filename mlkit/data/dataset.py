@@ -23,7 +23,6 @@ import pandas as pd
 from ..errors import BadSettings, MissingData, WrongType
 from ..records import canonical, digest
 from ..settings import SETTINGS, Project
-from ..store import Store
 from .expectation import check, read_expectations
 from .fingerprint import Cache, Content, digest_files, fetch_rows, fingerprint, refuse_changed
 from .query import Query, find_query

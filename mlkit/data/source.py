@@ -208,7 +208,8 @@ def _at_url(url: str, template: Template) -> Found:
         return Found(fs, {p: p for p in fs.glob(path) if fs.isfile(p)})
     if not path.startswith("http") and fs.isdir(path):
         return Found(fs, {p: p for p in fs.find(path) if not _is_hidden(p[len(path) :])}, path)
-    return Found(fs, {path: path})
+    there = path.startswith("http") or os.path.splitext(path)[1] or fs.exists(path)
+    return Found(fs, {path: path} if there else {})
 
 
 BROUGHT_BY = {"s3fs": "s3", "boto": "s3", "aiohttp": "web"}  # package → extra

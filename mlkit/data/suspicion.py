@@ -32,7 +32,7 @@ def doubts(
         said.append(
             f"{_names(commas)} is text that looks like numbers with a comma: decimal = , in settings.ini reads them"
         )
-    mixed = [(c.name, c) for c in texts if 0.5 < (share := _share(c, NUMBER)) < 1]
+    mixed = [(c.name, c) for c in texts if 0.5 < _share(c, NUMBER) < 1]
     for name, cells in mixed[:SHOWN]:
         other = cells[~cells.str.fullmatch(NUMBER)].iloc[0]
         said.append(

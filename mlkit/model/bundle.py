@@ -39,6 +39,7 @@ from mlkit.model.features import (
     encoded,
     fit_features,
     load_step,
+    refuse_raw,
     step_source,
 )
 
@@ -121,7 +122,7 @@ def make_bundle(
     if step:
         files[STEP] = step_source(step).encode()
     stepped = step(columns) if step else columns
-    _refuse_raw(signature, stepped)
+    refuse_raw(signature.inputs, stepped)
     features, levels = features_of(library, files, stepped)
     labels = library.told_classes(model) if hasattr(library, "told_classes") else None
     signature = Signature(signature.inputs, with_names(signature.output, labels))
@@ -184,17 +185,6 @@ def _fields(bundle: Bundle) -> dict:
         "run": bundle.run,
         "files": {name: digest(data) for name, data in sorted(bundle.files.items()) if name != BUNDLE},
     }
-
-
-def _refuse_raw(signature: Signature, columns: Columns) -> None:
-    "Free text and times are for a feature step: as they are they mean nothing to a model."
-    for column in signature.inputs:
-        kind = np.asarray(columns[column.name]).dtype.kind if column.name in columns else "f"
-        if column.type in ("text", "time") and kind not in "fiub":
-            raise WrongType(
-                f"column {column.name!r} is {'free text' if column.type == 'text' else 'a time'}, and no feature step makes numbers of it",
-                "def features(columns): …, which gives other columns in its place; run.save_model(…, step=features)",
-            )
 
 
 # %% ../../notebooks/model/06_bundle.ipynb #55c43428

@@ -24,7 +24,6 @@ __all__ = [
     "without_words",
     "read_time",
     "times_of",
-    "frame_array",
 ]
 
 # %% ../../notebooks/model/01_column.ipynb #23e2ec08
@@ -33,7 +32,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -336,7 +335,7 @@ def read_time(
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        return moment.replace(tzinfo=None) - moment.utcoffset() if moment.tzinfo else moment
     except (ValueError, OverflowError):
         return None
 
@@ -350,70 +349,4 @@ def times_of(
     return np.array([None if cell is None else read_time(cell) for cell in array], dtype=TIME)
 
 
-def _moments(column: Column, cells: Any) -> np.ndarray:
-    "Of what a DataFrame may hold: times of any unit and zone, days, text. Raises `WrongType`."
-    if getattr(getattr(cells, "dtype", None), "tz", None) is not None:
-        cells = cells.dt.tz_convert("UTC").dt.tz_localize(None)
-    if getattr(getattr(cells, "dtype", None), "kind", "") == "M" and isinstance(cells.dtype, np.dtype):
-        given = np.asarray(cells)
-        found = given.astype(TIME)
-        wrong = (found.astype(given.dtype) != given) & ~np.isnat(given)
-    else:
-        given, found = list(cells), np.full(len(cells), "NaT", TIME)
-        for row, cell in enumerate(given):
-            if not _is_missing(cell):
-                moment = read_time(
-                    cell if isinstance(cell, str) else cell.isoformat() if hasattr(cell, "isoformat") else ""
-                )
-                found[row] = moment
-        wrong = np.array([not _is_missing(cell) for cell in given], bool) & np.isnat(found)
-    wrong |= ~np.isnat(found) & ((found < FIRST) | (found > LAST))
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise WrongType(
-            f"column {column.name!r}, row {row}: {str(given[row])[:40]!r} is not a time of the years 1 to 9999, to the microsecond",
-            f"expected: {column.expected}; pandas: to_datetime(…)",
-        )
-    return found
-
-
 FIRST, LAST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
-
-
-# %% ../../notebooks/model/01_column.ipynb #2c62fd1a
-def frame_array(
-    column: Column,
-    cells: Any,  # a Series, or any sequence
-) -> np.ndarray:
-    "The cells as an array, not checked yet. Raises `WrongType`."
-    if column.type == "time":
-        return _moments(column, cells)
-    if column.is_text:
-        texts = np.array(list(cells), dtype=object)
-        there = np.array([isinstance(cell, str) for cell in texts], dtype=bool)
-        for cell in texts[~there]:
-            if not _is_missing(cell):
-                raise WrongType(
-                    f"column {column.name!r} has {_shown(cell)} where text is expected",
-                    f"expected: {column.expected}; convert it to text: .astype(str)",
-                )
-        return np.where(there, texts, None)
-    try:
-        if hasattr(cells, "to_numpy") and not hasattr(cells, "cat"):  # pandas' own kinds of missing
-            return cells.to_numpy(dtype=float, na_value=np.nan)
-        return np.asarray(cells, dtype=float)
-    except (ValueError, TypeError) as error:
-        raise WrongType(f"column {column.name!r}: {error}", f"expected: {column.expected}") from None
-
-
-def _is_missing(cell: Any) -> bool:
-    "None, NaN, NaT and pandas' NA, without pandas."
-    return (
-        cell is None
-        or type(cell).__name__ in ("NAType", "NaTType")
-        or (isinstance(cell, float) and cell != cell)
-    )
-
-
-def _shown(cell: Any) -> str:
-    return f"{type(cell).__name__} {str(cell)[:40]}"

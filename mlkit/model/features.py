@@ -10,6 +10,7 @@ __all__ = [
     "PREAMBLE",
     "Feature",
     "fit_features",
+    "refuse_raw",
     "encode",
     "encoded",
     "step_source",
@@ -26,6 +27,7 @@ import msgspec
 import numpy as np
 
 from ..errors import WrongType
+from .column import Column
 
 
 # %% ../../notebooks/model/05_features.ipynb #f58261c0
@@ -72,6 +74,21 @@ def _fit(name: str, array: np.ndarray) -> Feature:
             "return an array of numbers, or of text with None for missing",
         )
     return Feature(name, levels=tuple(sorted(levels)))
+
+
+# %% ../../notebooks/model/05_features.ipynb #a4afb6b5
+def refuse_raw(
+    inputs: tuple[Column, ...],
+    columns: Columns,  # what the feature step gave, or the inputs where there is none
+) -> None:
+    "Raises `WrongType` for free text and times that no feature step made numbers of: as they are they mean nothing to a model."
+    for column in inputs:
+        kind = np.asarray(columns[column.name]).dtype.kind if column.name in columns else "f"
+        if column.type in ("text", "time") and kind not in "fiub":
+            raise WrongType(
+                f"column {column.name!r} is {'free text' if column.type == 'text' else 'a time'}, and no feature step makes numbers of it",
+                "def features(columns): …, which gives other columns in its place; run.save_model(…, step=features)",
+            )
 
 
 # %% ../../notebooks/model/05_features.ipynb #5ed72eb5

@@ -29,9 +29,9 @@ import msgspec
 import numpy as np
 
 from mlkit.model.column import (
+    LARGEST_WHOLE,
     Column,
     check_arrays,
-    frame_array,
     mismatch,
     problem_entry,
     times_of,
@@ -39,6 +39,7 @@ from mlkit.model.column import (
 )
 
 from ..errors import LeakColumn, WrongType, unknown_name
+from .frame import frame_array
 from .json_rows import JsonBody
 from .output import Output
 
@@ -169,7 +170,7 @@ def infer_signature(
         except WrongType as fault:
             faults.append(fault)
     if len(faults) > 1:
-        lines = [f"{fault.args[0]}: {fault.hint.splitlines()[0] if fault.hint else ''}" for fault in faults]
+        lines = [fault.args[0] + f" ({fault.hint.splitlines()[0]})" * bool(fault.hint) for fault in faults]
         more = [f"and {len(lines) - FAULTS_SHOWN:,} more"] if len(lines) > FAULTS_SHOWN else []
         raise WrongType(
             f"no model can be asked with these columns, for {len(faults)} reasons",
@@ -221,9 +222,10 @@ def _infer_column(name: str, values: Any, unseen: str, told: str | None = None) 
         values, kind = values.astype(float), "f"
     if kind in "iuf":
         known = values.dropna()
+        _refuse_unsendable_numbers(name, known, kind)
         span = (float(known.min()), float(known.max())) if len(known) else None
         return Column(name, "number" if kind == "f" else "integer", range=span, missing=missing)
-    if kind == "b":
+    if kind == "b" or _are(values, bool | np.bool_):
         return Column(name, "boolean", missing=missing)
     known = values.cat.categories if hasattr(values, "cat") else values.dropna()
     try:
@@ -233,7 +235,9 @@ def _infer_column(name: str, values: Any, unseen: str, told: str | None = None) 
     if not all(isinstance(level, str) for level in levels):
         raise WrongType(
             f"column {name!r} is neither numbers nor text ({values.dtype})",
-            "convert it in the pipeline `prepare`",
+            f'its levels are no text: frame["{name}"].astype(str), in training as in a request'
+            if hasattr(values, "cat")
+            else "convert it in the pipeline `prepare`",
         )
     rows = len(values.dropna())
     if len(levels) >= MANY_LEVELS and len(levels) > rows / 2 and unseen == "refuse":
@@ -245,10 +249,21 @@ def _infer_column(name: str, values: Any, unseen: str, told: str | None = None) 
     return Column(name, "category", levels=tuple(sorted(levels)), missing=missing, unseen=unseen)
 
 
-def _are(values: Any, kind: type) -> bool:
+def _are(values: Any, kind: Any) -> bool:
     "Whether all values of a column of objects are of that type."
     known = values.dropna() if values.dtype.kind == "O" and not hasattr(values, "cat") else ()
     return len(known) > 0 and all(isinstance(value, kind) for value in known)
+
+
+def _refuse_unsendable_numbers(name: str, known: Any, kind: str) -> None:
+    "Before training, not at the first request."
+    if kind == "f" and np.isinf(known.to_numpy(float)).any():
+        raise WrongType(f"column {name!r} holds infinity", "leave these rows out, or let them be missing")
+    if kind != "f" and len(known) and max(-int(known.min()), int(known.max())) > LARGEST_WHOLE:
+        raise WrongType(
+            f"column {name!r} has whole numbers beyond 2^53, which would lose digits: an id?",
+            "leave it out, or take its text",
+        )
 
 
 # %% ../../notebooks/model/04_signature.ipynb #196b37c5

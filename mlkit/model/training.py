@@ -6,7 +6,7 @@
 __all__ = ["Rows", "Training", "make_training"]
 
 # %% ../../notebooks/model/07_training.ipynb #f916fe68
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import WrongType, unknown_name
 from ..flavors.lightgbm_training import answered_kind, fit, make_dataset
 from .column import unknown_choice
-from .features import Columns, Feature, FeatureStep, encode, fit_features
+from .features import Columns, Feature, FeatureStep, encode, fit_features, refuse_raw
 from .output import KINDS_OF_OUTPUT, Output
 from .signature import Signature, frame_columns, infer_signature
 
@@ -104,6 +104,8 @@ def make_training(
     ] = (),  # their labels, in the order that the model shall have  [default: those of y, sorted]
     positive: Any = None,  # of a probability, where y is not 0 and 1: the value that is likely or not
     unseen: Mapping[str, str] = {},  # noqa: B006  as `infer_signature` takes it
+    missing: Collection[str] = (),  # as `infer_signature` takes it
+    types: Mapping[str, str] = {},  # noqa: B006  as `infer_signature` takes it
     step: FeatureStep | None = None,  # the function `features`, if there is one
     all_rows: Any = None,  # all that is known, held-out rows too: what is missing or new there may be asked  [default: X]
     tuning: tuple[Any, Any] | None = None,  # an X and a y that early stopping watches
@@ -122,9 +124,10 @@ def make_training(
         raise WrongType(f"the answer {name!r} is among the inputs", f"leave it out: X.drop(columns={name!r})")
     output = Output(name, kind, tuple(classes) or _labels(y)) if kind == "classes" else Output(name, kind)
     known = X if all_rows is None else all_rows[list(X)]
-    signature = infer_signature(known, output, unseen)
+    signature = infer_signature(known, output, unseen, missing, types)
     columns, answer = frame_columns(signature, X), _answers(X, y, output, positive, "the training rows")
     stepped = step(columns) if step else columns
+    refuse_raw(signature.inputs, stepped)
     features = fit_features(stepped)
     rows = Rows(columns, encode(features, stepped), answer)
     watched = _tuning(

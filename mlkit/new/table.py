@@ -19,6 +19,7 @@ __all__ = [
 
 # %% ../../notebooks/new/01_table.ipynb #f53cc6fd
 import re
+import shlex
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -154,8 +155,22 @@ def _doubt(name: str, known: pd.Series, kind: str, different: int, missing: floa
     if kind in ("integer", "category") and different >= FEWEST and is_id(name):
         return REPEATED, False
     if kind in ("text", "category") and is_text(known) and known.head(100).str.match(DATE).all():
-        return "dates; those that can be read are written 2013-10-01", False
+        return _doubt_of_dates(name, known), False
     return (_doubt_of_text(known, different), False) if kind == "text" else ("", False)
+
+
+# %% ../../notebooks/new/01_table.ipynb #6d0da038
+def _doubt_of_dates(name: str, known: pd.Series) -> str:
+    "With the form that reads them, where only one can."
+    forms = [
+        form
+        for form in ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+        if pd.to_datetime(known, format=form, errors="coerce").notna().all()
+    ]
+    said = f"{shlex.quote(name)} {forms[0]}" if len(forms) == 1 else ""
+    quoted = shlex.quote(said) if re.search(r'["$`\\!]', said) else f'"{said}"'
+    reads = f"; --read-as dates {quoted} reads them" if said else ""
+    return f"dates; those that can be read are written 2013-10-01{reads}"
 
 
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"

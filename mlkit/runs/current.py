@@ -67,7 +67,7 @@ class Trainer:
         X: pd.DataFrame,  # the training rows: exactly the columns that a client is asked for
         y: Any,  # the answers, one per row
         kind: str,  # of the output: probability, classes or value
-        **more: Any,  # name, classes, positive, unseen, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
+        **more: Any,  # name, classes, positive, unseen, missing, types, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
     ) -> Training:
         "What a model learns from, in one call. Raises `LeakColumn`, `WrongType` for rows that are held out, and what `make_training` raises."
         training = make_training(X, y, kind, **more)
@@ -131,8 +131,7 @@ class Run(Trainer):
         "The rows of a dataset; its fingerprint goes into the record. Raises `MissingData`, `ExpectationFailed`."
         frame, source = dataset.read_dataset(self.project, name)
         self.sources[name], self.columns[name] = source, list(frame.columns)
-        self._show("dataset", asdict(source), f"read {name}: {source.rows:,} rows, {source.fingerprint[:19]}")
-        _tell_and_suspect(self, frame, source)
+        _show_dataset(self, frame, source)
         return frame
 
     def write(
@@ -294,8 +293,10 @@ def current_run() -> Run:
     return Run(project, scratch.id, scratch)
 
 
-def _tell_and_suspect(run: Run, frame: pd.DataFrame, source: dataset.Dataset) -> None:
+def _show_dataset(run: Run, frame: pd.DataFrame, source: dataset.Dataset) -> None:
     "The rows keep which words meant missing, so that `infer_signature` tells the server; what looks misread is noted."
+    words = f"read {source.name}: {source.rows:,} rows, {source.fingerprint[:19]}"
+    run._show("dataset", asdict(source), words)
     reading = read_reading(source.reading, f"[dataset {source.name}]")
     if reading.missing:
         frame.attrs[WORDS] = list(reading.missing)

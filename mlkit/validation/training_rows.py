@@ -30,7 +30,8 @@ import numpy as np
 from ..errors import CorruptRecord, MlkitError, WrongType
 from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle
-from ..model.column import Column, frame_array
+from ..model.column import Column
+from ..model.frame import frame_array
 from ..model.signature import Signature
 from ..records import canonical, digest, plain_name, read_record, write_record
 from ..store import Store

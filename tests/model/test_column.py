@@ -6,16 +6,8 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from mlkit.errors import SignatureMismatch, WrongType
-from mlkit.model.column import (
-    Column,
-    array_problems,
-    check_arrays,
-    frame_array,
-    name_problems,
-    read_time,
-    without_words,
-)
+from mlkit.errors import SignatureMismatch
+from mlkit.model.column import Column, array_problems, check_arrays, name_problems, read_time, without_words
 
 
 # %% ../../notebooks/model/01_column.ipynb #a8000021
@@ -138,9 +130,3 @@ def test_arrays_are_judged_as_cells_are():
         assert not array_problems(Column("c", "integer", missing=True), signaling)
     with pytest.raises(SignatureMismatch, match="row 0, column 'c': missing"):
         check_arrays((Column("c", "number"),), {"c": np.array([nan])})
-
-
-# %% ../../notebooks/model/01_column.ipynb #a56c1a27
-def test_text_where_numbers_belong_names_its_column():
-    with pytest.raises(WrongType, match="column 'c': could not convert string to float: 'far'"):
-        frame_array(Column("c", "number"), ["far"])

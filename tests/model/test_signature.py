@@ -246,6 +246,17 @@ def test_times_decimals_and_free_text_are_what_they_are():
             infer_signature(pd.DataFrame(wrong), Output("late", "probability"), types={"when": "time"})
 
 
+# %% ../../notebooks/model/04_signature.ipynb #1465b961
+def test_true_and_false_are_boolean_also_where_some_are_missing():
+    table = pd.DataFrame(
+        {"on": pd.Series([True, None, False], dtype=object), "off": pd.array([True, None, False], "boolean")}
+    )
+    signature = infer_signature(table, Output("late", "probability"))
+    assert [(column.type, column.missing) for column in signature.inputs] == [("boolean", True)] * 2
+    columns = frame_columns(signature, table)
+    assert str(columns["on"].tolist()) == str(columns["off"].tolist()) == "[1.0, nan, 0.0]"
+
+
 # %% ../../notebooks/model/04_signature.ipynb #cf370914
 def test_levels_that_no_row_has_are_levels_and_numbers_in_a_category_are_refused_by_name():
     known = pd.DataFrame({"size": pd.Categorical(["m", "s"], ["s", "m", "l"], ordered=True)})

@@ -48,6 +48,24 @@ def test_one_call_gives_what_the_six_give():
         assert booster.model_to_string() == by_hand.model_to_string()
 
 
+# %% ../../notebooks/model/07_training.ipynb #db2fb26f
+def test_free_text_and_times_are_refused_before_training_without_a_step_and_learned_from_with_one():
+    X, y = visits()
+    X["note"] = [f"visit {n} {'again ' * (n % 4)}" for n in range(len(X))]
+    with pytest.raises(WrongType, match="'note' is free text, and no feature step"):
+        make_training(X, y, "probability", positive="yes", types={"note": "text"})
+
+    def features(columns):
+        length = np.array([float(len(text or "")) for text in columns["note"]])
+        return {"age": columns["age"], "city": columns["city"], "length": length}
+
+    training = make_training(
+        X, y, "probability", positive="yes", types={"note": "text"}, missing=["city"], step=features
+    )
+    told = {column.name: column for column in training.signature.inputs}
+    assert told["note"].type == "text" and told["city"].missing and training.rows.matrix.shape == (300, 3)
+
+
 # %% ../../notebooks/model/07_training.ipynb #33f31fb7
 def test_what_would_be_wrong_in_silence_is_refused():
     X, y = visits()

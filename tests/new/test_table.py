@@ -73,6 +73,22 @@ def test_a_number_that_happens_to_differ_in_each_row_is_no_id():
     assert [column.doubt for column in look(repeated)] == [REPEATED, ""]
 
 
+# %% ../../notebooks/new/01_table.ipynb #c0566ed9
+def test_dates_that_only_one_form_reads_are_doubted_with_the_option_that_reads_them():
+    days = pd.date_range("2026-01-01", periods=40)
+    table = pd.DataFrame(
+        {
+            "sold on": days.strftime("%d.%m.%Y"),
+            "us": days.strftime("%m/%d/%Y"),
+            "either": ["1/2/2026", "2/3/2026"] * 20,
+        }
+    )
+    found = {column.name: column.doubt for column in look(table)}
+    assert found["sold on"].endswith("""2013-10-01; --read-as dates "'sold on' %d.%m.%Y" reads them""")
+    assert found["us"].endswith('--read-as dates "us %m/%d/%Y" reads them')
+    assert found["either"].endswith("are written 2013-10-01")
+
+
 # %% ../../notebooks/new/01_table.ipynb #812fdc28
 def test_a_table_that_was_read_wrongly_is_refused_with_what_helps():
     def refusal(frame):

@@ -66,7 +66,7 @@ def output_in_words(output):
 
 def narrowed(old, new):
     "What a column took and takes no longer."
-    wider = {("integer", "number"), ("boolean", "integer"), ("boolean", "number")}
+    wider = {("integer", "number"), ("boolean", "integer"), ("boolean", "number"), ("category", "text")}
     found = []
     if old["type"] != new["type"] and (old["type"], new["type"]) not in wider:
         found.append(f"was {old['type']} and is {new['type']}")
