@@ -25,7 +25,7 @@ from ..provenance import machine
 from ..records import read_record, utc_now
 from ..store import Store
 from . import class_figures, figures
-from .evaluation import RATIOS, Evaluation
+from .evaluation import OF_ONE_CLASS, Evaluation
 from .metrics import LESS_IS_BETTER
 from .verdict import Unmeasured, Verdict, is_low_end, shown
 
@@ -229,7 +229,7 @@ def _champion(found: Evaluation) -> str:
 
 # %% ../../notebooks/validation/08_report.ipynb #3cae41dd
 def _metrics(found: Evaluation) -> list[dict]:
-    rows, of_one = [], {f"{metric}_{name}" for name in found.classes for metric in RATIOS}
+    rows, of_one = [], {f"{metric}_{name}" for name in found.classes for metric in OF_ONE_CLASS}
     for name, value in found.metrics.items():
         if name.endswith("_against_champion") or isinstance(value, Unmeasured) or name in of_one:
             continue  # the columns of the champion say it, or the table of the classes
