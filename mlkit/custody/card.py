@@ -7,6 +7,7 @@ __all__ = ["SAYS", "MOST_IN_A_TABLE", "model_card"]
 
 # %% ../../notebooks/custody/03_card.ipynb #ff1bed67
 import json
+import re
 
 from ..model.bundle import Bundle
 from ..model.signature import Column
@@ -70,7 +71,7 @@ def _use(bundle: Bundle, said: dict, verdict: dict | None) -> str:
     lines = ["## What it is for", ""]
     lines += [f"- **Question:** {outcome['question']}"] if outcome else []
     words = (
-        f"one of {', '.join(output.classes)}, with the probability of each"
+        f"one of {', '.join(map(_cell, output.classes))}, with the probability of each"
         if output.classes
         else f"a {output.kind}"
     )
@@ -171,7 +172,7 @@ def _classes(found: dict | None) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", r"\\").replace("|", r"\|")
+    return re.sub(r"([\\`*<|\[\]])", r"\\\1", text)
 
 
 # %% ../../notebooks/custody/03_card.ipynb #cc266e27

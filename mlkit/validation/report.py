@@ -78,7 +78,11 @@ def draw_figures(
             draw["profit"] = partial(figures.profit, worth=found.worth, **rows, champion=rival)
     if found.importance:
         draw["importance"] = partial(figures.importance, shares=found.importance)
-    taller = {"by_class": (5.2, max(3.7, 1.2 + 0.35 * len(found.classes)))}
+    count = len(found.classes)
+    taller = {
+        "by_class": (5.2, max(3.7, 1.2 + 0.3 * count)),
+        "confusion_matrix": (5.2, max(3.7, 1.8 + 0.2 * count)),
+    }
     drawn = {name: figures.svg(of, name, taller.get(name, (5.2, 3.7))) for name, of in draw.items()}
     if found.slices:
         of = partial(
