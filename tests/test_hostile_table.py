@@ -119,7 +119,7 @@ def test_what_no_model_can_be_asked_with_is_left_out_and_said(project):
 
 
 def test_the_notebooks_run_and_the_model_is_asked_with_all_the_other_columns(project, trained):
-    inputs = {column.name for column in trained["signature"].inputs}
+    inputs = {column.name for column in trained["training"].signature.inputs}
     assert inputs == set(hostile_table()) - LEFT_OUT - set(UNSENDABLE) - {'the "answer"?'}
     verdict = run_cells(project, "validate")["verdict"]
     assert verdict.metrics["auc"] > 0.6 and verdict.metrics["golden_rows_failed"] == 0

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import BadSettings, MissingData, unknown_name
+from ..errors import BadSettings, MissingData, MlkitError, unknown_name
 
 
 # %% ../../notebooks/cli/09_new.ipynb #ec7ed1d7
@@ -149,7 +149,7 @@ MOST_SHOWN = 50  # columns
 def table_options(command):
     "The table, and a flag for each question."
     options = [
-        click.option("--data", required=True, metavar="FILE", help="CSV, Parquet, JSON lines, Arrow, Excel: a file, a pattern, a folder, a URL."),
+        click.option("--data", metavar="FILE", help="CSV, Parquet, JSON lines, Arrow, Excel: a file, a pattern, a folder, a URL."),
         click.option("--read-as", nargs=2, multiple=True, metavar="OPTION VALUE", help="How the file is written: encoding, separator, decimal, missing, dates, format, sheet.  [default: by its bytes]"),
         click.option("--target", metavar="COLUMN", help="The column that is asked for."),
         click.option("--kind", metavar="KIND", help="probability, classes, count or value.  [default: by its values]"),
@@ -164,29 +164,51 @@ def table_options(command):
     return command
 
 
-@click.command(short_help="Make a project of a table.")
+# %% ../../notebooks/cli/09_new.ipynb #1c70b079
+@click.command(short_help="Make a project of a table, or of a notebook.")
 @click.argument("name")
+@click.option(
+    "--from",
+    "notebook",
+    metavar="NOTEBOOK",
+    help="Of a notebook that you have, which stays as it is; not with --data.",
+)
+@click.option(
+    "--parameters", metavar="NAMES", help="With --from: the constants that become parameters; or `none`."
+)
+@click.option("--inputs", metavar="NAMES", help="With --from: the files that become datasets; or `none`.")
+@click.option(
+    "--split", metavar="SHARE", help="With --from: the share of the rows that is held out; or `none`."
+)
 @table_options
-def new(name, data, read_as, yes, **given):
-    """Make a project in the folder NAME, of a table and its column that is asked for.
+def new(name, data, read_as, notebook, parameters, inputs, split, yes, **given):
+    """Make a project in the folder NAME: of a table and its column that is asked for, or of a notebook.
 
-    It holds settings and three notebooks that run as they are. What no flag says is asked.
+    Of a table: settings and three notebooks that run as they are. Of a notebook: settings, and the notebook with a
+    parameters cell. What no flag says is asked.
 
     \b
     Example:
       mlkit new diamonds --data diamonds.csv --target price --yes
       cd diamonds && mlkit train && mlkit validate
+      mlkit new ship --from mine.ipynb
     """
     from mlkit.new.folder import first_commit, refuse_name, refuse_place, whole_folder, write_files
 
     refuse_name(name)
     refuse_place(Path(name))
+    chosen = {"parameters": parameters, "inputs": inputs, "split": split}
+    _refuse_mixed(data, notebook, given | {"read_as": read_as}, chosen)
     with whole_folder(Path(name)) as folder:
-        files = _files(folder, name, data, dict(read_as), given, yes)
+        files = (
+            _files_of_notebook(folder, name, Path(notebook), chosen, yes)
+            if notebook
+            else _files(folder, name, data, dict(read_as), given, yes)
+        )
         write_files(folder, files)
         note = first_commit(folder)
     click.echo("\n".join([f"made {name}/", *(f"  {file}" for file in files)]))
-    click.echo(f"next: cd {name} && {NEXT}")
+    click.echo(f"next: cd {name} && {'mlkit run train' if notebook else NEXT}")
     if note:
         click.echo(f"note: {note}", err=True)
 
@@ -212,6 +234,8 @@ def init(data, read_as, yes, **given):
     from mlkit.new.folder import add_files, refuse_name
     from mlkit.settings import SETTINGS
 
+    if not data:
+        raise MissingData("nobody said where the table is", "say it: --data FILE")
     here = Path.cwd()
     refuse_name(here.name)
     if (here / SETTINGS).exists():
@@ -284,3 +308,78 @@ def _plan_words(plan) -> str:
     )
     lines += [f"held out:  {f'from {plan.at} on, by {one_line(plan.time, 30)}' if plan.time else by_lot}"]
     return "\n".join(lines)
+
+
+# %% ../../notebooks/cli/09_new.ipynb #21ca7b50
+def _refuse_mixed(data: str | None, notebook: str | None, table: dict, chosen: dict) -> None:
+    if not data and not notebook:
+        raise MissingData("nobody said of what", "say it: --data FILE, or --from NOTEBOOK")
+    others = {"--data": data} | {f"--{flag.replace('_', '-')}": answer for flag, answer in table.items()}
+    if notebook and (mixed := [flag for flag, answer in others.items() if answer]):
+        raise BadSettings(f"--from does not go with {' '.join(mixed)}", "of a table, or of a notebook")
+    if data and (mixed := [f"--{flag}" for flag, answer in chosen.items() if answer]):
+        raise BadSettings(
+            f"{' '.join(mixed)} {'goes' if len(mixed) == 1 else 'go'} with --from",
+            "of a table, or of a notebook",
+        )
+
+
+def _files_of_notebook(folder: Path, name: str, path: Path, chosen: dict, yes: bool) -> dict[str, str]:
+    "The project's files, from the notebook and the answers."
+    from mlkit.new.pipeline import proposal_words, render_mine
+    from mlkit.new.plan import read_names, write_names
+    from mlkit.new.proposals import read_mine
+
+    mine = read_mine(path)
+    reads = {read.name: read for read in mine.reads if _reads_the_same(folder, name, read)}
+    click.echo(proposal_words(mine, list(reads.values())))
+    answers = Answers(chosen, yes, sys.stdin.isatty())
+
+    def choose(flag: str, question: str, guess: list[str], known: list[str]) -> list[str]:
+        said = answers(flag, question, write_names(guess) or "none") if known else "none"
+        names = [] if said == "none" else read_names(said)
+        for each in names:
+            if each not in known:
+                raise unknown_name(f"--{flag}: there is no", each, known)
+        return names
+
+    settings = [] if mine.has_parameters else [setting.name for setting in mine.settings]
+    parameters = choose("parameters", "Which constants become parameters", mine.guess, settings)
+    inputs = choose("inputs", "Which files become datasets", list(reads), list(reads))
+    share = answers(
+        "split", "Which share of the rows is held out", f"{mine.split[0]:g}" if mine.split else "none"
+    )
+    answers.refuse_guesses()
+    split = None if share == "none" else (_share(share), mine.split[1] if mine.split else 1)
+    return render_mine(name, mine, parameters, [reads[each] for each in inputs], split)
+
+
+# %% ../../notebooks/cli/09_new.ipynb #3972fdfc
+def _reads_the_same(folder: Path, name: str, read) -> bool:
+    "Whether a dataset has the rows that the notebook's own call gives."
+    import pandas as pd
+
+    from mlkit.data.source import find_files, read_rows
+    from mlkit.settings import SETTINGS, read_project
+
+    (folder / SETTINGS).write_text(
+        f"[project]\nname = {name}\n[dataset {read.name}]\nsource = {read.file.resolve()}\n"
+    )
+    try:
+        source = find_files(read_project(folder), read.name)
+        [file] = source.files()
+        ours, theirs = read_rows(source, file), getattr(pd, read.how)(read.file)
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    except (MlkitError, ValueError, AssertionError, OSError):
+        return False
+    return True
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0
+    if not 0 < share < 1:
+        raise BadSettings(f"--split {text} is not a share", "a fifth of the rows is: --split 0.2")
+    return share

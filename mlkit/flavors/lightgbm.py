@@ -14,6 +14,7 @@ __all__ = [
     "GAIN",
     "ONE_THREAD",
     "save",
+    "booster_of",
     "told_classes",
     "digest_input",
     "told_features",
@@ -51,23 +52,31 @@ FILES = (MODEL,)  # what `save` gives
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #9c0d9aea
 def save(
-    model: Any,  # a lightgbm.Booster, or an estimator that holds one; of an early-stopped one, the best iteration is kept
+    model: Any,  # a Booster, or a fitted LGBMClassifier, LGBMRegressor or LGBMRanker; of an early-stopped one, the best iteration
 ) -> dict[str, bytes]:
     "The booster in LightGBM's text format. Raises `WrongType` for anything else."
-    return {MODEL: _booster(model).model_to_string().encode()}
+    return {MODEL: booster_of(model).model_to_string().encode()}
 
 
-def _booster(model: Any) -> Any:
-    "The Booster of an LGBMClassifier, LGBMRegressor or LGBMRanker; a Booster itself."
+def booster_of(
+    model: Any,  # as `save` takes it
+) -> Any:
+    "The Booster that answers. Raises `WrongType` for what has none yet, and for what answers something else than it would be taken for."
     if hasattr(model, "model_to_string"):
         return model
-    if not hasattr(model, "_Booster"):
+    name = type(model).__name__
+    if not hasattr(type(model), "booster_"):
         raise WrongType(
-            f"{type(model).__name__} is not a model of LightGBM",
-            "a lightgbm.Booster, or a fitted LGBMClassifier",
+            f"{name} is not a model of LightGBM", "a Booster, LGBMClassifier, LGBMRegressor or LGBMRanker"
         )
-    if model._Booster is None:
-        raise WrongType(f"this {type(model).__name__} is not fitted", "call its fit(…) first")
+    if not model.__sklearn_is_fitted__():
+        raise WrongType(f"this {name} is not fitted", "call its fit(X, y) first, or run.fit(X, y, model)")
+    classes = np.asarray(getattr(model, "classes_", [])).tolist()
+    if len(classes) == 2 and classes != [0, 1]:
+        raise WrongType(
+            f"this {name} learned {classes[0]!r} and {classes[1]!r}: two classes are a probability, and nobody said of which",
+            f"fit it on 0 and 1: fit(X, y == {classes[1]!r}); its kind is probability",
+        )
     return model.booster_
 
 
@@ -124,9 +133,10 @@ def ask_library(
     levels: Mapping[str, list],  # of the categories, as the model says them
 ) -> np.ndarray:
     "What LightGBM itself answers, asked as it was trained: with a DataFrame where it knows categories."
+    model = booster_of(model)
     if not levels:
         matrix = np.column_stack([np.asarray(c, dtype=float) for c in columns.values()])
-        return _booster(model).predict(matrix, num_threads=1)
+        return model.predict(matrix, num_threads=1)
     import pandas as pd
 
     frame = {
@@ -135,7 +145,7 @@ def ask_library(
         else np.asarray(cells, dtype=float)
         for name, cells in columns.items()
     }
-    return _booster(model).predict(pd.DataFrame(frame), num_threads=1)
+    return model.predict(pd.DataFrame(frame), num_threads=1)
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #699a3882

@@ -18,6 +18,7 @@ __all__ = [
     "quoted",
     "expectations",
     "render",
+    "fill",
     "refuse_name",
     "refuse_place",
     "whole_folder",
@@ -161,6 +162,17 @@ def render(
     levels: dict[str, list[str]],  # of each category
 ) -> dict[str, str]:
     "The files of the project, by their path."
+    said = _said(plan) | {"gates": gates, "expectations": expectations(plan, levels)}
+    texts = {file: fill(template, said) for template, file in FILES.items()}
+    return {file: _notebook(text) if file.endswith(".ipynb") else text for file, text in texts.items()}
+
+
+# %% ../../notebooks/new/06_folder.ipynb #f7d129cf
+def fill(
+    template: str,  # the name of its file
+    said: dict[str, Any],  # what it needs
+) -> str:
+    "The text of a template."
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mlkit.new"),
         undefined=jinja2.StrictUndefined,
@@ -173,16 +185,13 @@ def render(
         "capital": lambda text: text[:1].upper() + text[1:],
     }  # fmt: skip
     environment.tests["settable"] = is_settable
-    said = _said(plan) | {"gates": gates, "expectations": expectations(plan, levels)}
-    texts = {file: environment.get_template(template).render(said) for template, file in FILES.items()}
-    return {file: _notebook(text) if file.endswith(".ipynb") else text for file, text in texts.items()}
+    return environment.get_template(template).render(said)
 
 
 def _said(plan: Plan) -> dict[str, Any]:
     "What the templates need beside the plan."
     kind = plan.target.kind
     metric, metric_name, metric_words = METRICS.get(kind, MEAN_ERROR)
-    target = plan.column(plan.target.name)
     inputs = [plan.column(name) for name in plan.inputs]
     few = [c.name for c in inputs if c.type == "category" and 2 <= c.values <= 8 and is_settable(c.name)]
     by_lot = f"{'Stratified' * (kind in ('probability', 'classes'))}{'Group' * bool(plan.key)}KFold"
@@ -196,7 +205,6 @@ def _said(plan: Plan) -> dict[str, Any]:
         "metric_words": metric_words,
         "folds": "TimeSeriesSplit" if plan.time else by_lot,
         "booleans": [c.name for c in inputs if c.type == "boolean" and c.missing],
-        "targeted": plan.target.positive is None and target.type in ("integer", "number", "boolean"),
         "classes": values(plan.target.classes),
         "slices": few[:2] if plan.rows >= 20 * SMALLEST else [],
         "smallest": SMALLEST,

@@ -65,6 +65,7 @@ def kernel_of(notebook: Path) -> dict[str, str]:
     "Python's for a notebook that names no kernel, as tools that write notebooks often leave it."
     spec = read_notebook(notebook).metadata.get("kernelspec") or {}
     name = spec.get("name") or "python3"
+    name = "python3" if name == "python" else name  # as jupyter_client does
     try:
         from jupyter_client.kernelspec import NoSuchKernel, get_kernel_spec
 

@@ -16,6 +16,7 @@ __all__ = [
     "training_digest",
     "Overlap",
     "count_overlap",
+    "again_among",
 ]
 
 # %% ../../notebooks/validation/06_training_rows.ipynb #e21904af
@@ -284,3 +285,21 @@ def _times(digests: Digests, kinds: Digests) -> np.ndarray:
 def _holds(everything: Digests, part: Digests) -> bool:
     kinds, times = np.unique(part, return_counts=True)
     return bool((_times(everything, kinds) >= times).all())
+
+
+# %% ../../notebooks/validation/06_training_rows.ipynb #f287c9fc
+def again_among(
+    signature: Signature,
+    columns: Mapping[str, np.ndarray],  # of the rows to learn from, as `frame_columns` gives them
+    everything: Mapping[str, Any],  # all rows
+    held_out: Mapping[str, Any],  # those of them that no model may see
+) -> int:
+    "How many of the rows are certainly held out."
+    if any(column.name not in everything for column in signature.inputs):
+        return 0
+    try:
+        trained = TrainingRows(np.sort(row_digests(signature, columns)), False)
+        found = count_overlap(trained, signature, held_out, range(len(held_out)), lambda: everything)
+    except MlkitError:
+        return 0  # the notebook made other types of them
+    return found.again if found.certain else 0

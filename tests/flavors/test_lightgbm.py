@@ -104,6 +104,34 @@ def test_a_matrix_of_another_width_is_refused():
         load(save(small_booster()[0])).predict(np.zeros((1, 2)))
 
 
+# %% ../../notebooks/flavors/02_lightgbm.ipynb #1575a55e
+def test_an_estimator_answers_what_it_answered_before_it_was_saved():
+    random = np.random.default_rng(3)
+    matrix = random.normal(size=(400, 3))
+    answer = matrix[:, 0] + random.normal(size=400)
+    for estimator, target, asked in (
+        (lightgbm.LGBMClassifier, answer > 0, lambda model: model.predict_proba(matrix)[:, 1]),
+        (lightgbm.LGBMRegressor, answer, lambda model: model.predict(matrix)),
+        (lightgbm.LGBMRanker, (answer > 0).astype(int), lambda model: model.predict(matrix)),
+    ):
+        group = {"group": [40] * 10} if estimator is lightgbm.LGBMRanker else {}
+        model = estimator(n_estimators=5, verbose=-1, n_jobs=1).fit(matrix, target, **group)
+        assert np.array_equal(load(save(model)).predict(matrix), asked(model))
+
+
+# %% ../../notebooks/flavors/02_lightgbm.ipynb #768c685e
+def test_what_has_not_been_trained_or_is_another_library_s_is_refused():
+    with pytest.raises(WrongType, match="this LGBMRegressor is not fitted"):
+        save(lightgbm.LGBMRegressor())
+    with pytest.raises(WrongType, match="dict is not a model of LightGBM"):
+        save({})
+    texts = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(
+        np.arange(99.0).reshape(-1, 1), ["b", "a", "b"] * 33
+    )
+    with pytest.raises(WrongType, match="two classes are a probability"):
+        save(texts)
+
+
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #f19784a7
 def test_a_broken_model_text_is_refused():
     with pytest.raises(CorruptRecord, match="LGBM_BoosterLoadModelFromString"):
