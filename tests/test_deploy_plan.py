@@ -19,7 +19,7 @@ def load(path):
 
 
 from ansible.module_utils import deployment_plan as decide  # noqa: E402
-from ansible.module_utils import golden_rows, service_records  # noqa: E402
+from ansible.module_utils import golden_rows, service_records, shadow  # noqa: E402
 from ansible.module_utils.failed import Failed  # noqa: E402
 
 filters = load(PLAYBOOKS / "filter_plugins/mlkit.py")
@@ -285,3 +285,15 @@ def test_a_state_that_this_mlkit_cannot_read_is_not_guessed_at(tmp_path, text, w
     (tmp_path / "state.json").write_text(text)
     with pytest.raises(Failed, match=words):
         service_records.state_of(str(tmp_path))
+
+
+def test_in_the_shadow_classes_are_compared_by_their_names_whatever_their_order():
+    compared = object.__new__(shadow.Comparison)
+    compared.old, compared.new, compared.largest = [], [], 0.0
+    one = {"prediction": "b", "probabilities": {"a": 0.25, "b": 0.75, "c": 0.0}}
+    for other in (
+        {"prediction": "b", "probabilities": {"c": 0.0, "b": 0.75, "a": 0.25}},
+        {"prediction": "d", "probabilities": {"a": 0.25, "b": 0.25, "d": 0.5}},
+    ):
+        compared.add_classes(one, other)
+    assert (compared.old, compared.new, compared.largest) == ([1, 1], [1, 3], 0.5)

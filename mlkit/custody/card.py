@@ -7,6 +7,7 @@ __all__ = ["SAYS", "MOST_IN_A_TABLE", "model_card"]
 
 # %% ../../notebooks/custody/03_card.ipynb #ff1bed67
 import json
+import re
 
 from ..model.bundle import Bundle
 from ..model.signature import Column
@@ -15,7 +16,7 @@ from ..registry import load_model, read_registry
 from ..runs.record import list_runs
 from ..settings import Project
 from ..store import Store
-from ..validation.evaluation import RATIOS
+from ..validation.evaluation import OF_ONE_CLASS
 from ..validation.report import run_record
 from ..validation.verdict import is_low_end, shown, verdicts_of
 
@@ -70,7 +71,7 @@ def _use(bundle: Bundle, said: dict, verdict: dict | None) -> str:
     lines = ["## What it is for", ""]
     lines += [f"- **Question:** {outcome['question']}"] if outcome else []
     words = (
-        f"one of {', '.join(output.classes)}, with the probability of each"
+        f"one of {', '.join(map(_cell, output.classes))}, with the probability of each"
         if output.classes
         else f"a {output.kind}"
     )
@@ -149,15 +150,15 @@ MOST_IN_A_TABLE = 20  # classes whose confusion is shown
 
 def _metrics_of_one_class(verdict: dict) -> set[str]:
     table = (verdict.get("classes") or {}).get("table", [])
-    return {f"{metric}_{row['class']}" for row in table for metric in RATIOS}
+    return {f"{metric}_{row['class']}" for row in table for metric in OF_ONE_CLASS}
 
 
 def _classes(found: dict | None) -> list[str]:
     if not found:
         return []
-    lines = ["", f"| class | rows | {' | '.join(RATIOS)} |", "|---|---|---|---|---|"]
+    lines = ["", f"| class | rows | {' | '.join(OF_ONE_CLASS)} |", "|---" * (2 + len(OF_ONE_CLASS)) + "|"]
     for row in found["table"]:
-        cells = ["" if row[metric] is None else shown(row[metric]) for metric in RATIOS]
+        cells = ["" if row[metric] is None else shown(row[metric]) for metric in OF_ONE_CLASS]
         lines += [f"| {_cell(row['class'])} | {row['rows']:,} | {' | '.join(cells)} |"]
     names = [_cell(row["class"]) for row in found["table"]]
     if len(names) > MOST_IN_A_TABLE:
@@ -171,7 +172,7 @@ def _classes(found: dict | None) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", r"\\").replace("|", r"\|")
+    return re.sub(r"([\\`*<|\[\]])", r"\\\1", text)
 
 
 # %% ../../notebooks/custody/03_card.ipynb #cc266e27

@@ -51,7 +51,7 @@ def confusion_matrix(
     axis.set_yticks(np.arange(count) + 0.5, names)
     axis.set(xlim=(0, count), ylim=(count, 0), xlabel="the likeliest", ylabel="what came", title="confusion")
     axis.grid(visible=False)
-    axis.tick_params(length=0, labelsize=10 if count <= 20 else 6)
+    axis.tick_params(length=0, labelsize=10 if count <= 8 else 8 if count <= 20 else 6)
     axis.spines[:].set_visible(False)
 
 
@@ -101,4 +101,11 @@ def by_class(
     axis.set_yticks(at, [_short(row["class"]) for row in table])
     axis.set(ylim=(len(table) - 0.4, -0.6), xlabel="with its 95 % interval", title="by class")
     axis.grid(axis="y", visible=False)
-    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    axis.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.02, 0.99),
+        ncols=3,
+        fontsize=9,
+        columnspacing=1,
+        handletextpad=0.2,
+    )

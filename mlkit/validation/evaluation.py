@@ -6,6 +6,7 @@
 __all__ = [
     "ASKED",
     "RATIOS",
+    "OF_ONE_CLASS",
     "Champion",
     "ask_champion",
     "seconds_per_row",
@@ -28,6 +29,8 @@ from mlkit.validation.metrics import (
     BY_ROW,
     LESS_IS_BETTER,
     PRIMARY,
+    by_class,
+    calibration_error,
     checked,
     contributions,
     intervals,
@@ -221,6 +224,8 @@ def judge_rows(
         value = ends[name, "better"][0] if theirs else Unmeasured(rival.excused, rival.why)
         metrics[f"{name}_against_champion"] = value
     metrics |= _worst_metrics(kind, slicing, parts) | _class_metrics(ratios)
+    pairs = zip(output.classes, by_class(truth, guess), strict=True) if output.classes else ()
+    metrics |= {f"calibration_error_{name}": calibration_error(*pair) for name, pair in pairs}
     metrics |= {
         "golden_rows_failed": golden_rows_failed(bundle),
         "leak_columns": sum(c.name in project.leaks for c in bundle.signature.inputs),
@@ -295,6 +300,7 @@ def _expected(
 
 # %% ../../notebooks/validation/07_evaluation.ipynb #aa97fa66
 RATIOS = ("f1", "precision", "recall")
+OF_ONE_CLASS = (*RATIOS, "calibration_error")
 
 
 def class_ratios(
@@ -335,5 +341,6 @@ def _class_table(
             value = metrics[f"{metric}_{name}"]
             row[metric] = None if isinstance(value, Unmeasured) else value
             row[f"{metric}_interval"] = None if row[metric] is None else list(ends[f"{metric}_{name}"])
+        row["calibration_error"] = metrics[f"calibration_error_{name}"]
         table.append(row)
     return table

@@ -15,6 +15,7 @@ __all__ = [
     "by_class",
     "ratio_of_class",
     "calibration",
+    "calibration_error",
     "plain_metrics",
     "intervals",
 ]
@@ -177,7 +178,11 @@ def calibration(
     return predicted, observed, rows[filled]
 
 
-def _calibration_error(truth: np.ndarray, guess: np.ndarray) -> float:
+def calibration_error(
+    truth: np.ndarray,
+    guess: np.ndarray,
+) -> float:
+    "The mean distance between the predicted and the observed share, over groups of equally many rows."
     predicted, observed, rows = calibration(truth, guess)
     return float(np.average(np.abs(predicted - observed), weights=rows))
 
@@ -191,13 +196,13 @@ def plain_metrics(
     found = {name: float(contributions(name, truth, guess).mean()) for name in BY_ROW[kind]}
     if kind == "classes":
         found["calibration_error"] = float(
-            np.mean([_calibration_error(*one) for one in by_class(truth, guess)])
+            np.mean([calibration_error(*one) for one in by_class(truth, guess)])
         )
     if kind == "probability":
         from sklearn.metrics import average_precision_score  # a second
 
         found["average_precision"] = float(average_precision_score(truth, guess))
-        found["calibration_error"] = _calibration_error(truth, guess)
+        found["calibration_error"] = calibration_error(truth, guess)
     return {name: found[name] for name in PLAIN[kind]}
 
 

@@ -25,7 +25,7 @@ from ..provenance import machine
 from ..records import read_record, utc_now
 from ..store import Store
 from . import class_figures, figures
-from .evaluation import RATIOS, Evaluation
+from .evaluation import OF_ONE_CLASS, Evaluation
 from .metrics import LESS_IS_BETTER
 from .verdict import Unmeasured, Verdict, is_low_end, shown
 
@@ -78,7 +78,11 @@ def draw_figures(
             draw["profit"] = partial(figures.profit, worth=found.worth, **rows, champion=rival)
     if found.importance:
         draw["importance"] = partial(figures.importance, shares=found.importance)
-    taller = {"by_class": (5.2, max(3.7, 1.2 + 0.35 * len(found.classes)))}
+    count = len(found.classes)
+    taller = {
+        "by_class": (5.2, max(3.7, 1.2 + 0.3 * count)),
+        "confusion_matrix": (5.2, max(3.7, 1.8 + 0.2 * count)),
+    }
     drawn = {name: figures.svg(of, name, taller.get(name, (5.2, 3.7))) for name, of in draw.items()}
     if found.slices:
         of = partial(
@@ -229,7 +233,7 @@ def _champion(found: Evaluation) -> str:
 
 # %% ../../notebooks/validation/08_report.ipynb #3cae41dd
 def _metrics(found: Evaluation) -> list[dict]:
-    rows, of_one = [], {f"{metric}_{name}" for name in found.classes for metric in RATIOS}
+    rows, of_one = [], {f"{metric}_{name}" for name in found.classes for metric in OF_ONE_CLASS}
     for name, value in found.metrics.items():
         if name.endswith("_against_champion") or isinstance(value, Unmeasured) or name in of_one:
             continue  # the columns of the champion say it, or the table of the classes

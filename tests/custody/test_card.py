@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlkit.custody.card import _not_its_low_end, model_card
+from mlkit.custody.card import _classes, _not_its_low_end, model_card
 from mlkit.data.dataset import Dataset
 from mlkit.errors import BadSettings
 from mlkit.model.features import encode, fit_features
@@ -89,6 +89,22 @@ def test_a_card_names_what_it_must():
         "USD",
     ]:
         assert words in card, words
+
+
+# %% ../../notebooks/custody/03_card.ipynb #466cada3
+def test_a_card_has_a_line_for_each_class_and_a_name_in_it_is_no_markup():
+    row = {
+        "class": "<b>|x</b>",
+        "rows": 3,
+        "f1": 0.5,
+        "precision": None,
+        "recall": 1.0,
+        "calibration_error": 0.125,
+    }
+    lines = _classes({"table": [row, row | {"class": "Adelie"}], "confusion": [[2, 1], [0, 3]]})
+    assert lines[3] == r"| \<b>\|x\</b> | 3 | 0.5000 |  | 1 | 0.1250 |"
+    assert lines[-1] == "| Adelie | 0 | 3 |" and lines[-2].endswith("| 2 | 1 |")
+    assert _classes(None) == [] and len(_classes({"table": [row] * 21, "confusion": []})) == 3 + 21
 
 
 # %% ../../notebooks/custody/03_card.ipynb #fcd30eb5

@@ -158,6 +158,8 @@ def test_classes_are_judged_as_scikit_learn_does_it_and_a_gate_may_be_on_one_of_
         low, high = found.intervals[f"f1_{name}"]
         assert low < ours[0] < high
     assert found.confusion == confusion_matrix(species, told, labels=names).tolist()
+    errors = [found.metrics[f"calibration_error_{name}"] for name in names]
+    assert np.mean(errors) == pytest.approx(found.metrics["calibration_error"]) and errors[0] != errors[1]
     assert found.details["classes"]["table"][0]["rows"] == (species == "Adelie").sum()
     assert found.metrics["golden_rows_failed"] == 0 and len(found.slices) == 2
     assert {"worst_slice_accuracy", "worst_slice_macro_f1"} < {*found.metrics}
