@@ -22,6 +22,7 @@ from ..errors import AlreadyThere, MissingData, MlkitError, WrongType
 from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle, codes_are_known, make_bundle, model_key
 from ..model.features import Columns, FeatureStep
+from ..model.hold import hold
 from ..model.signature import Signature, refuse_leaks
 from ..notebook.outputs import show
 from ..provenance import new_run_id
@@ -108,7 +109,8 @@ class Run:
         Raises `LeakColumn`, `WrongType`, `StoreUnreachable`.
         """
         refuse_leaks(signature, self.project.leaks)
-        self._note_unknown_leaks()
+        if note := _unknown_leaks(self.project.leaks, self.columns):
+            self._show("note", {"words": note}, f"note: {note}")
         bundle = make_bundle(
             self.project.model, flavor, model, signature, columns, step, self.id, predictions
         )
@@ -119,6 +121,7 @@ class Run:
                 "train on a DataFrame with categories, or on `encode(…)`; where they were coded by hand, say what\n"
                 "the model answers: run.save_model(…, predictions=booster.predict(matrix))",
             )
+        hold(self.output, self.id, model=bundle.digest)  # an equal one may be there, and old
         _put_bundle(self.output, bundle)
         trained = keep_training_rows(self.output, bundle, columns, target)
         if self.scratch:  # a runner decides it when the run has ended well
@@ -132,7 +135,9 @@ class Run:
         reference: str,  # "flights@champion", a digest, "latest"
     ) -> Bundle:
         "A model of the store. Raises `UnknownName`, `MissingData`, `CorruptRecord`."
-        bundle = load_model(self.store, find_model(self.store, reference, self.project.model))
+        digest = find_model(self.store, reference, self.project.model)
+        hold(self.store, self.id, model=digest)  # a prune at the same moment waits for us, or we for it
+        bundle = load_model(self.store, digest)
         fields = {"reference": reference, "digest": bundle.digest}
         fields["training"] = training_digest(self.store, bundle.digest)
         self._show("loaded", fields, f"loaded {bundle.name} {bundle.digest[:19]}")
@@ -187,27 +192,26 @@ class Run:
         self._show("loaded", {"reference": f"{name}@champion", "digest": None}, "no champion yet")
         return None
 
-    def _note_unknown_leaks(self) -> None:
-        "No refusal: what these datasets do not have may have been dropped by an earlier notebook."
-        known = {str(column) for columns in self.columns.values() for column in columns}
-        unknown = [leak for leak in self.project.leaks if leak not in known]
-        if not known or not unknown:
-            return
-        near = {leak: get_close_matches(leak, known, n=1, cutoff=0.85) for leak in unknown}
-        named = ", ".join(
-            f"{leak} (did you mean {near[leak][0]}?)" if near[leak] else leak for leak in unknown
-        )
-        words = (
-            f"no dataset that this run read or made has a column {named}, named by `leaks` in {SETTINGS}: "
-            "right if an earlier step drops it; misspelled, it guards nothing"
-        )
-        self._show("note", {"words": words}, f"note: {words}")
-
     def _show(self, noun: str, fields: dict, words: str, html: str = "") -> None:
         show(noun, fields, words, html)
         if self.scratch:
             self.scratch.add_output(noun, fields)
             self.scratch.save(self.output)
+
+
+# %% ../../notebooks/runs/02_current.ipynb #e1afaa60
+def _unknown_leaks(leaks: tuple[str, ...], columns: dict[str, list[str]]) -> str:
+    "A note on leaks that no dataset has. No refusal: what these datasets do not have may have been dropped by an earlier notebook."
+    known = {str(column) for each in columns.values() for column in each}
+    unknown = [leak for leak in leaks if leak not in known]
+    if not known or not unknown:
+        return ""
+    near = {leak: get_close_matches(leak, known, n=1, cutoff=0.85) for leak in unknown}
+    named = ", ".join(f"{leak} (did you mean {near[leak][0]}?)" if near[leak] else leak for leak in unknown)
+    return (
+        f"no dataset that this run read or made has a column {named}, named by `leaks` in {SETTINGS}: "
+        "right if an earlier step drops it; misspelled, it guards nothing"
+    )
 
 
 # %% ../../notebooks/runs/02_current.ipynb #ff9c73c3

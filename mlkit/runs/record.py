@@ -8,8 +8,6 @@ __all__ = [
     "SUMMARY",
     "library_digest",
     "RunRecord",
-    "this_process",
-    "is_running",
     "begin_record",
     "read_run",
     "list_runs",
@@ -20,7 +18,6 @@ __all__ = [
 # %% ../../notebooks/runs/01_record.ipynb #346e84c9
 import json
 import os
-import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -28,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 import mlkit
 
 from ..errors import CorruptRecord, MissingData, MlkitError, UnknownName, unknown_name
+from ..model.hold import this_process
 from ..provenance import GROUND, cell_digests, code_digest, lock_digest, machine, packages, read_commit
 from ..records import canonical, digest, read_record, utc_now, write_record
 from ..redaction import Redactor
@@ -146,26 +143,6 @@ class RunRecord:
         store.put(f"{self.folder}/run.json", write_record("run", self._without_secrets()))
 
 
-# %% ../../notebooks/runs/01_record.ipynb #81b1f567
-def this_process() -> dict:
-    "What tells this process from a later one with the same number."
-    return {"host": socket.gethostname(), "pid": os.getpid(), "since": psutil.Process().create_time()}
-
-
-def is_running(
-    process: dict,  # of a record that says `running`
-) -> bool:
-    "Whether that process can still be at it: it is there, or is on another machine."
-    if process["host"] != socket.gethostname():
-        return True
-    try:
-        runner = psutil.Process(process["pid"])
-        same = abs(runner.create_time() - process["since"]) < 5  # seconds: the clock may be set meanwhile
-        return same and runner.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 # %% ../../notebooks/runs/01_record.ipynb #fde9e0e5
 def begin_record(
     project: Project,
@@ -254,8 +231,8 @@ def list_runs(
             found[id] = cached[id]
             continue
         try:
-            record = asdict(read_run(store, id))
-            found[id] = {"stamp": stamp, **{name: record[name] for name in SUMMARY}}
+            record = read_run(store, id)
+            found[id] = {"stamp": stamp, **{name: getattr(record, name) for name in SUMMARY}}
         except MlkitError as error:
             on_broken(error)
     changed = sum(cached.get(id) is not entry for id, entry in found.items()) + len(cached.keys() - found)
@@ -299,6 +276,8 @@ def find_run(
     matches = ids[-1:] if reference == "latest" else [id for id in ids if id.startswith(reference)]
     if reference in ids:
         matches = [reference]
+    if len(matches) < 20:  # a folder without a record is what a killed prune leaves
+        matches = [id for id in matches if store.has(f"runs/{id}/run.json")]
     if len(matches) > 1:
         shown = [*matches[:10], *(["…"] if len(matches) > 10 else [])]
         raise UnknownName(f"{len(matches)} runs begin with {reference}", "\n".join(shown))

@@ -37,6 +37,7 @@ import psutil
 
 from ...errors import NotReady, PortInUse
 from ...model.bundle import Bundle, model_key, open_folder
+from ...model.hold import held
 from ...records import inside
 from ...registry import load_model, require_admission
 from ...settings import Project, shipped
@@ -128,7 +129,8 @@ def deploy_local(
     store, local = Store(project.store), LocalDeployment(project)
     require_admission(store, project.model, model)
     local.make_folder()
-    folder = _fetch(project, local, model)
+    with held(store, model=model):  # from then on its folder here says that it is live
+        folder = _fetch(project, local, model)
     bundle = open_folder(folder, model)
     bundle.verify_golden_rows()
     running = local.pid("gunicorn")
