@@ -96,7 +96,7 @@ def _plan(project: Project, older_than: timedelta) -> tuple[References, Plan]:
     goes = everything - stays
     size = {thing: _bytes(known, thing) for thing in goes}
     there = {kind: len(ids) for kind, ids in known.there.items()}
-    return known, Plan(levels(known, goes), size, there, tuple(_leftovers(known, stays)))
+    return known, Plan(levels(known, goes), size, there, tuple(dict.fromkeys(_leftovers(known, stays))))
 
 
 # %% ../../notebooks/custody/06_prune.ipynb #6e754aa9

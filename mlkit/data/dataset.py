@@ -23,6 +23,7 @@ import pandas as pd
 from ..errors import BadSettings, MissingData, WrongType
 from ..records import digest
 from ..settings import SETTINGS, Project
+from ..shown import of_dataset
 from ..store import Store
 from .expectation import check, read_expectations
 from .fingerprint import Cache, Content, digest_files, fetch_rows, fingerprint, refuse_changed
@@ -31,7 +32,7 @@ from .source import Files, find_files, read_rows
 
 
 # %% ../../notebooks/data/06_dataset.ipynb #dd0600cb
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     "What a run says about the rows that it read."
 
@@ -40,6 +41,12 @@ class Dataset:
     rows: int
     source: str = ""  # as settings.ini writes it: variables, not their values
     files: dict[str, str] = field(default_factory=dict)  # name → digest; none for a query
+
+    def __repr__(self) -> str:
+        return str(of_dataset(self))
+
+    def _repr_html_(self) -> str:
+        return of_dataset(self).html
 
 
 def read_dataset(

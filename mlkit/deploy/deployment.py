@@ -29,6 +29,7 @@ from ..release.order import facts_of, order_key, sign_order
 from ..release.promotion import model_to_serve
 from ..release.release import Release, make_release, open_release, signers_of
 from ..settings import Environment, Project
+from ..shown import of_deployment
 from ..store import Store
 from .heartbeat import lock_renewed
 from .hooks import Hooks, find_hooks
@@ -49,7 +50,7 @@ class HostOutcome:
     entry: dict = field(default_factory=dict)  # of its journal; empty where nothing was changed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Deployment:
     "A deployment or a rollback, and what came of it on each host."
 
@@ -60,6 +61,12 @@ class Deployment:
     model: str = ""  # digest
     dry_run: bool = False
     hosts: dict[str, HostOutcome] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return str(of_deployment(self))
+
+    def _repr_html_(self) -> str:
+        return of_deployment(self).html
 
     @property
     def missed(self) -> list[str]:

@@ -45,6 +45,7 @@ from mlkit.model.features import (
 from ..errors import CorruptRecord, NotReady, UnknownName, WrongType
 from ..flavors.flavor import find_flavor
 from ..records import canonical, digest, plain_name, read_record, write_record
+from ..shown import of_bundle
 from .signature import Signature, json_rows
 
 BUNDLE, GOLDEN, STEP, REQUIREMENTS = "bundle.json", "golden.json", "features.py", "requirements.txt"
@@ -52,7 +53,7 @@ PINNED = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+")  # a line of requiremen
 
 
 # %% ../../notebooks/model/06_bundle.ipynb #6c3072d0
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     "A model with its contract, ready to be asked."
 
@@ -66,6 +67,12 @@ class Bundle:
     files: dict[str, bytes]  # all files, as they lie on disk
     model: Any  # the flavour's loaded model
     step: FeatureStep | None
+
+    def __repr__(self) -> str:
+        return str(of_bundle(self))
+
+    def _repr_html_(self) -> str:
+        return of_bundle(self).html
 
     def predict(
         self,

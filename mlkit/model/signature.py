@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 
 from ..errors import LeakColumn, WrongType, unknown_name
+from ..shown import of_signature
 from .column import Column, check_arrays, frame_array, mismatch, problem_entry, unknown_choice
 from .json_rows import JsonBody
 
@@ -53,6 +54,12 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
 
     inputs: tuple[Column, ...]
     output: Output
+
+    def __repr__(self) -> str:
+        return str(of_signature(self))
+
+    def _repr_html_(self) -> str:
+        return of_signature(self).html
 
     def __post_init__(self):
         if found := [repr(column.name) for column in self.inputs if UNSENDABLE.search(column.name)]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..cards import Card
 from ..data import dataset
 from ..data.split import read_split
 from ..errors import AlreadyThere, MissingData, MlkitError, WrongType
@@ -28,6 +29,7 @@ from ..notebook.outputs import show
 from ..provenance import new_run_id
 from ..registry import find_model, load_model, mark_latest, read_registry
 from ..settings import SETTINGS, Project, find_project
+from ..shown import of_run
 from ..store import Store
 from ..validation import report
 from ..validation import verdict as gate
@@ -51,6 +53,17 @@ class Run:
         self.output = Store(os.environ.get("MLKIT_OUTPUT") or project.store)  # another one for a reproduction
         self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
         self.columns: dict[str, list[str]] = {}  # of each dataset that was read or written so far
+        self.said: list[tuple[str, dict]] = []  # noun and fields of what it read, measured and made so far
+
+    def _card(self) -> Card:
+        facts = {"project": self.project.name, "store": self.store.url}
+        return of_run(self.id, "by hand" if self.scratch else "at work", self.said, facts)
+
+    def __repr__(self) -> str:
+        return str(self._card())
+
+    def _repr_html_(self) -> str:
+        return self._card().html
 
     def read(
         self,
@@ -194,6 +207,7 @@ class Run:
 
     def _show(self, noun: str, fields: dict, words: str, html: str = "") -> None:
         show(noun, fields, words, html)
+        self.said.append((noun, fields))
         if self.scratch:
             self.scratch.add_output(noun, fields)
             self.scratch.save(self.output)

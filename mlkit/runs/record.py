@@ -35,6 +35,7 @@ from ..records import canonical, digest, read_record, utc_now, write_record
 from ..redaction import Redactor
 from ..secrecy import known_secrets
 from ..settings import Project
+from ..shown import of_record
 from ..store import Store
 
 # %% ../../notebooks/runs/01_record.ipynb #ddd32ba1
@@ -63,7 +64,7 @@ def library_digest(
 
 
 # %% ../../notebooks/runs/01_record.ipynb #687468f8
-@dataclass
+@dataclass(repr=False)
 class RunRecord:
     "run.json"
 
@@ -93,6 +94,12 @@ class RunRecord:
     notes: list[str] = field(default_factory=list)  # what a person should look at
     inputs: str = ""  # digest of what may change the result and is known before the run
     key: str = ""  # digest of all that may change the result
+
+    def __repr__(self) -> str:
+        return str(of_record(self))
+
+    def _repr_html_(self) -> str:
+        return of_record(self).html
 
     @property
     def folder(self) -> str:

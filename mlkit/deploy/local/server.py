@@ -41,6 +41,7 @@ from ...model.hold import held
 from ...records import inside
 from ...registry import load_model, require_admission
 from ...settings import Project, shipped
+from ...shown import of_local
 from ...store import Store
 
 SUPERVISE = "from mlkit.deploy.local.supervisor import main; main()"
@@ -50,11 +51,17 @@ ALL_WORKERS = 16  # answers in a row from the new model: no old worker listens a
 
 
 # %% ../../../notebooks/deploy/local/02_server.ipynb #3de1d7cf
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LocalDeployment:
     "The deployment of a project on this machine."
 
     project: Project
+
+    def __repr__(self) -> str:
+        return str(of_local(self))
+
+    def _repr_html_(self) -> str:
+        return of_local(self).html
 
     @property
     def folder(self) -> Path:
