@@ -26,7 +26,7 @@ def lines(key):
     return [line for line in package.get(key, "").splitlines() if line.strip()]
 
 
-EXTRAS = {name: lines(f"{name}_requires") for name in ("train", "lab", "deploy", "sweep", "s3")}
+EXTRAS = {name: lines(f"{name}_requires") for name in ("train", "lab", "deploy", "sweep", "s3", "web", "excel")}
 everything = [each for extra in EXTRAS.values() for each in extra]
 
 

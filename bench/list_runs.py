@@ -18,14 +18,13 @@ from mlkit.provenance import machine, packages
 from mlkit.records import digest
 from mlkit.runs.record import RunRecord
 from mlkit.settings import find_project
-from mlkit.store import Store
 
 TARGET = 1.0  # seconds, with the index
 
 
 def write_runs(project, count: int) -> None:
     "Records of two years, a few of them failed."
-    store, installed, here, chance = Store(project.store), packages(), machine(), random.Random(1)
+    store, installed, here, chance = project.store, packages(), machine(), random.Random(1)
     for number in range(count):
         day, second = divmod(number * 6311, 86400)
         stamp = f"2026{1 + day // 28 % 12:02}{1 + day % 28:02}T{second // 3600:02}{second // 60 % 60:02}{second % 60:02}"

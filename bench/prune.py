@@ -21,7 +21,6 @@ from mlkit.records import read_record
 from mlkit.registry import load_model, read_registry
 from mlkit.runs.record import list_runs
 from mlkit.settings import find_project
-from mlkit.store import Store
 from mlkit.testing import fill_store
 from mlkit.validation.verdict import read_verdict
 
@@ -35,7 +34,7 @@ def fail(error):
 
 def refuse_dangling(project) -> tuple[int, int]:
     "How many runs and models are left, each with all that it names."
-    store = Store(project.store)
+    store = project.store
     runs = {run["id"]: run for run in list_runs(project, fail)}
     models = {key.split("/")[1].replace("-", ":") for key in store.keys("models") if key.endswith(BUNDLE)}
     for run in runs.values():
@@ -84,7 +83,7 @@ def condemned(project) -> set[str]:
 def main(runs: int, kills: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = new_project(folder, runs)
-        files = len(Store(project.store).files(""))
+        files = len(project.store.files(""))
         print(f"mlkit prune, {runs:,} runs, {files:,} files in the store; seconds")
         seconds, cpu = pruned(project)
         print(

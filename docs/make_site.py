@@ -152,6 +152,7 @@ def settings() -> str:
 def other_sections() -> list[tuple[str, str, str]]:
     "Name, keys, and the notebook that reads it."
     from mlkit.custody.card import SAYS
+    from mlkit.data.reading import OPTIONS
     from mlkit.release.promotion import SETTINGS as PROMOTION
     from mlkit.release.release import SETTINGS as RELEASE
     from mlkit.validation.profit import OUTCOMES, WORDS
@@ -164,13 +165,14 @@ def other_sections() -> list[tuple[str, str, str]]:
     dataset = "`source`, `query`, `rows`, `column.NAME`, `unique` and what else a table must be"
     return [
         ("gates", gates, "validation/04_verdict.ipynb"),
-        ("split", "`column` and `at`, or `share`, `seed` and `key`", "data/07_split.ipynb"),
+        ("split", "`column` and `at`, or `share`, `seed` and `key`", "data/11_split.ipynb"),
         ("slices", listed(["columns", "smallest"]), "validation/02_slices.ipynb"),
         ("outcome", listed(outcome), "validation/03_profit.ipynb"),
         ("card", listed(SAYS), "custody/03_card.ipynb"),
         ("release", listed(sorted(RELEASE)), "release/06_release.ipynb"),
         ("registry", listed(sorted(PROMOTION)), "release/05_promotion.ipynb"),
-        ("dataset NAME", dataset, "data/05_expectation.ipynb"),
+        ("dataset NAME", listed(OPTIONS), "data/02_reading.ipynb"),
+        ("dataset NAME", dataset, "data/09_expectation.ipynb"),
     ]
 
 

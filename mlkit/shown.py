@@ -32,7 +32,7 @@ from .errors import MlkitError
 from .settings import find_project
 
 
-# %% ../notebooks/12_shown.ipynb #14408ab5
+# %% ../notebooks/12_shown.ipynb #d34d108d
 def of_signature(signature: Any) -> Card:
     output, inputs = signature.output, signature.inputs
     return Card("signature", f"{len(inputs)} inputs → {output.name} ({output.kind})", [_columns(signature)])
@@ -52,6 +52,7 @@ def _may_be(column: Any) -> str:
     return f"{column.range[0]:g} to {column.range[1]:g}" if column.range else ""
 
 
+# %% ../notebooks/12_shown.ipynb #cd90f736
 def of_bundle(bundle: Any) -> Card:
     here = live_here(bundle.digest)
     facts = {
@@ -90,7 +91,11 @@ def of_bundle(bundle: Any) -> Card:
 
 
 def _answer(answer: Any) -> Any:
-    return ", ".join(map(_words, answer)) if isinstance(answer, list) else answer
+    return (
+        ", ".join(f"{share:.6g}" if isinstance(share, float) else str(share) for share in answer)
+        if isinstance(answer, list)
+        else answer
+    )
 
 
 # %% ../notebooks/12_shown.ipynb #329851c5
@@ -218,7 +223,7 @@ def of_run(
     )
 
 
-# %% ../notebooks/12_shown.ipynb #bc6c8d13
+# %% ../notebooks/12_shown.ipynb #1fd7a50d
 def of_record(record: Any) -> Card:
     said = (
         [("dataset", d) for d in record.datasets]
@@ -262,6 +267,7 @@ def of_sweep(record: Any) -> Card:
     )
 
 
+# %% ../notebooks/12_shown.ipynb #d72dfce7
 def of_deployment(deployment: Any) -> Card:
     rows = [
         [host, Mark(each.outcome, each.outcome in GOOD_OUTCOMES), each.serves or ""]

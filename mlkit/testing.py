@@ -11,6 +11,7 @@ __all__ = [
     "LONG_AGO",
     "small_frame",
     "small_model",
+    "small_classes",
     "save_bundle",
     "small_project",
     "write_notebook",
@@ -77,6 +78,25 @@ def small_model(
     data = lightgbm.Dataset(matrix, matrix[:, 0] > LATE, params={"verbose": -1})
     settings = {"objective": "binary", "num_threads": 1, "verbose": -1, "seed": 1}
     return make_bundle(name, "lightgbm", lightgbm.train(settings, data, trees), signature, columns, step)
+
+
+def small_classes(
+    names: tuple[str, str, str] = ("Adelie", "Chinstrap", "Gentoo"),
+    trees: int = 5,
+) -> Bundle:
+    "A model of three classes: the species of a penguin."
+    random = np.random.default_rng(1)
+    place = random.integers(0, 3, 600)
+    bill = np.array([38.8, 48.8, 47.5])[place] + random.normal(0, 2.5, 600)
+    flipper = np.array([190, 196, 217])[place] + random.normal(0, 6.5, 600)
+    frame = pd.DataFrame({"bill": bill.round(1), "flipper": flipper.round()})
+    frame["sex"] = random.choice(["female", "male"], 600)
+    frame.loc[::11, "bill"] = np.nan
+    signature = infer_signature(frame, Output("species", "classes", names))
+    columns = frame_columns(signature, frame)
+    data = lightgbm.Dataset(encode(fit_features(columns), columns), place, params={"verbose": -1})
+    settings = {"objective": "multiclass", "num_class": 3, "num_threads": 1, "verbose": -1, "seed": 1}
+    return make_bundle("penguins", "lightgbm", lightgbm.train(settings, data, trees), signature, columns)
 
 
 def save_bundle(
@@ -186,7 +206,7 @@ def fill_store(
     first: int = 0,  # the number of the first: others than those that were made before
 ) -> None:
     "Runs of long ago, with rows, models, verdicts, sweeps and versions, as they lie in a store that is a folder."
-    store, (booster, signature, columns) = Store(project.store), _small_booster()
+    store, (booster, signature, columns) = project.store, _small_booster()
     versions, trials = list(read_registry(store, project.model).versions), []
     for number in range(first, first + runs):
         chain, step = divmod(number, 3)

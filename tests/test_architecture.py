@@ -17,7 +17,7 @@ ROOMS = {  # who may import whom; the ground is open to all, and what is not her
     "notebook": "",
     "data": "",
     "flavors": "",
-    "new": "",
+    "new": "notebook",
     "model": "flavors",
     "examples": "model",
     "validation": "model flavors",

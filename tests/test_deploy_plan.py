@@ -19,7 +19,7 @@ def load(path):
 
 
 from ansible.module_utils import deployment_plan as decide  # noqa: E402
-from ansible.module_utils import golden_rows, host_look
+from ansible.module_utils import golden_rows, service_records  # noqa: E402
 from ansible.module_utils.failed import Failed  # noqa: E402
 
 filters = load(PLAYBOOKS / "filter_plugins/mlkit.py")
@@ -39,8 +39,7 @@ def after(*steps):
     state = None
     for step in steps:
         wanted = release(abs(step))
-        here = {"services": {"flights": {"state": state, "releases": {}}}}
-        kept = decide.releases_after(here, wanted, 3, 0)
+        kept = decide.releases_after(state, {}, wanted, 3, 0)
         state = decide.state_after(state, wanted, "blue", 8000, "2026-01-01T00:00:00Z", kept, step < 0)
     return state
 
@@ -145,10 +144,8 @@ def test_releases_stay_while_their_layers_fit_shared_ones_counted_once(megabytes
         base, own = {"digest": "sha256:base", "bytes": 200e6}, {"digest": each["id"], "bytes": 10e6}
         each["image"]["layers"] = [base, own]
     state = {"kept": [each["id"] for each in reversed(releases[:-1])]}
-    here = {"state": state, "releases": {each["id"]: each for each in releases[:-1]}}
-    assert (
-        versions(decide.releases_after({"services": {"flights": here}}, releases[-1], 9, megabytes)) == kept
-    )
+    records = {each["id"]: each for each in releases[:-1]}
+    assert versions(decide.releases_after(state, records, releases[-1], 9, megabytes)) == kept
 
 
 @pytest.mark.parametrize(
@@ -178,6 +175,9 @@ def test_the_cause_is_named_in_one_sentence(result, cause):
         ([[0.1, 0.9]], [[0.1, 0.9]], None),
         ([0.1, 0.3], [0.1, 0.30000000000000004], "row 1 (counted from 0) should give 0.3 and gives 0.30000000000000004; 1 of 2"),
         ([1], [True], "row 0 (counted from 0) should give 1 and gives true"),
+        ([{"prediction": "a", "probabilities": {"a": 0.7, "b": 0.3}}], [{"probabilities": {"b": 0.3, "a": 0.7}, "prediction": "a"}], None),
+        ([{"probabilities": {"a": 1}}], [{"probabilities": {"a": True}}], 'row 0 (counted from 0) should give {"probabilities": {"a": 1}}'),
+        ([{"probabilities": {"a": 1}}], [{"probabilities": {"a": 1, "b": 0}}], "row 0"),
         ([[0.1]], [0.1], "row 0 (counted from 0) should give [0.1] and gives 0.1"),
         ([0.1, 0.2], [0.1], "expected 2 predictions, got 1"),
         ([0.1], None, "expected 1 predictions, got null"),
@@ -236,6 +236,12 @@ def signed(*inputs, output=OUTPUT):
             signed(NUMBER, LEVELS, output={"name": "price", "kind": "probability"}),
             ["the output was price (value), and is price (probability)"],
         ),
+        (
+            signed(
+                NUMBER, LEVELS, output={"name": "price", "kind": "classes", "classes": ["low", "high", "mid"]}
+            ),
+            ["the output was price (value), and is price (classes: low, high, mid)"],
+        ),
     ],
 )
 def test_what_would_break_clients_is_named(new, words):
@@ -278,4 +284,4 @@ def test_a_release_that_breaks_clients_needs_a_reason():
 def test_a_state_that_this_mlkit_cannot_read_is_not_guessed_at(tmp_path, text, words):
     (tmp_path / "state.json").write_text(text)
     with pytest.raises(Failed, match=words):
-        host_look.state_of(str(tmp_path))
+        service_records.state_of(str(tmp_path))

@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from mlkit.cli.main import main
+from mlkit.data.dataset import read_dataset
+from mlkit.model.signature import frame_columns
 from mlkit.serve.app import create_app
 from mlkit.serve.options import Options
 from mlkit.serve.service import Service
@@ -117,7 +119,7 @@ def test_what_no_model_can_be_asked_with_is_left_out_and_said(project):
 
 
 def test_the_notebooks_run_and_the_model_is_asked_with_all_the_other_columns(project, trained):
-    inputs = {column.name for column in trained["signature"].inputs}
+    inputs = {column.name for column in trained["training"].signature.inputs}
     assert inputs == set(hostile_table()) - LEFT_OUT - set(UNSENDABLE) - {'the "answer"?'}
     verdict = run_cells(project, "validate")["verdict"]
     assert verdict.metrics["auc"] > 0.6 and verdict.metrics["golden_rows_failed"] == 0
@@ -152,3 +154,92 @@ def test_each_column_can_be_sent_in_each_format_and_is_answered_to_the_bit(train
     answer = client.post("/predict", data=BODIES[media_type](rows), headers=headers)
     assert answer.status_code == 200, answer.data[:1000]
     assert answer.json["predictions"] == wanted and len(set(wanted)) > 10
+
+
+ODD = ["a b", "Größe", "it's", "{x}", "[y]", "a,b", "a:b", "#c", "€", "<b>", "a=b", "missing"]
+
+
+def spreadsheet():
+    "What a German spreadsheet writes: cp1252, semicolons, decimal commas, an index without a name, three forms of days."
+    random = np.random.default_rng(2)
+    table = pd.DataFrame({name: random.normal(0, 1, ROWS) for name in ODD})
+    table["Ort"] = random.choice(["Köln", "Zürich", "Málaga", "NA?"], ROWS)
+    table["ja"] = random.choice(["yes", "no"], ROWS)
+    table["wahr"] = random.choice([True, False], ROWS)
+    table["Alter"] = np.where(np.arange(ROWS) % 7 == 0, -999, random.integers(18, 90, ROWS))
+    days = pd.Series(pd.date_range("2025-01-01", periods=ROWS))
+    table["iso"], table["deutsch"], table["us"] = (
+        days.dt.strftime(f) for f in ("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%y")
+    )
+    return table.assign(teuer=table["Größe"] + random.normal(0, 1, ROWS) > 0)
+
+
+@pytest.fixture(scope="module")
+def german(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("german")
+    spreadsheet().to_csv(folder / "t.csv.gz", sep=";", decimal=",", encoding="cp1252")
+    words = ["new", "odd", "--data", "t.csv.gz", "--target", "teuer", "--yes", "--time", "none"]
+    words += [
+        "--read-as",
+        "missing",
+        "-999, 'NA?'",
+        "--read-as",
+        "dates",
+        "iso ISO8601 deutsch %d.%m.%Y us %m/%d/%y",
+    ]
+    with contextlib.chdir(folder):
+        done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert "read with encoding = cp1252, separator = ;, decimal = ," in done.output
+    return read_project(folder / "odd")
+
+
+def test_a_spreadsheet_is_read_as_its_author_meant_it_to_the_bit(german):
+    read, dataset = read_dataset(german, "odd")
+    wanted = spreadsheet()
+    wanted["Ort"] = wanted["Ort"].replace("NA?", None)
+    wanted["Alter"] = wanted["Alter"].replace(-999, np.nan)
+    wanted["deutsch"] = wanted["us"] = wanted["iso"] = pd.to_datetime(wanted["iso"]).astype(read["iso"].dtype)
+    pd.testing.assert_frame_equal(read.drop(columns="Unnamed: 0"), wanted, check_exact=True)
+    assert read["deutsch"].equals(wanted["iso"]) and read["us"].equals(wanted["iso"])
+    assert set(dataset.reading) == {"encoding", "separator", "decimal", "missing", "dates"}
+
+
+def test_the_spreadsheets_own_words_are_asked_in_each_format_and_lightgbm_says_the_answer(german, tmp_path):
+    trained = run_cells(german, "train")
+    bundle, booster, columns = (trained[name] for name in ("bundle", "booster", "columns"))
+    told = {column.name: column for column in bundle.signature.inputs}
+    assert (
+        told["Alter"].missing
+        and told["Alter"].words == ("-999", "NA?")
+        and {*ODD, "Ort", "ja", "wahr"} <= set(told)
+    )
+    client = create_app(Service(Options(save_bundle(bundle, tmp_path)))).test_client()
+    rows = spreadsheet()[list(told)].head(50)
+    asked = rows.to_dict("records")
+    [labels] = [bundle.matrix(frame_columns(bundle.signature, rows))]
+    wanted = booster.predict(labels, num_threads=1).tolist()
+    assert (rows["Alter"] == -999).any() and (rows["Ort"] == "NA?").any() and len(set(wanted)) > 10
+    train = np.asarray(booster.predict(trained["matrix"][:5], num_threads=1))
+    assert train.tolist() == bundle.predict({name: cells[:5] for name, cells in columns.items()}).tolist()
+    for media_type, body_of in BODIES.items():
+        headers = {"Content-Type": media_type, "Accept": "application/json"}
+        answer = client.post("/predict", data=body_of(asked), headers=headers)
+        assert answer.status_code == 200, answer.data[:1000]
+        assert answer.json["predictions"] == wanted, media_type
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("a;b;a\n1;2;3\n" * 30, "columns of one name: 'a' (2 columns)"),
+        ("a;b\n1;2\n", "has 1 row"),
+        ("a;b\n" + ";2\n" * 30, "the target 'a' is missing in all rows"),
+        ("a;b\n" + "1;2;3\n" * 30, "more cells than the first line has names"),
+    ],
+)
+def test_a_table_that_nothing_can_be_made_of_is_refused_in_a_sentence(tmp_path, text, said):
+    (tmp_path / "t.csv").write_text(text, encoding="utf-16")
+    with contextlib.chdir(tmp_path):
+        done = CliRunner().invoke(main, ["new", "odd", "--data", "t.csv", "--target", "a", "--yes"])
+    assert done.exit_code in (2, 3) and said in done.stderr and not (tmp_path / "odd").exists()

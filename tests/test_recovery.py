@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,8 +15,8 @@ PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
 for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
     ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
 
+from ansible.module_utils import host_look, recover_at_boot, recovery  # noqa: E402
 from ansible.module_utils import pending as waiting  # noqa: E402
-from ansible.module_utils import recover_at_boot, recovery  # noqa: E402
 from ansible.module_utils.failed import Failed  # noqa: E402
 
 OURS, OTHER = "0123456789ab", "ba9876543210"
@@ -99,12 +100,14 @@ def test_a_host_is_asked_at_a_name_or_an_address_of_either_kind(address, shown):
 def test_the_first_host_gives_up_what_it_has_not_recorded(tmp_path):
     pending = {"deployment": OURS, "host": "h1", "hosts": [{"name": "h1"}, {"name": "h2"}]}
     assert recovery.decision(pending, str(tmp_path)) is False
-    (tmp_path / "state.json").write_text(json.dumps({"deployment": OURS}))
+    (tmp_path / "state.json").write_text(json.dumps({"format": "mlkit.state/1", "deployment": OURS}))
     assert recovery.decision(pending, str(tmp_path)) is True
 
 
 def test_a_host_has_missed_what_was_meant_for_it_and_is_not_in_its_journal(tells, tmp_path):
-    (tmp_path / "state.json").write_text(json.dumps({"deployment": OURS, "host": "h2"}))
+    (tmp_path / "state.json").write_text(
+        json.dumps({"format": "mlkit.state/1", "deployment": OURS, "host": "h2"})
+    )
     line = json.dumps({"deployment": OURS, "outcome": "deployed"})
     (tmp_path / "journal.jsonl").write_text(line + "\n")
     for_us, for_others = waiting.mark(OTHER, "h2"), waiting.mark(OTHER, "h3")
@@ -147,3 +150,23 @@ def test_the_program_that_a_host_runs_at_boot_needs_nothing_of_ansible(tmp_path,
     words = [sys.executable, "-I", "-c", program]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.stdout.startswith(str(tmp_path)), done.stderr
+
+
+def test_status_says_what_keeps_a_recorded_deployment_from_its_end_and_nothing_while_all_is_well(tmp_path):
+    def told():
+        return "".join(host_look.unended(str(tmp_path), waiting.read_pending(str(tmp_path))))
+
+    pending = {"format": waiting.FORMAT, "deployment": OURS, "drain_seconds": 30, "stop_seconds": 30}
+    pending |= {"begun": {"release": {"id": "flights-2-1a2b3c"}}, "hosts": [{"name": "h1"}]}
+    (tmp_path / "pending.json").write_text(json.dumps(pending))
+    assert told().startswith("in doubt: the deployment of flights-2-1a2b3c")
+    state = tmp_path / "state.json"
+    state.write_text(json.dumps({"format": "mlkit.state/1", "deployment": OURS}))
+    assert told() == ""
+    waiting.note_trouble(str(tmp_path), "docker stop: no answer")
+    assert told() == (
+        "what flights-2-1a2b3c replaced is still here: docker stop: no answer; the host tries again every few seconds"
+    )
+    waiting.note_trouble(str(tmp_path), "")
+    os.utime(state, (0, 0))
+    assert "nothing on the host works on it any more; the next deployment removes it, or a reboot" in told()

@@ -8,7 +8,6 @@ from click.testing import CliRunner
 from mlkit import registry
 from mlkit.cli.main import main
 from mlkit.settings import read_project
-from mlkit.store import Store
 
 MODELS = ["sha256:" + each * 64 for each in "ab"]
 
@@ -25,7 +24,7 @@ def project(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     project = read_project(tmp_path)
     for model in MODELS:
-        registry.register(Store(project.store), "flights", model, override="a test")
+        registry.register(project.store, "flights", model, override="a test")
     return project
 
 
@@ -34,7 +33,7 @@ def test_what_is_promoted_is_signed_and_what_is_pointed_at_otherwise_goes_nowher
     assert done.exit_code == 0, done.output
     for command in (["release"], ["deploy", "local"]):  # the signature counts; only the bundle is not there
         assert "is not signed" not in CliRunner().invoke(main, command).output
-    registry.promote(Store(project.store), "flights", "2", "champion", "by whoever writes the store")
+    registry.promote(project.store, "flights", "2", "champion", "by whoever writes the store")
     for command in (["release"], ["deploy", "local"]):
         done = CliRunner().invoke(main, command)
         assert done.exit_code == 3 and "is not signed" in done.output, done.output

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests/integration"))
-from live_server import LiveServer, request, save_model  # noqa: E402
+from live_server import LiveServer, save_model  # noqa: E402
 
 SECONDS, ROUNDS = 4, 5
 CSV = b"distance,temp,carrier\n"

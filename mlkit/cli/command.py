@@ -106,6 +106,8 @@ EXTRAS = {  # what brings a package that not everyone needs
     "deploy": {"ansible", "ansible_runner", "rich"},
     "sweep": {"optuna"},
     "s3": {"s3fs"},
+    "web": {"aiohttp"},
+    "excel": {"openpyxl"},
 }
 HINTS = {
     errno.ENOSPC: "free room on that disk, or point TMPDIR and `store` in settings.ini to another",
@@ -173,10 +175,9 @@ def show(value, as_json: bool, words: str) -> None:
 def project_and_store():
     "The project around us, and its store."
     from mlkit.settings import find_project
-    from mlkit.store import Store
 
     project = find_project()
-    return project, Store(project.store)
+    return project, project.store
 
 
 def made_by(project, model: str) -> str:

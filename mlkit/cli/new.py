@@ -25,7 +25,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import BadSettings, MissingData, unknown_name
+from ..errors import BadSettings, MissingData, MlkitError, unknown_name
 
 
 # %% ../../notebooks/cli/09_new.ipynb #ec7ed1d7
@@ -35,8 +35,6 @@ def place_of(
     "What settings.ini says: a full path, or what is not a path. Raises `MissingData`."
     if "://" in data or "::" in data or data.startswith("package:"):
         return data
-    if os.path.isdir(data):
-        raise MissingData(f"{data} is a folder", f"name its files: --data '{data.rstrip('/')}/*.parquet'")
     if not (os.path.exists(data) or glob.glob(data, recursive=True)):
         folder, file = os.path.split(data)
         there = [path.name for path in Path(folder or ".").glob("*.*") if path.is_file()]
@@ -45,21 +43,33 @@ def place_of(
     return os.path.abspath(data)
 
 
-def read_table(folder: Path, name: str, place: str, data: str):
-    "All rows, as a run in `folder` reads them. Raises `BadSettings`, `MissingData`, `SourceFailed`, `WrongType`."
+def read_table(folder: Path, name: str, place: str, data: str, said: dict[str, str]):
+    "All rows, as a run in `folder` reads them, and what settings.ini must say about reading them. Raises `BadSettings`, `MissingData`, `SourceFailed`, `WrongType`."
     import pandas as pd
 
-    from mlkit.data.source import csv_header, find_files, read_rows
+    from mlkit.data.reading import OPTIONS
+    from mlkit.data.source import find_files, guess_options, read_rows
     from mlkit.new.table import refuse_misread
     from mlkit.settings import SETTINGS, read_project
 
-    (folder / SETTINGS).write_text(f"[project]\nname = {name}\n[dataset {name}]\nsource = {place}\n")
-    source = find_files(read_project(folder), name)
-    files = source.files()
-    frames = [read_rows(source, file) for file in files]
+    for option in said:
+        if option not in OPTIONS:
+            raise unknown_name("--read-as has no option", option, OPTIONS)
+
+    def source_with(options: dict[str, str]):
+        lines = "".join(f"{option} = {value}\n" for option, value in options.items())
+        (folder / SETTINGS).write_text(
+            f"[project]\nname = {name}\n[dataset {name}]\nsource = {place}\n{lines}"
+        )
+        return find_files(read_project(folder), name)
+
+    source = source_with(said)
+    guessed = guess_options(source, source.files()[0])
+    source = source_with(said | guessed)
+    frames = [read_rows(source, file) for file in source.files()]
     frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-    refuse_misread(frame, data, csv_header(source, files[0]) or list(frame.columns))
-    return frame
+    refuse_misread(frame, data, source.reading.decimal)
+    return frame, said | guessed, guessed
 
 
 # %% ../../notebooks/cli/09_new.ipynb #77bde44b
@@ -139,9 +149,10 @@ MOST_SHOWN = 50  # columns
 def table_options(command):
     "The table, and a flag for each question."
     options = [
-        click.option("--data", required=True, metavar="FILE", help="CSV, Parquet or JSON lines: a file, a pattern, a URL."),
+        click.option("--data", metavar="FILE", help="CSV, Parquet, JSON lines, Arrow, Excel: a file, a pattern, a folder, a URL."),
+        click.option("--read-as", nargs=2, multiple=True, metavar="OPTION VALUE", help="How the file is written: encoding, separator, decimal, missing, dates, format, sheet.  [default: by its bytes]"),
         click.option("--target", metavar="COLUMN", help="The column that is asked for."),
-        click.option("--kind", metavar="KIND", help="probability, count or value.  [default: by its values]"),
+        click.option("--kind", metavar="KIND", help="probability, classes, count or value.  [default: by its values]"),
         click.option("--positive", metavar="VALUE", help="Of which of two values it is the probability."),
         click.option("--time", metavar="COLUMN", help="Says when; its newest fifth is held out. `none`: a fifth by lot."),
         click.option("--key", metavar="COLUMN", help="Says whose a row is: all of one are held out together; or `none`."),
@@ -153,29 +164,51 @@ def table_options(command):
     return command
 
 
-@click.command(short_help="Make a project of a table.")
+# %% ../../notebooks/cli/09_new.ipynb #1c70b079
+@click.command(short_help="Make a project of a table, or of a notebook.")
 @click.argument("name")
+@click.option(
+    "--from",
+    "notebook",
+    metavar="NOTEBOOK",
+    help="Of a notebook that you have, which stays as it is; not with --data.",
+)
+@click.option(
+    "--parameters", metavar="NAMES", help="With --from: the constants that become parameters; or `none`."
+)
+@click.option("--inputs", metavar="NAMES", help="With --from: the files that become datasets; or `none`.")
+@click.option(
+    "--split", metavar="SHARE", help="With --from: the share of the rows that is held out; or `none`."
+)
 @table_options
-def new(name, data, yes, **given):
-    """Make a project in the folder NAME, of a table and its column that is asked for.
+def new(name, data, read_as, notebook, parameters, inputs, split, yes, **given):
+    """Make a project in the folder NAME: of a table and its column that is asked for, or of a notebook.
 
-    It holds settings and three notebooks that run as they are. What no flag says is asked.
+    Of a table: settings and three notebooks that run as they are. Of a notebook: settings, and the notebook with a
+    parameters cell. What no flag says is asked.
 
     \b
     Example:
       mlkit new diamonds --data diamonds.csv --target price --yes
       cd diamonds && mlkit train && mlkit validate
+      mlkit new ship --from mine.ipynb
     """
     from mlkit.new.folder import first_commit, refuse_name, refuse_place, whole_folder, write_files
 
     refuse_name(name)
     refuse_place(Path(name))
+    chosen = {"parameters": parameters, "inputs": inputs, "split": split}
+    _refuse_mixed(data, notebook, given | {"read_as": read_as}, chosen)
     with whole_folder(Path(name)) as folder:
-        files = _files(folder, name, data, given, yes)
+        files = (
+            _files_of_notebook(folder, name, Path(notebook), chosen, yes)
+            if notebook
+            else _files(folder, name, data, dict(read_as), given, yes)
+        )
         write_files(folder, files)
         note = first_commit(folder)
     click.echo("\n".join([f"made {name}/", *(f"  {file}" for file in files)]))
-    click.echo(f"next: cd {name} && {NEXT}")
+    click.echo(f"next: cd {name} && {'mlkit run train' if notebook else NEXT}")
     if note:
         click.echo(f"note: {note}", err=True)
 
@@ -186,7 +219,7 @@ NEXT = "mlkit train && mlkit validate && mlkit register --to champion && mlkit d
 # %% ../../notebooks/cli/09_new.ipynb #d3ca1119
 @click.command(short_help="Make this folder a project of a table.")
 @table_options
-def init(data, yes, **given):
+def init(data, read_as, yes, **given):
     """Make the current folder a project, as `mlkit new` makes a new one.
 
     A file that is there already stays as it is; a folder with a settings.ini is refused. Nothing is committed.
@@ -201,6 +234,8 @@ def init(data, yes, **given):
     from mlkit.new.folder import add_files, refuse_name
     from mlkit.settings import SETTINGS
 
+    if not data:
+        raise MissingData("nobody said where the table is", "say it: --data FILE")
     here = Path.cwd()
     refuse_name(here.name)
     if (here / SETTINGS).exists():
@@ -208,7 +243,7 @@ def init(data, yes, **given):
             f"{here} has a {SETTINGS} already", "mlkit new NAME makes one elsewhere, to take from"
         )
     with TemporaryDirectory() as folder:
-        files = _files(Path(folder), here.name, data, given, yes)
+        files = _files(Path(folder), here.name, data, dict(read_as), given, yes)
     theirs = add_files(here, files)
     click.echo("\n".join([f"made {here.name}/", *(f"  {file}" for file in files if file not in theirs)]))
     click.echo(f"next: {NEXT}")
@@ -222,8 +257,12 @@ COMMANDS = (new, init)
 
 
 # %% ../../notebooks/cli/09_new.ipynb #3b4c9ef2
-def _files(folder: Path, name: str, data: str, given: dict, yes: bool) -> dict[str, str]:
+def _files(
+    folder: Path, name: str, data: str, said: dict[str, str], given: dict, yes: bool
+) -> dict[str, str]:
     "The project's files, from the table and the answers."
+    from dataclasses import replace
+
     from mlkit.data.split import Split
     from mlkit.new.baseline import baseline_gates
     from mlkit.new.folder import render
@@ -231,15 +270,20 @@ def _files(folder: Path, name: str, data: str, given: dict, yes: bool) -> dict[s
     from mlkit.new.table import look
 
     place = place_of(data)
-    frame = read_table(folder, name, place, data)
-    click.echo(f"{data}: {len(frame):,} rows\n\n{table_words(look(frame), given['target'])}\n")
+    frame, reading, guessed = read_table(folder, name, place, data, said)
+    read_as = ", ".join(f"{option} = {value}" for option, value in guessed.items())
+    click.echo(
+        f"{data}: {len(frame):,} rows"
+        + (f"\nread with {read_as}: by its bytes, settings.ini says so" if guessed else "")
+    )
+    click.echo(f"\n{table_words(look(frame), given['target'])}\n")
 
     answers = Answers(
         {flag.replace("_", "-"): answer for flag, answer in given.items()}, yes, sys.stdin.isatty()
     )
     if given["target"] is None and not answers.person:
         raise MissingData("nobody said which column is the answer", "say it: --target COLUMN")
-    plan = make_plan(name, place, frame, answers)
+    plan = replace(make_plan(name, place, frame, answers), reading=reading)
     answers.refuse_guesses()
     click.echo(_plan_words(plan))
     by_lot = Split(share=0.2, seed=1, key=plan.key or None)
@@ -256,9 +300,86 @@ def _plan_words(plan) -> str:
     from mlkit.new.table import one_line
 
     lines = [f"asked for: {one_line(plan.target.question, 80)} ({plan.target.kind})"]
+    if plan.target.classes:
+        lines += [f"classes:   {one_line(', '.join(map(str, plan.target.classes)), 100)}"]
     lines += [f"left out:  {one_line(name, 30)}: {why}" for name, why in plan.left_out.items()]
     by_lot = (
         f"a fifth of the rows, by lot{f'; all of one {one_line(plan.key, 30)} together' if plan.key else ''}"
     )
     lines += [f"held out:  {f'from {plan.at} on, by {one_line(plan.time, 30)}' if plan.time else by_lot}"]
     return "\n".join(lines)
+
+
+# %% ../../notebooks/cli/09_new.ipynb #21ca7b50
+def _refuse_mixed(data: str | None, notebook: str | None, table: dict, chosen: dict) -> None:
+    if not data and not notebook:
+        raise MissingData("nobody said of what", "say it: --data FILE, or --from NOTEBOOK")
+    others = {"--data": data} | {f"--{flag.replace('_', '-')}": answer for flag, answer in table.items()}
+    if notebook and (mixed := [flag for flag, answer in others.items() if answer]):
+        raise BadSettings(f"--from does not go with {' '.join(mixed)}", "of a table, or of a notebook")
+    if data and (mixed := [f"--{flag}" for flag, answer in chosen.items() if answer]):
+        raise BadSettings(
+            f"{' '.join(mixed)} {'goes' if len(mixed) == 1 else 'go'} with --from",
+            "of a table, or of a notebook",
+        )
+
+
+def _files_of_notebook(folder: Path, name: str, path: Path, chosen: dict, yes: bool) -> dict[str, str]:
+    "The project's files, from the notebook and the answers."
+    from mlkit.new.pipeline import proposal_words, render_mine
+    from mlkit.new.plan import read_names, write_names
+    from mlkit.new.proposals import read_mine
+
+    mine = read_mine(path)
+    reads = {read.name: read for read in mine.reads if _reads_the_same(folder, name, read)}
+    click.echo(proposal_words(mine, list(reads.values())))
+    answers = Answers(chosen, yes, sys.stdin.isatty())
+
+    def choose(flag: str, question: str, guess: list[str], known: list[str]) -> list[str]:
+        said = answers(flag, question, write_names(guess) or "none") if known else "none"
+        names = [] if said == "none" else read_names(said)
+        for each in names:
+            if each not in known:
+                raise unknown_name(f"--{flag}: there is no", each, known)
+        return names
+
+    settings = [] if mine.has_parameters else [setting.name for setting in mine.settings]
+    parameters = choose("parameters", "Which constants become parameters", mine.guess, settings)
+    inputs = choose("inputs", "Which files become datasets", list(reads), list(reads))
+    share = answers(
+        "split", "Which share of the rows is held out", f"{mine.split[0]:g}" if mine.split else "none"
+    )
+    answers.refuse_guesses()
+    split = None if share == "none" else (_share(share), mine.split[1] if mine.split else 1)
+    return render_mine(name, mine, parameters, [reads[each] for each in inputs], split)
+
+
+# %% ../../notebooks/cli/09_new.ipynb #3972fdfc
+def _reads_the_same(folder: Path, name: str, read) -> bool:
+    "Whether a dataset has the rows that the notebook's own call gives."
+    import pandas as pd
+
+    from mlkit.data.source import find_files, read_rows
+    from mlkit.settings import SETTINGS, read_project
+
+    (folder / SETTINGS).write_text(
+        f"[project]\nname = {name}\n[dataset {read.name}]\nsource = {read.file.resolve()}\n"
+    )
+    try:
+        source = find_files(read_project(folder), read.name)
+        [file] = source.files()
+        ours, theirs = read_rows(source, file), getattr(pd, read.how)(read.file)
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    except (MlkitError, ValueError, AssertionError, OSError):
+        return False
+    return True
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0
+    if not 0 < share < 1:
+        raise BadSettings(f"--split {text} is not a share", "a fifth of the rows is: --split 0.2")
+    return share

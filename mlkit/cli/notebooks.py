@@ -108,11 +108,11 @@ def _run_and_show(notebook, given, force, as_json):
     what = (
         "done" if record.start >= started else "was done before and nothing has changed (--force repeats it)"
     )
-    lines = [f"run {record.id} {what}: {project.store}/{record.folder}/executed.ipynb"]
+    lines = [f"run {record.id} {what}: {project.store_url}/{record.folder}/executed.ipynb"]
     lines += [f"  wrote {w['name']}: {w['rows']:,} rows, {w['fingerprint'][:19]}" for w in record.written]
     if record.verdict:  # and its report has all the metrics
         lines += ["  " + line for line in record.verdict["words"].splitlines()]
-        lines += [f"  report: {project.store}/{record.verdict['report']}"]
+        lines += [f"  report: {project.store_url}/{record.verdict['report']}"]
     else:
         lines += [f"  {name} = {value:.4f}" for name, value in record.metrics.items()]
     lines += [f"  model {record.model}"] if record.model else []
@@ -162,7 +162,6 @@ def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
     from mlkit.provenance import why_not_again
     from mlkit.runs.record import read_run
     from mlkit.settings import find_project
-    from mlkit.store import Store
     from mlkit.sweeps.execute import run_sweep
     from mlkit.sweeps.plan import plan_sweep
     from mlkit.sweeps.report import failures, headline, progress, save_report, table
@@ -181,13 +180,13 @@ def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
     except KeyboardInterrupt:
         click.echo("stopped; the same command continues", err=True)
         sys.exit(130)
-    report = save_report(Store(project.store), record, plan)
-    words = [table(record), headline(record), f"report {project.store}/{report}"]
+    report = save_report(project.store, record, plan)
+    words = [table(record), headline(record), f"report {project.store_url}/{report}"]
     words += [f"model {record.best.model}"] if record.best and record.best.model else []
     show(asdict(record), as_json, "\n".join(words))
     for line in failures(record):
         click.secho(line, fg="red", err=True)
-    if record.best and (why := why_not_again(read_run(Store(project.store), record.best.run).source)):
+    if record.best and (why := why_not_again(read_run(project.store, record.best.run).source)):
         click.echo(why, err=True)
     if record.outcome == "failed":
         sys.exit(1)

@@ -11,7 +11,6 @@ from ..model.hold import held
 from ..provenance import who
 from ..records import read_record, utc_now, write_record
 from ..settings import Project
-from ..store import Store
 from .trace import Chain, identify
 
 # %% ../../notebooks/custody/05_pin.ipynb #5e8c457a
@@ -24,7 +23,7 @@ def pin(
     why: str = "",
 ) -> dict:
     "Keep it, and all that it comes from. Gives the record. Raises `UnknownName`, `MissingData`."
-    store = Store(project.store)
+    store = project.store
     kind, id = _meant(project, reference)
     with held(store, **{kind: id}):  # a prune at the same moment may have been faster
         if _meant(project, id) != (kind, id):
@@ -39,7 +38,7 @@ def unpin(
     reference: str,  # as `pin` takes it
 ) -> dict:
     "Take a pin away, and give its record. Raises `UnknownName`."
-    store, pins = Store(project.store), read_pins(project)
+    store, pins = project.store, read_pins(project)
     try:
         meant = _meant(project, reference)
     except MlkitError:
@@ -54,7 +53,7 @@ def unpin(
 # %% ../../notebooks/custody/05_pin.ipynb #706bedd2
 def read_pins(project: Project) -> list[dict]:
     "Every pin, oldest first. Raises `CorruptRecord`, `NewerFormat`."
-    store = Store(project.store)
+    store = project.store
     return sorted(
         (read_record("pin", store.get(key), key) for key in store.keys("pins")), key=lambda pin: pin["when"]
     )
@@ -65,7 +64,7 @@ def _key(kind: str, id: str) -> str:
 
 
 def _meant(project: Project, reference: str) -> tuple[str, str]:
-    store = Store(project.store)
+    store = project.store
     store.require_there()
     sweeps = [id for id in store.folders("sweeps") if id.startswith(reference)]
     if len(sweeps) == 1:

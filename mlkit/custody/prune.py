@@ -84,7 +84,7 @@ def plan_prune(
     older_than: timedelta,  # what is younger stays
 ) -> Plan:
     "What nothing needs. Raises `MissingData` without a store, `CorruptRecord`, `NewerFormat`, `StoreUnreachable`."
-    Store(project.store).require_there()
+    project.store.require_there()
     return _plan(project, older_than)[1]
 
 
@@ -210,7 +210,7 @@ def prune(
 
     Raises what `plan_prune` raises, `AlreadyThere` where another prune is at work.
     """
-    store = Store(project.store)
+    store = project.store
     if not plan_prune(project, older_than):  # and the index of runs is warm: others wait for less
         return _plan(project, older_than)[1]
     with _marked(store) as still_ours:

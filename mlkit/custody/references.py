@@ -20,10 +20,9 @@ import io
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from ..errors import CorruptRecord, MissingData, MlkitError
+from ..errors import CorruptRecord, MlkitError
 from ..model.bundle import BUNDLE, model_key
 from ..model.hold import BELIEVED, may_be_running, read_holds
 from ..monitoring.tables import LABELS, PREDICTIONS
@@ -31,7 +30,6 @@ from ..records import read_record
 from ..registry import read_registry
 from ..runs.record import list_runs
 from ..settings import Project
-from ..store import Store
 
 # %% ../../notebooks/custody/04_references.ipynb #c913e84e
 Thing = tuple[str, str]
@@ -58,7 +56,7 @@ class References:
     "Every record of a project's store, and which others it names. Raises `CorruptRecord`, `NewerFormat`, `StoreUnreachable`."
 
     def __init__(self, project: Project):
-        self.project, self.store = project, Store(project.store)
+        self.project, self.store = project, project.store
         self.files = {
             folder: self.store.files(folder) for folder in (*[f for f, _ in HEADS.values()], TRAINING)
         }

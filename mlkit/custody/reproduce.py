@@ -122,6 +122,7 @@ def _contents(datasets: list[dict]) -> dict[str, str]:
         found |= {f"{d['name']}/{file}": content for file, content in d["files"].items()} or {
             d["name"]: d["fingerprint"]
         }
+        found |= {f"{d['name']}: {option}": said for option, said in d.get("reading", {}).items()}
     return found
 
 
@@ -171,7 +172,7 @@ def checked_out(
             if not at:
                 _bring_untracked(project, record, tree)
             inside = tree / _git(project, "rev-parse", "--show-prefix")
-            yield replace(read_project(inside.resolve()), store=project.store, origin=project.root)
+            yield replace(read_project(inside.resolve()), store_url=project.store_url, origin=project.root)
         finally:
             _git(project, "worktree", "remove", "--force", str(tree))
 
@@ -182,7 +183,7 @@ def _kept_diff(project: Project, record: RunRecord) -> bytes:
     if not record.source["diff"]:
         return b""
     key = f"{record.folder}/tree.diff"
-    diff = Store(project.store).get(key)
+    diff = project.store.get(key)
     if digest(diff) != record.source["diff"]:
         raise CorruptRecord(
             f"{key} is not the diff that the run kept: {digest(diff)[:19]}, the record says {record.source['diff'][:19]}",
@@ -239,7 +240,7 @@ def reproduce(
             done = _compare(project, record, again, Store(output), differences)
     fields = asdict(done) | {"at": at or record.source["commit"], "reproduced": utc_now()}
     key = f"{record.folder}/reproductions/{new_run_id()}.json"
-    Store(project.store).put(key, write_record("reproduction", fields))
+    project.store.put(key, write_record("reproduction", fields))
     return done
 
 
@@ -260,9 +261,10 @@ def _compare(
     ]
     outcome = DIFFERENT if results else IDENTICAL
     if results and all(r.what == "model" for r in results) and record.model and again.model:
-        old, new = load_model(Store(project.store), record.model), load_model(output, again.model)
+        old, new = load_model(project.store, record.model), load_model(output, again.model)
         rows = old.golden["rows"]
-        if new.predict(new.signature.columns(rows)).tolist() == old.golden["predictions"]:
+        predicted = new.predict(new.signature.columns(rows))
+        if new.signature.output.answers(predicted) == old.golden["predictions"]:
             outcome = SAME_PREDICTIONS
     return Reproduction(record.id, outcome, differences, tuple(results))
 

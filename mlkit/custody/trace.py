@@ -65,7 +65,7 @@ class Chain:
     "All records of a project's store, and how they hang together."
 
     def __init__(self, project: Project):
-        store = Store(project.store)
+        store = project.store
         self._find = lambda id: find_prediction(store, project.local_log, id)
         self.runs = {run["id"]: run for run in list_runs(project)}
         self.releases = {r: _release(store, r) for r in _with_record(store)}
@@ -221,4 +221,4 @@ def identify(
             raise unknown_name(
                 f"{len(matches)} {kind}s begin with", reference, matches, more="\n".join(matches[:10])
             )
-    return "model", find_model(Store(project.store), reference, project.model)
+    return "model", find_model(project.store, reference, project.model)

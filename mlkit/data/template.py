@@ -90,11 +90,12 @@ def readable(
     except UnicodeDecodeError as error:
         raise SourceFailed(
             template.hide(f"{what} is not UTF-8: its byte {error.start:,} is {error.object[error.start]:#x}"),
-            "if it is Latin-1, as many tables from Windows are: iconv -f LATIN1 -t UTF-8 OLD.csv > NEW.csv",
+            "say how it is written, in settings.ini beside its source: encoding = latin-1, or cp1252, utf-16, …",
         ) from None
     except Exception as error:  # each file system and each database has errors of its own
         first = next(iter(str(error).splitlines()), "")
+        first = first if type(error) is ValueError else f"{type(error).__name__}: {first}"
         raise SourceFailed(
-            template.hide(f"{what} cannot be read: {type(error).__name__}: {first}"),
+            template.hide(f"{what} cannot be read: {first}"),
             f"its source: {template.words}",
         ) from None

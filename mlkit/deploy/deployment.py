@@ -30,7 +30,6 @@ from ..release.promotion import model_to_serve
 from ..release.release import Release, make_release, open_release, signers_of
 from ..settings import Environment, Project
 from ..shown import of_deployment
-from ..store import Store
 from .heartbeat import lock_renewed
 from .hooks import Hooks, find_hooks
 from .inventory import hosts_of, narrowed
@@ -165,7 +164,7 @@ def build(
 
 
 def _admitted(project: Project, model: str | None, override: str) -> str:
-    store = Store(project.store)
+    store = project.store
     digest = model_to_serve(project, store, model or f"{project.model}@champion")
     if override:
         admit(store, project.model, digest, override)
@@ -312,9 +311,7 @@ def _carry_out(
         if progress:
             listeners.append(around.enter_context(show_steps(progress)))
         if not meant.dry_run:
-            listeners.append(
-                around.enter_context(journal_kept(Store(project.store), target.name, meant.service))
-            )
+            listeners.append(around.enter_context(journal_kept(project.store, target.name, meant.service)))
             variables |= hooks.variables() | around.enter_context(lock_renewed(target, meant.service))
         try:
             run_playbook(meant.action, target, variables, on_step, meant.dry_run)

@@ -14,6 +14,8 @@ __all__ = [
     "GAIN",
     "ONE_THREAD",
     "save",
+    "booster_of",
+    "told_classes",
     "digest_input",
     "told_features",
     "rows_learned",
@@ -50,14 +52,39 @@ FILES = (MODEL,)  # what `save` gives
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #9c0d9aea
 def save(
-    model: Any,  # a lightgbm.Booster; of an early-stopped one, the best iteration is kept
+    model: Any,  # a Booster, or a fitted LGBMClassifier, LGBMRegressor or LGBMRanker; of an early-stopped one, the best iteration
 ) -> dict[str, bytes]:
     "The booster in LightGBM's text format. Raises `WrongType` for anything else."
-    if not hasattr(model, "model_to_string"):
+    return {MODEL: booster_of(model).model_to_string().encode()}
+
+
+def booster_of(
+    model: Any,  # as `save` takes it
+) -> Any:
+    "The Booster that answers. Raises `WrongType` for what has none yet, and for what answers something else than it would be taken for."
+    if hasattr(model, "model_to_string"):
+        return model
+    name = type(model).__name__
+    if not hasattr(type(model), "booster_"):
         raise WrongType(
-            f"{type(model).__name__} is not a lightgbm.Booster", "from LGBMClassifier: pass .booster_"
+            f"{name} is not a model of LightGBM", "a Booster, LGBMClassifier, LGBMRegressor or LGBMRanker"
         )
-    return {MODEL: model.model_to_string().encode()}
+    if not model.__sklearn_is_fitted__():
+        raise WrongType(f"this {name} is not fitted", "call its fit(X, y) first, or run.fit(X, y, model)")
+    classes = np.asarray(getattr(model, "classes_", [])).tolist()
+    if len(classes) == 2 and classes != [0, 1]:
+        raise WrongType(
+            f"this {name} learned {classes[0]!r} and {classes[1]!r}: two classes are a probability, and nobody said of which",
+            f"fit it on 0 and 1: fit(X, y == {classes[1]!r}); its kind is probability",
+        )
+    return model.booster_
+
+
+def told_classes(
+    model: Any,  # as `save` takes it
+) -> list | None:
+    "The labels of the classes in the model's order; None where it does not know them, as a Booster does not."
+    return list(model.classes_) if hasattr(model, "classes_") else None
 
 
 def digest_input(
@@ -101,15 +128,15 @@ def is_unnamed(
 
 
 def ask_library(
-    model: Any,  # the Booster
+    model: Any,  # as `save` takes it
     columns: Mapping[str, np.ndarray],  # in the order of the model's features; texts for categories
     levels: Mapping[str, list],  # of the categories, as the model says them
 ) -> np.ndarray:
     "What LightGBM itself answers, asked as it was trained: with a DataFrame where it knows categories."
+    model = booster_of(model)
     if not levels:
-        return model.predict(
-            np.column_stack([np.asarray(c, dtype=float) for c in columns.values()]), num_threads=1
-        )
+        matrix = np.column_stack([np.asarray(c, dtype=float) for c in columns.values()])
+        return model.predict(matrix, num_threads=1)
     import pandas as pd
 
     frame = {

@@ -46,6 +46,7 @@ from ..errors import CorruptRecord, NotReady, UnknownName, WrongType
 from ..flavors.flavor import find_flavor
 from ..records import canonical, digest, plain_name, read_record, write_record
 from ..shown import of_bundle
+from .output import refuse_other_numbers, with_names
 from .signature import Signature, json_rows
 
 BUNDLE, GOLDEN, STEP, REQUIREMENTS = "bundle.json", "golden.json", "features.py", "requirements.txt"
@@ -63,7 +64,7 @@ class Bundle:
     signature: Signature
     features: tuple[Feature, ...]
     run: str  # the run that made it first
-    golden: dict  # {"rows": [...], "predictions": [...]}
+    golden: dict  # {"rows": [...], "predictions": [...]}, as a client asks and is answered
     files: dict[str, bytes]  # all files, as they lie on disk
     model: Any  # the flavour's loaded model
     step: FeatureStep | None
@@ -88,11 +89,14 @@ class Bundle:
         "What the model is asked: rows × features."
         return encoded(self.features, self.step(columns) if self.step else columns)
 
+    def golden_answers(self) -> list:
+        "What is answered to the golden rows now."
+        return self.signature.output.answers(self.predict(self.signature.columns(self.golden["rows"])))
+
     def verify_golden_rows(self) -> None:
         "Ask for the golden rows. Raises `NotReady` at the first answer that differs by a bit."
-        rows, expected = self.golden["rows"], self.golden["predictions"]
-        answers = self.predict(self.signature.columns(rows)).tolist()
-        for row, (answer, wanted) in enumerate(zip(answers, expected, strict=True)):
+        expected = self.golden["predictions"]
+        for row, (answer, wanted) in enumerate(zip(self.golden_answers(), expected, strict=True)):
             if answer != wanted:
                 raise NotReady(
                     f"golden row {row} of {self.name} {self.digest[:19]} gives {answer!r}, not {wanted!r}",
@@ -124,18 +128,23 @@ def make_bundle(
     if step:
         files[STEP] = step_source(step).encode()
     stepped = step(columns) if step else columns
+    _refuse_raw(signature, stepped)
     features, levels = features_of(library, files, stepped)
+    labels = library.told_classes(model) if hasattr(library, "told_classes") else None
+    signature = Signature(signature.inputs, with_names(signature.output, labels))
     bundle = Bundle(name, "", flavor, signature, features, run, {}, files, library.load(files), _step(files))
     rows = len(next(iter(columns.values())))
     chosen = np.linspace(0, rows - 1, min(GOLDEN_ROWS, rows)).astype(int)
     golden = {"rows": json_rows(signature, columns, chosen)}
     try:
-        golden["predictions"] = bundle.predict(signature.columns(golden["rows"])).tolist()
+        predicted = bundle.predict(signature.columns(golden["rows"]))
     except NameError as error:
         raise WrongType(
             f"the feature step needs something from outside: {error}",
             "import what it needs inside the function; numpy is there as np",
         ) from error
+    refuse_other_numbers(signature.output, predicted)
+    golden["predictions"] = signature.output.answers(predicted)
     _refuse_other_answers(bundle, library, model, columns, stepped, levels, predictions)
     files[GOLDEN] = write_record("golden", golden)
     bundle = replace(bundle, golden=golden)
@@ -182,6 +191,17 @@ def _fields(bundle: Bundle) -> dict:
         "run": bundle.run,
         "files": {name: digest(data) for name, data in sorted(bundle.files.items()) if name != BUNDLE},
     }
+
+
+def _refuse_raw(signature: Signature, columns: Columns) -> None:
+    "Free text and times are for a feature step: as they are they mean nothing to a model."
+    for column in signature.inputs:
+        kind = np.asarray(columns[column.name]).dtype.kind if column.name in columns else "f"
+        if column.type in ("text", "time") and kind not in "fiub":
+            raise WrongType(
+                f"column {column.name!r} is {'free text' if column.type == 'text' else 'a time'}, and no feature step makes numbers of it",
+                "def features(columns): …, which gives other columns in its place; run.save_model(…, step=features)",
+            )
 
 
 # %% ../../notebooks/model/06_bundle.ipynb #55c43428

@@ -5,9 +5,13 @@
 # %% auto #0
 __all__ = [
     "LARGEST_WHOLE",
+    "TEXTS",
     "TYPES",
     "UNSEEN",
     "PROBLEMS_SHOWN",
+    "TIME",
+    "FIRST",
+    "LAST",
     "unknown_choice",
     "Column",
     "in_words",
@@ -17,13 +21,19 @@ __all__ = [
     "array_problems",
     "check_arrays",
     "bad_whole",
+    "without_words",
+    "read_time",
+    "times_of",
     "frame_array",
 ]
 
 # %% ../../notebooks/model/01_column.ipynb #23e2ec08
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -33,7 +43,8 @@ from ..errors import SignatureMismatch, WrongType, unknown_name
 
 # %% ../../notebooks/model/01_column.ipynb #89d1070f
 LARGEST_WHOLE = 2**53 - 1
-TYPES, UNSEEN = ("number", "integer", "boolean", "category"), ("refuse", "missing")
+TEXTS = ("category", "text", "time")  # the types of which a client sends text
+TYPES, UNSEEN = ("number", "integer", "boolean", "category", "text", "time"), ("refuse", "missing")
 
 
 def unknown_choice(
@@ -50,11 +61,12 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     "One input column of a model."
 
     name: str
-    type: Literal["number", "integer", "boolean", "category"]
+    type: Literal["number", "integer", "boolean", "category", "text", "time"]
     levels: tuple[str, ...] = ()  # of a category, in the order of their codes
     range: tuple[float, float] | None = None  # smallest and largest value seen in training
     missing: bool = False  # may be null or left out
     unseen: Literal["refuse", "missing"] = "refuse"  # a level that training did not see
+    words: tuple[str, ...] = ()  # that mean missing as `missing` of the dataset says, beside null
 
     def __post_init__(self):
         "A person makes these too. Raises `WrongType` for what could never be read again."
@@ -76,9 +88,15 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
             )
 
     @property
+    def is_text(self) -> bool:
+        "Whether a client sends text; the array that a reader makes of it holds text and None."
+        return self.type in TEXTS
+
+    @property
     def expected(self) -> str:
         "What a person should send, in words."
         words = {"number": "a finite number", "integer": "a whole number", "boolean": "true or false"}
+        words |= {"text": "a string", "time": "a time as 2013-10-01 or 2013-10-01T12:30:00Z"}
         if self.type == "category":
             shown = ", ".join(map(_cut, self.levels[:8])) + (", …" if len(self.levels) > 8 else "")
             text = "a string" if self.unseen == "missing" else f"one of {shown}"
@@ -94,9 +112,14 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         if value is None:
             return None if self.missing else "missing"
         kind = type(value)
-        if self.type == "category":
+        if self.is_text:
             if kind is not str:
                 return f"{in_words(value)} where a string is expected"
+            if value in self.words:
+                return None if self.missing else "missing"
+            if self.type != "category":
+                wrong = self.type == "time" and read_time(value) is None
+                return f"{value[:40]!r} is not a time" if wrong else None
             known = value in self.levels or self.unseen == "missing"
             return None if known else f"unseen level {value[:40]!r}{self._looks_like(value)}"
         if self.type == "boolean":
@@ -209,10 +232,12 @@ def array_problems(
     sent: Callable[[int], Any] | None = None,  # the number of a row as it came, with all of its digits
 ) -> list[dict]:
     "The first problems of one column, found without a loop over its rows where there are none."
-    if column.type == "category":
+    if array.dtype.kind == "M":
+        bad, missing = np.zeros(len(array), bool), np.isnat(array)
+    elif column.is_text:
         bad, missing = _bad_levels(column, array)
     else:
-        bad, missing = _bad_numbers(column, array), np.isnan(array)
+        bad, missing = _bad_numbers(column, array), np.isnan(array) | _is_word(column, array)
     rows = np.flatnonzero(bad if column.missing else bad | missing)[:PROBLEMS_SHOWN]
     cells = [(row, array.item(row)) for row in rows.tolist()]
     if sent:
@@ -231,9 +256,20 @@ def check_arrays(
         raise mismatch(problems)
 
 
+# %% ../../notebooks/model/01_column.ipynb #54e19ad9
 def _bad_levels(column: Column, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     missing = np.equal(array, None)
-    if column.unseen == "missing" or set(column.levels).issuperset(set(array[~missing].tolist())):
+    if column.words:
+        missing |= np.isin(array, np.array(column.words, dtype=object))
+    if column.type == "time":
+        return ~missing & np.array(
+            [cell is not None and read_time(cell) is None for cell in array], dtype=bool
+        ), missing
+    if (
+        column.type == "text"
+        or column.unseen == "missing"
+        or set(column.levels).issuperset(set(array[~missing].tolist()))
+    ):
         return np.zeros(len(array), bool), missing
     return ~missing & ~np.isin(array, np.array(column.levels, dtype=object)), missing
 
@@ -253,9 +289,95 @@ def _bad_numbers(column: Column, array: np.ndarray) -> np.ndarray:
 
 
 def _array_problem(column: Column, cell: Any) -> str:
-    if cell is None or cell != cell:
+    if cell is None or cell != cell or type(cell) is datetime:
         return "missing"
-    return column.problem(cell) if column.type == "category" else column._number_problem(cell)
+    problem = column.problem(cell) if column.is_text else column._number_problem(cell)
+    return problem or "missing"  # a word that means it
+
+
+# %% ../../notebooks/model/01_column.ipynb #6feea3d0
+def without_words(
+    inputs: tuple[Column, ...],
+    arrays: Mapping[str, np.ndarray],  # checked
+) -> dict[str, np.ndarray]:
+    "The same, with nothing in place of the words that mean missing."
+    found = dict(arrays)
+    for column in inputs:
+        if column.words:
+            array = found[column.name]
+            if column.is_text and array.dtype.kind != "M":
+                found[column.name] = np.where(
+                    np.isin(array, np.array(column.words, dtype=object)), None, array
+                )
+            elif not column.is_text:
+                found[column.name] = np.where(_is_word(column, array), np.nan, array)
+    return found
+
+
+def _is_word(column: Column, array: np.ndarray) -> np.ndarray:
+    "Which numbers are among the words; a word that is no number is none of them."
+    numbers = []
+    for word in column.words:
+        with suppress(ValueError):
+            numbers.append(float(word))
+    return np.isin(array, numbers)
+
+
+# %% ../../notebooks/model/01_column.ipynb #7d4b032f
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,6}0*)?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
+TIME = np.dtype("datetime64[us]")
+
+
+def read_time(
+    text: str,
+) -> datetime | None:
+    "The moment, without a zone; None for what is not written in ISO 8601."
+    if len(text) > 40 or not text.isascii() or not _TIME.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except (ValueError, OverflowError):
+        return None
+
+
+def times_of(
+    array: np.ndarray,  # checked text and None, or moments already
+) -> np.ndarray:
+    "The moments, NaT for missing."
+    if array.dtype.kind == "M":
+        return array
+    return np.array([None if cell is None else read_time(cell) for cell in array], dtype=TIME)
+
+
+def _moments(column: Column, cells: Any) -> np.ndarray:
+    "Of what a DataFrame may hold: times of any unit and zone, days, text. Raises `WrongType`."
+    if getattr(getattr(cells, "dtype", None), "tz", None) is not None:
+        cells = cells.dt.tz_convert("UTC").dt.tz_localize(None)
+    if getattr(getattr(cells, "dtype", None), "kind", "") == "M" and isinstance(cells.dtype, np.dtype):
+        given = np.asarray(cells)
+        found = given.astype(TIME)
+        wrong = (found.astype(given.dtype) != given) & ~np.isnat(given)
+    else:
+        given, found = list(cells), np.full(len(cells), "NaT", TIME)
+        for row, cell in enumerate(given):
+            if not _is_missing(cell):
+                moment = read_time(
+                    cell if isinstance(cell, str) else cell.isoformat() if hasattr(cell, "isoformat") else ""
+                )
+                found[row] = moment
+        wrong = np.array([not _is_missing(cell) for cell in given], bool) & np.isnat(found)
+    wrong |= ~np.isnat(found) & ((found < FIRST) | (found > LAST))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise WrongType(
+            f"column {column.name!r}, row {row}: {str(given[row])[:40]!r} is not a time of the years 1 to 9999, to the microsecond",
+            f"expected: {column.expected}; pandas: to_datetime(…)",
+        )
+    return found
+
+
+FIRST, LAST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
 
 
 # %% ../../notebooks/model/01_column.ipynb #2c62fd1a
@@ -264,7 +386,9 @@ def frame_array(
     cells: Any,  # a Series, or any sequence
 ) -> np.ndarray:
     "The cells as an array, not checked yet. Raises `WrongType`."
-    if column.type == "category":
+    if column.type == "time":
+        return _moments(column, cells)
+    if column.is_text:
         texts = np.array(list(cells), dtype=object)
         there = np.array([isinstance(cell, str) for cell in texts], dtype=bool)
         for cell in texts[~there]:

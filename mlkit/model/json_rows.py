@@ -16,11 +16,11 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import astuple
 
 from ..errors import BodyRefused, BodyTooLarge
-from .column import Column, bad_whole, check_arrays
+from .column import TEXTS, Column, bad_whole, check_arrays
 from .json_errors import body_refusal, plain_json, plain_lines, rows_refusal
 
 # %% ../../notebooks/model/03_json_rows.ipynb #1485f020
-KINDS = {"number": float, "integer": int | float, "boolean": bool, "category": str}
+KINDS = {"number": float, "integer": int | float, "boolean": bool, **dict.fromkeys(TEXTS, str)}
 _LEFT_OUT = float("nan")
 MOST_READ_SLOWLY = 8 * 1024 * 1024
 _WHOLE = re.compile(rb'\s*\{\s*"(?:rows|columns)"\s*:')
@@ -47,20 +47,19 @@ class JsonBody:
         self._names = [c.name for c in inputs]
         self._colons = [1 + name.count(":") for name in self._names]
         self._shortest_row = 2 + sum(len(c.name.encode()) + 5 for c in inputs if not c.missing)
-        self._accepted = [frozenset([*c.levels, *([None] if c.missing else [])]) for c in inputs]
-        self._categories = [i for i, c in enumerate(inputs) if c.type == "category"]
-        numbers = [i for i, c in enumerate(inputs) if c.type != "category"]
+        self._accepted = [frozenset([*c.levels, *c.words, *([None] if c.missing else [])]) for c in inputs]
+        self._categories = [i for i, c in enumerate(inputs) if c.is_text]
+        numbers = [i for i, c in enumerate(inputs) if not c.is_text]
         self._numbers = sorted(numbers, key=lambda i: inputs[i].type != "integer")  # whole numbers first
         self._integers = sum(c.type == "integer" for c in inputs)
         self._number_names = [self._names[i] for i in self._numbers]
         self._number_colons = np.array([self._colons[i] for i in self._numbers], dtype=int)
         self._may_miss = any(inputs[i].missing for i in numbers)
+        self._must_be_checked = any(c.words or c.type == "time" for c in inputs)
 
     def _struct(self, name: str, kinds: Sequence) -> type:
         fields = [
-            (f"c{i}", kind, UNSET if column.type == "category" else _LEFT_OUT)
-            if column.missing
-            else (f"c{i}", kind)
+            (f"c{i}", kind, UNSET if column.is_text else _LEFT_OUT) if column.missing else (f"c{i}", kind)
             for i, (column, kind) in enumerate(zip(self.inputs, kinds, strict=True))
         ]
         names = {f"c{i}": column.name for i, column in enumerate(self.inputs)}
@@ -153,7 +152,7 @@ class JsonBody:
             arrays[self._names[i]], gone, unseen = self._levels(i, cells[i])
             left_out += gone * self._colons[i]
             refused = refused or unseen
-        if refused:
+        if refused or self._must_be_checked:
             check_arrays(self.inputs, arrays, {self._names[i]: cells[i] for i in self._numbers})
         return arrays, left_out
 
@@ -164,7 +163,8 @@ class JsonBody:
             left_out = sum(cell is UNSET for cell in cells)
             cells = [None if cell is UNSET else cell for cell in cells]
             levels.remove(UNSET)
-        unseen = self.inputs[i].unseen == "refuse" and not self._accepted[i].issuperset(levels)
+        levelled = self.inputs[i].type == "category" and self.inputs[i].unseen == "refuse"
+        unseen = levelled and not self._accepted[i].issuperset(levels)
         return np.array(cells, dtype=object), left_out, unseen
 
     def _may_have_dropped(self, body: bytes, colons: int, arrays: dict[str, np.ndarray]) -> bool:
@@ -172,7 +172,7 @@ class JsonBody:
         if b"\\" in body and b"\\u003" in body:
             return True
         if surplus := _colons_of(body) - colons:
-            texts = [arrays[c.name].tolist() for c in self.inputs if c.type == "category"]
+            texts = [arrays[c.name].tolist() for c in self.inputs if c.is_text]
             surplus -= sum(cell.count(":") for cells in texts for cell in cells if cell)
         return surplus != 0
 

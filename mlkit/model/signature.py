@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = [
-    "KINDS_OF_OUTPUT",
     "MAX_ROWS",
     "UNSENDABLE",
+    "NAMES",
     "MANY_LEVELS",
-    "Output",
+    "WORDS",
+    "FAULTS_SHOWN",
     "Signature",
     "frame_columns",
     "json_rows",
@@ -18,35 +19,35 @@ __all__ = [
 
 # %% ../../notebooks/model/04_signature.ipynb #5f1266ac
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import date
+from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from mlkit.model.column import (
+    Column,
+    check_arrays,
+    frame_array,
+    mismatch,
+    problem_entry,
+    times_of,
+    without_words,
+)
+
 from ..errors import LeakColumn, WrongType, unknown_name
 from ..shown import of_signature
-from .column import Column, check_arrays, frame_array, mismatch, problem_entry, unknown_choice
 from .json_rows import JsonBody
+from .output import Output
 
 # %% ../../notebooks/model/04_signature.ipynb #ec1583a2
-KINDS_OF_OUTPUT = ("probability", "value")
-
-
-class Output(msgspec.Struct, frozen=True):
-    "What a model answers."
-
-    name: str  # "late"
-    kind: Literal["probability", "value"]
-
-    def __post_init__(self):
-        if self.kind not in KINDS_OF_OUTPUT:
-            raise unknown_choice(f"output {self.name!r}: kind", self.kind, KINDS_OF_OUTPUT)
-
-
 MAX_ROWS = 100_000
-UNSENDABLE = re.compile(r'["\\\x00-\x1f]')  # in a column's name: the JSON reader cannot have it
+UNSENDABLE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]|^\ufeff')  # in a column's name: a reader cannot have it
+
+NAMES = "a name holds no double quote, backslash or control character, is UTF-8 and has no byte order mark: rename them or leave them out"
 
 
 class Signature(msgspec.Struct, frozen=True, dict=True):
@@ -62,11 +63,8 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         return of_signature(self).html
 
     def __post_init__(self):
-        if found := [repr(column.name) for column in self.inputs if UNSENDABLE.search(column.name)]:
-            raise WrongType(
-                f"no request can carry the names of these columns: {', '.join(found)}",
-                "a name holds no double quote, backslash or control character: rename them or leave them out",
-            )
+        for fault in _unsendable([column.name for column in self.inputs]):
+            raise fault
 
     @cached_property
     def json(self) -> JsonBody:
@@ -79,14 +77,36 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         max_rows: int = MAX_ROWS,
     ) -> dict[str, np.ndarray]:
         "The rows of a request as columns. Raises `BodyRefused`, `BodyTooLarge`, `SignatureMismatch`."
-        return self.json.columns(body, max_rows)
+        return self.as_meant(self.json.columns(body, max_rows))
 
     def columns(
         self,
         rows: list[dict],  # decoded JSON rows
     ) -> dict[str, np.ndarray]:
         "Rows that are already decoded, golden rows for instance, as columns. Raises what `decode` raises."
-        return self.json.columns(msgspec.json.encode({"rows": rows}), len(rows))
+        return self.decode(msgspec.json.encode({"rows": rows}), len(rows))
+
+    def as_meant(
+        self,
+        arrays: dict[str, np.ndarray],  # checked, as a reader of a format gives them
+    ) -> dict[str, np.ndarray]:
+        "The columns as the feature step and the model get them."
+        arrays = without_words(self.inputs, arrays) if self._has_words else arrays
+        return arrays | {name: times_of(arrays[name]) for name in self._times} if self._times else arrays
+
+    @cached_property
+    def _has_words(self) -> bool:
+        return any(column.words for column in self.inputs)
+
+    @cached_property
+    def _times(self) -> list[str]:
+        return [column.name for column in self.inputs if column.type == "time"]
+
+
+# %% ../../notebooks/model/04_signature.ipynb #ef0dbe79
+def _unsendable(names: list[str]) -> list[WrongType]:
+    found = ", ".join(repr(name) for name in names if UNSENDABLE.search(name))
+    return [WrongType(f"no request can carry the names of these columns: {found}", NAMES)] if found else []
 
 
 # %% ../../notebooks/model/04_signature.ipynb #b8ce5785
@@ -101,7 +121,7 @@ def frame_columns(
             raise mismatch([problem_entry(0, column.name, "missing", column.expected)])
         arrays[column.name] = frame_array(column, frame[column.name])
     check_arrays(signature.inputs, arrays)
-    return arrays
+    return signature.as_meant(arrays)
 
 
 # %% ../../notebooks/model/04_signature.ipynb #3ed00453
@@ -117,7 +137,9 @@ def json_rows(
 
 
 def _json_cells(column: Column, array: np.ndarray) -> list:
-    if column.type == "category":
+    if column.type == "time":
+        return [None if cell is None else cell.isoformat() for cell in array.tolist()]
+    if column.is_text:
         return array.tolist()
     kind = {"integer": int, "boolean": bool, "number": float}[column.type]
     return [None if cell != cell else kind(cell) for cell in array.tolist()]
@@ -131,22 +153,80 @@ def infer_signature(
     frame: Any,  # a DataFrame of training rows: exactly the input columns
     output: Output,
     unseen: Mapping[str, str] = {},  # noqa: B006  column → "missing" where an unseen level is not a mistake
+    missing: Collection[str] = (),  # columns that requests may leave out although no row here does
+    types: Mapping[str, str] = {},  # noqa: B006  column → "text" or "time", for what would be a category
 ) -> Signature:
-    "The signature that fits `frame`. Raises `UnknownName` for a policy of no column, `WrongType`."
-    names = list(frame)
-    if twice := {name for name in names if names.count(name) > 1}:
+    """The signature that fits `frame`. Raises `UnknownName` for a policy of no column, `WrongType` with all that is wrong.
+
+    What `missing` of a dataset in settings.ini says is kept, too: those words mean missing in a request as they did in the rows.
+    """
+    missing = [missing] if isinstance(missing, str) else missing
+    for said, names in (("unseen", unseen), ("missing", missing), ("types", types)):
+        for name in names:
+            if name not in frame:
+                raise unknown_name(f"{said}= names no column", name, list(frame))
+    names, words = list(frame), tuple(getattr(frame, "attrs", {}).get(WORDS, ()))
+    inputs, faults = [], _faults_of_names(names)
+    for name in dict.fromkeys(names if not any(names.count(name) > 1 for name in names) else ()):
+        try:
+            column = _infer_column(name, frame[name], unseen.get(name, "refuse"), types.get(name))
+            told = tuple(word for word in words if word not in column.levels)
+            inputs.append(
+                msgspec.structs.replace(column, missing=column.missing or name in missing, words=told)
+            )
+        except WrongType as fault:
+            faults.append(fault)
+    if len(faults) > 1:
+        lines = [f"{fault.args[0]}: {fault.hint.splitlines()[0] if fault.hint else ''}" for fault in faults]
+        more = [f"and {len(lines) - FAULTS_SHOWN:,} more"] if len(lines) > FAULTS_SHOWN else []
         raise WrongType(
-            f"column {sorted(map(str, twice))[0]!r} appears twice", "give each column a name of its own"
+            f"no model can be asked with these columns, for {len(faults)} reasons",
+            "\n".join(lines[:FAULTS_SHOWN] + more),
         )
-    for name in unseen:
-        if name not in frame:
-            raise unknown_name("unseen= names no column", name, list(frame))
-    return Signature(tuple(_infer_column(n, frame[n], unseen.get(n, "refuse")) for n in frame), output)
+    for fault in faults:
+        raise fault
+    return Signature(tuple(inputs), output)
 
 
-def _infer_column(name: str, values: Any, unseen: str) -> Column:
+# %% ../../notebooks/model/04_signature.ipynb #6d9e52fc
+WORDS = "mlkit.missing"  # in the attributes of a DataFrame: words that meant missing where it was read
+FAULTS_SHOWN = 50
+
+
+def _faults_of_names(names: list) -> list[WrongType]:
+    "What is wrong with the names, of all columns."
+    strange = [name for name in names if not isinstance(name, str)]
+    texts = [name for name in names if isinstance(name, str)]
+    faults = [
+        WrongType(f"a column is named {name!r}", "a name is a string: frame.columns = frame.columns.map(str)")
+        for name in strange
+    ]
+    faults += _unsendable(texts)
+    return faults + [
+        WrongType(
+            f"column {name!r} appears {'twice' if names.count(name) == 2 else f'{names.count(name)} times'}",
+            "give each column a name of its own",
+        )
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+
+
+# %% ../../notebooks/model/04_signature.ipynb #b2d1495f
+def _infer_column(name: str, values: Any, unseen: str, told: str | None = None) -> Column:
     kind = values.dtype.kind
     missing = bool(values.isna().any())
+    if told or kind == "M" or _are(values, date):
+        column = Column(name, told or "time", missing=missing)
+        if told and not column.is_text:
+            raise WrongType(
+                f"column {name!r} is told to be {told!r}",
+                'what is told is "text" or "time"; the values say the rest',
+            )
+        frame_array(column, values)
+        return column
+    if _are(values, Decimal):
+        values, kind = values.astype(float), "f"
     if kind in "iuf":
         known = values.dropna()
         span = (float(known.min()), float(known.max())) if len(known) else None
@@ -167,10 +247,16 @@ def _infer_column(name: str, values: Any, unseen: str) -> Column:
     if len(levels) >= MANY_LEVELS and len(levels) > rows / 2 and unseen == "refuse":
         raise WrongType(
             f"column {name!r} has {len(levels):,} different values in {rows:,} rows: an id, a date or free text?",
-            "requests would bring new ones and be refused: leave it out, turn it into features,\n"
-            f'or let others count as missing: unseen={{"{name}": "missing"}}',
+            "requests would bring new ones and be refused: leave it out, turn it into features in a feature step\n"
+            f'(types={{"{name}": "text"}}, or "time"), or let others count as missing: unseen={{"{name}": "missing"}}',
         )
     return Column(name, "category", levels=tuple(sorted(levels)), missing=missing, unseen=unseen)
+
+
+def _are(values: Any, kind: type) -> bool:
+    "Whether all values of a column of objects are of that type."
+    known = values.dropna() if values.dtype.kind == "O" and not hasattr(values, "cat") else ()
+    return len(known) > 0 and all(isinstance(value, kind) for value in known)
 
 
 # %% ../../notebooks/model/04_signature.ipynb #196b37c5

@@ -13,10 +13,20 @@ from typing import Any
 
 import msgspec
 
-from ..errors import MissingData
+from mlkit.monitoring.tables import (
+    LABELS,
+    OURS,
+    PREDICTIONS,
+    PROBABILITIES,
+    Record,
+    as_of_today,
+    input_name,
+    is_of_classes,
+)
+
+from ..errors import MissingData, WrongType
 from ..serve.logs.append_log import OPEN, finished_files
 from ..store import Store
-from .tables import LABELS, OURS, PREDICTIONS, Record, as_of_today, input_name
 
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #fb43b7ff
@@ -74,7 +84,13 @@ def _read(store: Store, noun: str, name: str, first: date | None, last: date | N
             tables.append(as_of_today(table) if noun == PREDICTIONS else _labels_as_of_today(table))
     if not tables:
         return None
-    return pyarrow.concat_tables(tables, promote_options="permissive").to_pandas()
+    try:
+        return pyarrow.concat_tables(tables, promote_options="permissive").to_pandas()
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+        raise WrongType(
+            f"the {noun} of {name} on those days do not fit into one table: {str(error).splitlines()[0]}",
+            "its models answered or were asked with something else: read fewer days, first=… and last=…",
+        ) from None
 
 
 def _labels_as_of_today(table: Any) -> Any:
@@ -121,6 +137,14 @@ def _find_in_store(store: Store, id: str) -> dict | None:
                     io.BytesIO(store.get(key)), partitioning=None, filters=[("id", "==", id)]
                 )
                 if found := as_of_today(table).sort_by("row").to_pylist():
-                    inputs = [{input_name(k): v for k, v in row.items() if k not in OURS} for row in found]
-                    return {"rows": inputs, "predictions": [row["prediction"] for row in found]}
+                    return _asked_and_answered(found, is_of_classes(table))
     return None
+
+
+def _asked_and_answered(found: list[dict], of_classes: bool) -> dict:
+    "The rows of a table as a client sent them, and what it got."
+    ours = (*OURS, PROBABILITIES) if of_classes else OURS
+    inputs = [{input_name(k, of_classes): v for k, v in row.items() if k not in ours} for row in found]
+    told = ("prediction", PROBABILITIES)
+    answers = [{k: row[k] for k in told} if of_classes else row["prediction"] for row in found]
+    return {"rows": inputs, "predictions": answers}

@@ -8,6 +8,7 @@ __all__ = [
     "LABELS",
     "ASKED_BY",
     "OURS",
+    "PROBABILITIES",
     "ADDED",
     "KINDS",
     "Record",
@@ -18,6 +19,7 @@ __all__ = [
     "prediction_tables",
     "column_name",
     "input_name",
+    "is_of_classes",
     "as_of_today",
     "label_tables",
     "count_idle",
@@ -55,6 +57,7 @@ OURS = (
     "trace",
     ASKED_BY,
 )  # columns of every table of predictions
+PROBABILITIES = "probabilities"  # a column beside "prediction" in tables of classes alone
 ADDED = (
     "label",
     "label_text",
@@ -217,25 +220,48 @@ def _prediction_table(signature: Signature, columns: dict[str, np.ndarray], reco
         "release": each((record.release for record in records), pyarrow.string()),
     }
     for column in signature.inputs:
-        table[column_name(column.name)] = _arrow(column, columns[column.name])
-    table["prediction"] = pyarrow.array(answers, pyarrow.list_(one) if isinstance(answers[0], list) else one)
+        name = column_name(column.name, bool(signature.output.classes))
+        table[name] = _arrow(column, columns[column.name])
+    if classes := signature.output.classes:
+        table["prediction"] = pyarrow.array([answer["prediction"] for answer in answers], pyarrow.string())
+        shares = pyarrow.struct([(name, one) for name in classes])
+        table[PROBABILITIES] = pyarrow.array([answer[PROBABILITIES] for answer in answers], shares)
+    else:
+        several = isinstance(answers[0], list)
+        table["prediction"] = pyarrow.array(answers, pyarrow.list_(one) if several else one)
     table["trace"] = each((record.trace for record in records), pyarrow.string())
     table[ASKED_BY] = each((record.asked_by for record in records), pyarrow.string())
     return pyarrow.table(table)
 
 
+# %% ../../notebooks/monitoring/01_tables.ipynb #e9c2ecbf
 def column_name(
     name: str,  # of an input
+    of_classes: bool = False,  # the table's model
 ) -> str:
     "What the input is called in a table."
-    return f"input_{name}" if _bare(name) in OURS + ADDED else name
+    return f"input_{name}" if _bare(name) in _taken(of_classes) else name
 
 
 def input_name(
     column: str,  # of a table
+    of_classes: bool = False,  # the table's model
 ) -> str:
     "What the column is called in a request."
-    return column.removeprefix("input_") if _bare(column) in OURS + ADDED else column
+    return column.removeprefix("input_") if _bare(column) in _taken(of_classes) else column
+
+
+def is_of_classes(
+    table: Any,  # of predictions, of Arrow
+) -> bool:
+    "Whether its predictions are classes by their names."
+    import pyarrow
+
+    return pyarrow.types.is_string(table.schema.field("prediction").type)
+
+
+def _taken(of_classes: bool) -> tuple[str, ...]:
+    return (*OURS, *ADDED, PROBABILITIES) if of_classes else OURS + ADDED
 
 
 def _bare(name: str) -> str:
@@ -248,7 +274,9 @@ def _bare(name: str) -> str:
 def _arrow(column: Column, values: np.ndarray) -> Any:
     import pyarrow
 
-    if column.type == "category":
+    if column.type == "time":
+        return pyarrow.array(values, pyarrow.timestamp("us"))
+    if column.is_text:
         return pyarrow.array(values.tolist(), pyarrow.string())
     missing = np.isnan(values)
     kind = {"integer": np.int64, "boolean": np.bool_, "number": np.float64}[column.type]

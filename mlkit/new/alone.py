@@ -9,7 +9,7 @@ __all__ = ["SURE", "BINS", "MOST", "LEAST", "tells_alone", "area"]
 import numpy as np
 import pandas as pd
 
-SURE = {"probability": 0.99, "count": 0.98, "value": 0.98}  # from here on it is suspected
+SURE = {"probability": 0.99, "classes": 0.98, "count": 0.98, "value": 0.98}  # from here on it is suspected
 BINS, MOST, LEAST = 50, 20_000, 60  # groups of a number; rows that are looked at, at most and at least
 
 
@@ -25,8 +25,10 @@ def tells_alone(
     chosen = np.random.default_rng(0).permutation(len(answer))[:MOST]
     groups = _groups(values.iloc[chosen])
     truth = answer.iloc[chosen].to_numpy()
-    truth = truth if kind == "probability" else pd.Series(truth).rank(pct=True).to_numpy()
     fit = np.arange(len(chosen)) % 2 == 0
+    if kind == "classes":
+        return _tells_classes(groups, truth, fit)
+    truth = truth if kind == "probability" else pd.Series(truth).rank(pct=True).to_numpy()
     means = pd.Series(truth[fit]).groupby(groups[fit]).mean()
     guess = pd.Series(groups[~fit]).map(means).fillna(truth[fit].mean()).to_numpy()
     if kind == "probability":
@@ -52,3 +54,12 @@ def area(
         return np.nan
     ranks = pd.Series(guess).rank().to_numpy()
     return float((ranks[ones].sum() - ones.sum() * (ones.sum() + 1) / 2) / (ones.sum() * (~ones).sum()))
+
+
+def _tells_classes(groups: np.ndarray, truth: np.ndarray, fit: np.ndarray) -> float:
+    "The share of what is wrong with always saying the most frequent class that its groups set right."
+    usual = pd.Series(truth[fit]).mode()[0]
+    likeliest = pd.Series(truth[fit]).groupby(groups[fit]).agg(lambda told: told.mode()[0])
+    guess = pd.Series(groups[~fit]).map(likeliest).fillna(usual).to_numpy()
+    wrong, before = (guess != truth[~fit]).mean(), (usual != truth[~fit]).mean()
+    return max(0.0, 1 - wrong / before) if before else np.nan

@@ -28,10 +28,15 @@ from .plan import Plan
 
 # %% ../../notebooks/new/05_baseline.ipynb #66ce7aa2
 PARAMETERS: dict[str, Any] = {"trees": 150, "num_leaves": 15, "learning_rate": 0.05, "min_data_in_leaf": 20}
-OBJECTIVES = {"probability": "binary", "count": "poisson", "value": "regression"}
+OBJECTIVES = {"probability": "binary", "classes": "multiclass", "count": "poisson", "value": "regression"}
 FOLDS, MOST = 5, 20_000  # rows that a baseline learns from
-MEASURES = {"probability": ("auc", "brier"), "count": ("mae", "r2"), "value": ("mae", "r2")}
-LESS_IS_BETTER = {"brier", "mae"}
+MEASURES = {
+    "probability": ("auc", "brier"),
+    "classes": ("macro_f1", "log_loss"),
+    "count": ("mae", "r2"),
+    "value": ("mae", "r2"),
+}
+LESS_IS_BETTER = {"brier", "log_loss", "mae"}
 
 
 @dataclass(frozen=True)
@@ -95,15 +100,39 @@ def _guess(
 ) -> np.ndarray:
     import lightgbm
 
+    classes = len(plan.target.classes)
     if len(np.unique(answer[fit])) < 2:
-        return np.full(len(held_out), answer[fit].mean())
+        return (
+            np.tile(_shares(answer[fit], classes), (len(held_out), 1))
+            if classes
+            else np.full(len(held_out), answer[fit].mean())
+        )
     settings = {key: value for key, value in PARAMETERS.items() if key != "trees"}
     settings |= {"objective": OBJECTIVES[plan.target.kind], "num_threads": 1, "seed": 1, "verbose": -1}
-    settings |= {"deterministic": True, "force_col_wise": True}
+    settings |= {"deterministic": True, "force_col_wise": True} | ({"num_class": classes} if classes else {})
     data = lightgbm.Dataset(
         matrix.to_numpy()[fit], answer[fit], categorical_feature=categories, params={"verbose": -1}
     )
     return lightgbm.train(settings, data, PARAMETERS["trees"]).predict(matrix.to_numpy()[held_out])
+
+
+# %% ../../notebooks/new/05_baseline.ipynb #999ed750
+def _shares(answer: np.ndarray, classes: int) -> np.ndarray:
+    "How often each class came; one that never did may come all the same."
+    return (np.bincount(answer.astype(int), minlength=classes) + 1) / (len(answer) + classes)
+
+
+def _log_loss(truth: np.ndarray, guess: np.ndarray) -> float:
+    return float(-np.log(np.clip(guess[np.arange(len(truth)), truth.astype(int)], 1e-15, 1)).mean())
+
+
+def _macro_f1(truth: np.ndarray, guess: np.ndarray) -> float:
+    told = guess.argmax(axis=1)
+    hits = [
+        (2 * ((truth == k) & (told == k)).sum(), (truth == k).sum() + (told == k).sum())
+        for k in range(guess.shape[1])
+    ]
+    return float(np.mean([hit / of for hit, of in hits if of]))
 
 
 def _measured(
@@ -114,6 +143,10 @@ def _measured(
     if kind == "probability":
         brier = [((truth - said) ** 2).mean() for said in (guess, answer[fit].mean())]
         return {"auc": (area(truth, guess), 0.5), "brier": (brier[0], brier[1])}
+    if kind == "classes":
+        always = np.tile(_shares(answer[fit], guess.shape[1]), (len(truth), 1))
+        both = [(_macro_f1(truth, shares), _log_loss(truth, shares)) for shares in (guess, always)]
+        return dict(zip(MEASURES[kind], zip(*both, strict=True), strict=True))
     errors = [np.abs(truth - said).mean() for said in (guess, np.median(answer[fit]))]
     spread = truth.var()
     fits = 1 - ((truth - guess) ** 2).mean() / spread if spread else np.nan

@@ -11,12 +11,14 @@ __all__ = [
     "MEAN_ERROR",
     "literal",
     "names",
+    "values",
     "inside_fstring",
     "markdown",
     "is_settable",
     "quoted",
     "expectations",
     "render",
+    "fill",
     "refuse_name",
     "refuse_place",
     "whole_folder",
@@ -33,7 +35,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -53,30 +55,43 @@ from .table import TableColumn, one_line
 def literal(
     text: str,
 ) -> str:
-    "A string of Python."
-    return json.dumps(text, ensure_ascii=False)
+    "A string of Python, in the quotes that need fewer escapes."
+    double = json.dumps(text, ensure_ascii=False)
+    if text.count('"') <= text.count("'"):
+        return double
+    inner = double[1:-1].replace(r"\"", '"').replace("'", r"\'")
+    return f"'{inner}'"
 
 
 def names(
     these: list[str],
 ) -> str:
     "A list of Python, in one line or with a few in each."
-    one = f"[{', '.join(map(literal, these))}]"
+    return values(these)
+
+
+def values(
+    these: Sequence[str | int],
+) -> str:
+    "The same, also of whole numbers."
+    written = [literal(value) if isinstance(value, str) else str(value) for value in these]
+    one = f"[{', '.join(written)}]"
     if len(one) <= 80:
         return one
     lines = [""]
-    for name in map(literal, these):
+    for name in written:
         if len(lines[-1]) + len(name) > 100:
             lines.append("")
         lines[-1] += f"{' ' if lines[-1] else '    '}{name},"
     return "\n".join(["[", *lines, "]  # fmt: skip"])
 
 
+# %% ../../notebooks/new/06_folder.ipynb #6a2d3006
 def inside_fstring(
     text: str,
 ) -> str:
     "As a part of an f-string between double quotes."
-    return literal(text)[1:-1].replace("{", "{{").replace("}", "}}")
+    return json.dumps(text, ensure_ascii=False)[1:-1].replace("{", "{{").replace("}", "}}")
 
 
 def markdown(
@@ -137,7 +152,7 @@ FILES = {
     "validate.ipynb.jinja": "notebooks/pipelines/validate.ipynb",
 }  # template → file
 SMALLEST = 50  # rows of a slice
-METRICS = {"probability": ("auc", "auc", "AUC")}
+METRICS = {"probability": ("auc", "auc", "AUC"), "classes": ("multi_logloss", "log_loss", "Log loss")}
 MEAN_ERROR = ("l1", "mae", "Mean absolute error")  # LightGBM's word, ours, and people's
 
 
@@ -147,6 +162,17 @@ def render(
     levels: dict[str, list[str]],  # of each category
 ) -> dict[str, str]:
     "The files of the project, by their path."
+    said = _said(plan) | {"gates": gates, "expectations": expectations(plan, levels)}
+    texts = {file: fill(template, said) for template, file in FILES.items()}
+    return {file: _notebook(text) if file.endswith(".ipynb") else text for file, text in texts.items()}
+
+
+# %% ../../notebooks/new/06_folder.ipynb #f7d129cf
+def fill(
+    template: str,  # the name of its file
+    said: dict[str, Any],  # what it needs
+) -> str:
+    "The text of a template."
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mlkit.new"),
         undefined=jinja2.StrictUndefined,
@@ -159,19 +185,16 @@ def render(
         "capital": lambda text: text[:1].upper() + text[1:],
     }  # fmt: skip
     environment.tests["settable"] = is_settable
-    said = _said(plan) | {"gates": gates, "expectations": expectations(plan, levels)}
-    texts = {file: environment.get_template(template).render(said) for template, file in FILES.items()}
-    return {file: _notebook(text) if file.endswith(".ipynb") else text for file, text in texts.items()}
+    return environment.get_template(template).render(said)
 
 
 def _said(plan: Plan) -> dict[str, Any]:
     "What the templates need beside the plan."
     kind = plan.target.kind
     metric, metric_name, metric_words = METRICS.get(kind, MEAN_ERROR)
-    target = plan.column(plan.target.name)
     inputs = [plan.column(name) for name in plan.inputs]
     few = [c.name for c in inputs if c.type == "category" and 2 <= c.values <= 8 and is_settable(c.name)]
-    by_lot = f"{'Stratified' * (kind == 'probability')}{'Group' * bool(plan.key)}KFold"
+    by_lot = f"{'Stratified' * (kind in ('probability', 'classes'))}{'Group' * bool(plan.key)}KFold"
     return {
         "plan": plan,
         "version": version("mlkit-workbench"),
@@ -182,7 +205,7 @@ def _said(plan: Plan) -> dict[str, Any]:
         "metric_words": metric_words,
         "folds": "TimeSeriesSplit" if plan.time else by_lot,
         "booleans": [c.name for c in inputs if c.type == "boolean" and c.missing],
-        "targeted": plan.target.positive is None and target.type in ("integer", "number", "boolean"),
+        "classes": values(plan.target.classes),
         "slices": few[:2] if plan.rows >= 20 * SMALLEST else [],
         "smallest": SMALLEST,
     }

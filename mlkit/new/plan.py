@@ -9,7 +9,7 @@ __all__ = ["Ask", "NONE", "LEAK", "GONE", "FEW", "Plan", "make_plan", "write_nam
 import csv
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,7 @@ class Plan:
     time: str = ""  # the split's column; empty: by lot
     at: str = ""  # the first moment that is held out
     key: str = ""  # the column whose equal values are held out together
+    reading: dict[str, str] = field(default_factory=dict)  # how the file is read, as settings.ini says it
 
     def column(self, name: str) -> TableColumn:
         return next(column for column in self.columns if column.name == name)

@@ -18,7 +18,6 @@ __all__ = [
 ]
 
 # %% ../../notebooks/new/01_table.ipynb #f53cc6fd
-import json
 import re
 from dataclasses import dataclass
 from datetime import date
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import BadSettings, MissingData, WrongType
+from ..errors import MissingData, WrongType
 
 # %% ../../notebooks/new/01_table.ipynb #7888cd5e
 FEWEST = 20  # rows: a fifth of them is held out
@@ -146,6 +145,8 @@ def _doubt(name: str, known: pd.Series, kind: str, different: int, missing: floa
         return "whole numbers beyond 2^53, which would lose digits: an id?", True
     if kind == "number" and not np.isfinite(known.to_numpy(float)).all():
         return "infinity is in it", True
+    if re.fullmatch(r"Unnamed: \d+", name):
+        return "it has no name in the file: an index that was written too?", False
     if different == 1 and not missing:
         return f"always {_short(known.iloc[0])}", False
     if kind == "integer" and different == rows and rows > 2 and _counts_rows(name, known):
@@ -189,27 +190,14 @@ def _doubt_of_text(known: pd.Series, different: int) -> str:
 def refuse_misread(
     frame: pd.DataFrame,
     where: str,  # the file, as it was given
-    header: list[str],  # the names as they stand there, before anybody made them unique
+    decimal: str = "",  # if somebody said it: texts with a comma are meant
 ) -> None:
-    "Raises `MissingData` for a table without enough rows, `BadSettings` for one that is not what its author wrote."
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise BadSettings(
-            f"{where} has {header.count(twice[0])} columns named {twice[0]!r}", "give each a name of its own"
-        )
-    if len(frame.columns) == 1 and (found := re.search(r"[;\t|]", str(frame.columns[0]))):
-        raise BadSettings(
-            f"{where} has one column, named {str(frame.columns[0])[:60]!r}: its separator is {found[0]!r}, and ',' was expected",
-            _convert(where, f"sep={json.dumps(found[0])}" + (', decimal=","' if found[0] == ";" else "")),
-        )
+    "Raises `MissingData` for a table without enough rows, `WrongType` for one that is not what its author wrote."
     if len(frame) < FEWEST:
         raise MissingData(
             f"{where} has {len(frame)} row{'s'[: len(frame) != 1]}", f"a project begins with {FEWEST} or more"
         )
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise BadSettings(
-            f"{where}: the rows have more fields than the first line has names", "give each column a name"
-        )
-    for name in frame:
+    for name in frame if not decimal else ():
         _refuse_commas(frame[name].dropna(), name, where)
 
 
@@ -219,13 +207,5 @@ def _refuse_commas(known: pd.Series, name: str, where: str) -> None:
         if commas.mean() > 0.5:
             raise WrongType(
                 f"{where}: the column {name!r} holds numbers with a comma, such as {known[commas].iloc[0]!r}, and is text",
-                _convert(where, 'decimal=","'),
+                "say what the sign is: --read-as decimal , (or --read-as decimal . if it is text)",
             )
-
-
-def _convert(where: str, how: str) -> str:
-    "The line that helps. A name that is no plain word is left to the person."
-    plain = where if re.fullmatch(r"[\w./-]+", where) else "TABLE.csv"
-    new = re.sub(r"(\.csv)?(\.gz|\.zip)?$", "", plain) + ".parquet"
-    code = f"import pandas; pandas.read_csv({json.dumps(plain)}, {how}).to_parquet({json.dumps(new)})"
-    return f"write it anew: python -c '{code}'"

@@ -18,7 +18,6 @@ from ..provenance import commit_of
 from ..records import digest, read_record, write_record
 from ..registry import load_model, read_registry, require_admission
 from ..settings import Project, shipped
-from ..store import Store
 from .image import build_image, find_engine, push_image
 from .sbom import debian_packages, make_sbom, python_packages
 from .signing import NAMESPACE, sign, signers_file, signing_key
@@ -60,7 +59,7 @@ def make_release(
     Raises `GateFailed` without a passing verdict, `MissingData` for a model that is not registered, `ToolMissing`
     without an engine, `StateError` with the build's last lines.
     """
-    store = Store(project.store)
+    store = project.store
     bundle = load_model(store, model, project.model)
     verdict = require_admission(store, bundle.name, model)
     version = next(

@@ -19,6 +19,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -48,7 +49,7 @@ from ..secrecy import known_secrets
 from ..settings import Project
 from ..store import Store
 from ..validation.training_rows import training_digest
-from .record import RunRecord, begin_record, list_runs, read_run
+from .record import RunRecord, begin_record, list_runs, read_as, read_run
 
 log = logging.getLogger("mlkit.runs.execute")
 
@@ -70,7 +71,11 @@ def run_notebook(
     kernel starts, `StoreUnreachable`, `SecretFound`, and `NotebookFailed` when a cell raises or a limit is reached:
     the record and the notebook up to that cell are kept all the same.
     """
-    contract, limits, store = read_parameters(notebook), read_limits(project), Store(output or project.store)
+    contract, limits, store = (
+        read_parameters(notebook),
+        read_limits(project),
+        Store(output or project.store_url),
+    )
     values = check_parameters(contract, given, notebook)
     summaries = list_runs(project)
     if not output:
@@ -82,7 +87,7 @@ def run_notebook(
         if latest and not output and earlier.model:
             mark_latest(store, project.model, earlier.model)
         if latest:  # a sweep goes on to name it, and holds it as long as its workers are there
-            let_go(Store(project.store), record.id)
+            let_go(project.store, record.id)
         return earlier
     if note := found_only_here(project, notebook):
         record.notes.append(note)
@@ -103,8 +108,8 @@ def run_notebook(
         record.end = utc_now()
         _keep_evidence(store, record, work)
         record.save(store)
-        for each in {project.store, store.url}:
-            let_go(Store(each), record.id)
+        for each in (project.store, store):
+            let_go(each, record.id)
         shutil.rmtree(work, ignore_errors=True)
     if record.outcome != "done":
         raise SecretFound(
@@ -125,7 +130,7 @@ def inputs_digest(
 
 
 def _equal_run(project: Project, record: RunRecord, summaries: list[dict]) -> RunRecord | None:
-    store = Store(project.store)
+    store = project.store
     for summary in reversed(summaries):
         if summary["inputs"] == record.inputs and summary["outcome"] == "done":
             hold(store, record.id, run=summary["id"])
@@ -144,7 +149,7 @@ def still_holds(
     "Whether what the run read is as it was, and what it made is still there."
     try:
         data = all(
-            fingerprint_dataset(project, d["name"]).fingerprint == d["fingerprint"]
+            read_as(asdict(fingerprint_dataset(project, d["name"]))) == read_as(d)
             for d in earlier.datasets + earlier.written
         )
         models = all(
@@ -185,7 +190,7 @@ def _keep_diff(project: Project, record: RunRecord, store: Store) -> None:
 
 
 def _own_folders(project: Project, store: Store) -> list[Path]:
-    written = [project.section("project").get("store", "./store"), project.store, store.url, "./.mlkit"]
+    written = [project.section("project").get("store", "./store"), project.store_url, store.url, "./.mlkit"]
     return [
         project.root / url.removeprefix("file://")
         for url in written
@@ -235,7 +240,7 @@ def close_killed_runs(
     summaries: list[dict] | None = None,  # of all runs, where the caller has them
 ) -> list[str]:
     "Give the runs of this machine that were killed their record and notebook; their ids."
-    store, settled = Store(project.store), []
+    store, settled = project.store, []
     for summary in list_runs(project) if summaries is None else summaries:
         if summary["outcome"] == "running" and not is_running(summary["process"]):
             try:
@@ -287,7 +292,7 @@ def adopt_notebook(
         raise NotebookFailed(
             f"{executed.name} is not a complete run: {unfinished}", "run all its cells and save it"
         )
-    contract, store = read_parameters(notebook), Store(project.store)
+    contract, store = read_parameters(notebook), project.store
     values = check_parameters(contract, {name: p.default for name, p in given.items()}, notebook)
     record = begin_record(
         project, new_run_id(), notebook, {n: p.default for n, p in contract.items()}, values

@@ -65,6 +65,7 @@ def kernel_of(notebook: Path) -> dict[str, str]:
     "Python's for a notebook that names no kernel, as tools that write notebooks often leave it."
     spec = read_notebook(notebook).metadata.get("kernelspec") or {}
     name = spec.get("name") or "python3"
+    name = "python3" if name == "python" else name  # as jupyter_client does
     try:
         from jupyter_client.kernelspec import NoSuchKernel, get_kernel_spec
 
@@ -148,8 +149,8 @@ def kernel_environment(project: Project, run: str, output: str | None, work: Pat
     "The kernel inherits our variables: it must know its run, and one OpenMP thread is the reproducible default."
     ours = {
         "MLKIT_RUN": run,
-        "MLKIT_STORE": project.store,
-        "MLKIT_OUTPUT": output or project.store,
+        "MLKIT_STORE": project.store_url,
+        "MLKIT_OUTPUT": output or project.store_url,
         "MLKIT_ORIGIN": str(project.origin or ""),
         CHANNEL: str(work / CHANNELED),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),

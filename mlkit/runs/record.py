@@ -8,6 +8,7 @@ __all__ = [
     "SUMMARY",
     "library_digest",
     "RunRecord",
+    "read_as",
     "begin_record",
     "read_run",
     "list_runs",
@@ -119,7 +120,7 @@ class RunRecord:
                 }
             )
         )
-        read = sorted((d["name"], d["fingerprint"]) for d in self.datasets)
+        read = sorted(read_as(d) for d in self.datasets)
         models = sorted((m["digest"] or "") + m.get("training", "") for m in self.models)
         self.key = digest(canonical([self.inputs, read, models]))
 
@@ -148,6 +149,15 @@ class RunRecord:
     def save(self, store: Store) -> None:
         self.compute_digests()
         store.put(f"{self.folder}/run.json", write_record("run", self._without_secrets()))
+
+
+# %% ../../notebooks/runs/01_record.ipynb #bb52c408
+def read_as(
+    dataset: dict,  # as a record holds it; an older one without `reading`
+) -> tuple[str, ...]:
+    "What identifies rows: the dataset's name, its bytes, and how they were read if anything was said."
+    said = dataset.get("reading")
+    return (dataset["name"], dataset["fingerprint"], *([canonical(said).decode()] if said else []))
 
 
 # %% ../../notebooks/runs/01_record.ipynb #fde9e0e5
@@ -229,7 +239,7 @@ def list_runs(
     on_broken: Callable[[MlkitError], None] = lambda error: None,  # a record that cannot be read
 ) -> list[dict]:
     "The summaries of all runs, oldest first. A broken record is told of, and the rest still listed."
-    store = Store(project.store)
+    store = project.store
     path = project.root / ".mlkit" / "cache" / f"runs-{digest(store.url.encode())[7:19]}.json"
     cached, found = _read_index(path), {}
     for key, stamp in store.stamps("runs", "run.json").items():
@@ -271,7 +281,7 @@ def find_run(
     reference: str,  # an id, its beginning, or "latest"
 ) -> RunRecord:
     "The run that `reference` means. Raises `UnknownName` with the matches when it is none or several."
-    store = Store(project.store)
+    store = project.store
     ids = (
         [id for id in store.folders("runs") if store.has(f"runs/{id}/run.json")]
         if reference == "latest"
@@ -315,7 +325,7 @@ def differences(
 
 
 def _by_name(datasets: Iterable[dict]) -> dict[str, str]:
-    return {d["name"]: d["fingerprint"] for d in datasets}
+    return {d["name"]: " ".join(read_as(d)[1:]) for d in datasets}
 
 
 def _plain(machine: dict) -> dict:

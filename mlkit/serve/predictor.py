@@ -73,7 +73,7 @@ class EncodedAnswer:
     id: str
     body: bytes  # the answer
     content_type: str
-    predictions: np.ndarray | list  # one per row; a list of one where the row was plain
+    predictions: np.ndarray | list  # by the model, one per row; a list of one where the row was plain
     columns: dict[str, np.ndarray] | None  # what was asked; None if the body says it as it is: {"rows": …}
 
 
@@ -109,7 +109,8 @@ class Predictor:
         "The same, a slice of the work for each `next`, so that others get their turn; what it returns is `EncodedAnswer`."
         if negotiation.plain and self._plain and (prediction := self._plain(body)) is not None:
             id = new_prediction_id(self.bundle.digest)
-            plain = {"id": id, "model": self.bundle.digest, "predictions": [prediction]}
+            told = self.bundle.signature.output.answer(prediction)
+            plain = {"id": id, "model": self.bundle.digest, "predictions": [told]}
             return EncodedAnswer(id, msgspec.json.encode(plain), JSON, [prediction], None)
         written = answer_type(negotiation.accept, negotiation.content_type)
         columns = read_columns(
@@ -127,7 +128,12 @@ class Predictor:
         predictions = yield from in_slices(model.predict, matrix)
         shares = (yield from in_slices(model.contributions, matrix)) if negotiation.explain else None
         answer = Answer(
-            new_prediction_id(self.bundle.digest), self.bundle.digest, predictions, shares, self._features
+            new_prediction_id(self.bundle.digest),
+            self.bundle.digest,
+            predictions,
+            shares,
+            self._features,
+            self.bundle.signature.output,
         )
         body_says_it = negotiation.readable and ROWS.match(body)
         asked = None if body_says_it else columns

@@ -160,8 +160,9 @@ class Service:
             self._recorder = Recorder(bundle.signature, bundle.digest, options.release)
             self._log = PredictionLog(options.predictions, options.prediction_share)
             self._labels = open_label_log(options.predictions, options.max_labels)
+            output = bundle.signature.output
             one_output = not isinstance(bundle.golden["predictions"][0], list)
-            self._asked = Asked(bundle.digest[7:19], bundle.signature.output.kind if one_output else "")
+            self._asked = Asked(bundle.digest[7:19], output.kind if one_output else "", output.classes)
 
     def ready(self) -> Predictor:
         "The predictor. Raises `NotReady`."
@@ -262,7 +263,9 @@ class Service:
 
     def _record(self, answered: EncodedAnswer, body: bytes, trace: TraceContext | None, name: str) -> None:
         more, found = (trace.traceparent if trace else "", name), answered.predictions
-        predictions = msgspec.json.encode(found if found.__class__ is list else found.tolist())
+        output = self.ready().bundle.signature.output
+        told = list(map(output.answer, found)) if found.__class__ is list else output.answers(found)
+        predictions = msgspec.json.encode(told)
         if answered.columns is None:
             self._log.write(self._recorder.of_json(answered.id, body, predictions, *more))
         else:

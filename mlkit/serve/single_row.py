@@ -69,7 +69,7 @@ def can_be_plain(
         bundle.step is None
         and hasattr(bundle.model, "row_asker")
         and tuple(column.name for column in inputs) == tuple(feature.name for feature in bundle.features)
-        and not any(":" in column.name for column in inputs)
+        and not any(":" in c.name or c.words or c.type in ("text", "time") for c in inputs)
     )
 
 

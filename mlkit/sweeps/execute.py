@@ -42,7 +42,7 @@ def run_sweep(
     A trial that fails does not end the others. What failed or was killed is tried again when the same sweep
     is run again. Raises `AlreadyThere` where it runs already, `StoreUnreachable`.
     """
-    store, work = Store(project.store), project.root / ".mlkit" / "sweeps" / sweep.id
+    store, work = project.store, project.root / ".mlkit" / "sweeps" / sweep.id
     with exclusive_lock(work / "lock", sweep.id) as lock:
         close_killed_runs(project)
         record = _open(project, store, sweep)

@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "ASKED",
+    "RATIOS",
     "Champion",
     "ask_champion",
     "seconds_per_row",
@@ -12,6 +13,7 @@ __all__ = [
     "importance_of",
     "Evaluation",
     "judge_rows",
+    "class_ratios",
 ]
 
 # %% ../../notebooks/validation/07_evaluation.ipynb #ed872cd8
@@ -30,6 +32,7 @@ from mlkit.validation.metrics import (
     contributions,
     intervals,
     plain_metrics,
+    ratio_of_class,
 )
 
 from ..errors import SignatureMismatch
@@ -65,12 +68,18 @@ def ask_champion(
         return Champion(None, None, "no champion yet")
     if champion.digest == candidate.digest:
         return Champion(champion.digest, None, "this model is the champion")
+    ours, theirs = candidate.signature.output, champion.signature.output
+    if (ours.kind, sorted(ours.classes)) != (theirs.kind, sorted(theirs.classes)):
+        words = f"a {theirs.kind}" if not theirs.classes else f"one of {', '.join(theirs.classes[:20])}"
+        return Champion(champion.digest, None, f"the champion answers with {words}", excused=False)
     try:
         guess = champion.predict(frame_columns(champion.signature, frame))
     except SignatureMismatch as error:
         return Champion(
             champion.digest, None, f"the champion refuses these rows: {error.args[0]}", excused=False
         )
+    if ours.classes != theirs.classes:
+        guess = guess[:, [theirs.classes.index(name) for name in ours.classes]]
     return Champion(champion.digest, guess)
 
 
@@ -97,8 +106,8 @@ def golden_rows_failed(
     bundle: Bundle,
 ) -> int:
     "How many golden rows the bundle does not answer to the bit."
-    answers = bundle.predict(bundle.signature.columns(bundle.golden["rows"]))
-    return int((answers != np.array(bundle.golden["predictions"])).sum())
+    pairs = zip(bundle.golden_answers(), bundle.golden["predictions"], strict=True)
+    return sum(answer != wanted for answer, wanted in pairs)
 
 
 def importance_of(
@@ -117,8 +126,9 @@ def importance_of(
 class Evaluation:
     "What was measured of one model."
 
-    kind: str  # "probability" or "value"
-    truth: np.ndarray
+    kind: str  # of the output
+    classes: tuple[str, ...]  # their names
+    truth: np.ndarray  # of classes: their places
     guess: np.ndarray
     metrics: dict[str, float | Unmeasured]  # all that a gate can be on
     intervals: dict[str, tuple[float, float]]
@@ -130,6 +140,7 @@ class Evaluation:
     expected: dict | None  # what [outcome] makes of it
     importance: dict[str, float]
     overlap: Overlap  # with the training rows
+    by_class: list[dict]  # of each class its rows, and its F1, precision and recall with their intervals
 
     @property
     def primary(self) -> str:
@@ -144,7 +155,8 @@ class Evaluation:
     @property
     def details(self) -> dict:
         "What the verdict's record says beside gates and metrics."
-        return {
+        classes = {"classes": {"table": self.by_class, "confusion": self.confusion}} if self.classes else {}
+        return classes | {
             "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "champion": {"model": self.champion.model, "why": self.champion.why, "metrics": self.differences},
             "slices": {**asdict(self.slicing), "table": self.slices},
@@ -152,6 +164,13 @@ class Evaluation:
             "importance": self.importance,
             "training": {**asdict(self.overlap), "sentence": self.overlap.sentence},
         }
+
+    @property
+    def confusion(self) -> list[list[int]]:
+        "How often each class was the likeliest, by the class that came."
+        count, told = len(self.classes), self.guess.argmax(axis=1)
+        rows = np.bincount(self.truth.astype(int) * count + told, minlength=count**2)
+        return rows.reshape(count, count).tolist()
 
     @property
     def notes(self) -> dict[str, str]:
@@ -172,12 +191,13 @@ def judge_rows(
     dataset: Callable[[], Mapping[str, Any] | None] | None = None,  # gives all rows, if they are needed
 ) -> Evaluation:
     "Measure a model. Raises `BadSettings`, `WrongType`."
-    kind = bundle.signature.output.kind
-    primary = PRIMARY[kind]
+    output = bundle.signature.output
+    kind, primary = output.kind, PRIMARY[output.kind]
     slicing, worth = read_slicing(project), read_outcomes(project, kind)
+    labels, truth = truth, output.places(truth) if output.classes else truth
     truth, guess = checked(kind, truth, guess)
     rival, columns = ask_champion(bundle, champion, frame), frame_columns(bundle.signature, frame)
-    overlap = count_overlap(trained, bundle.signature, columns, truth, dataset)
+    overlap = count_overlap(trained, bundle.signature, columns, labels if output.classes else truth, dataset)
 
     ours = _by_row(kind, worth, truth, guess)
     theirs = {} if rival.guess is None else _by_row(kind, worth, truth, rival.guess)
@@ -188,7 +208,11 @@ def judge_rows(
     )
     sliced = slice_rows(slicing, frame, kind, truth, guess)
     by_slice = {(n, "slice"): by_row[primary] for n, (_, by_row) in enumerate(sliced)}
-    ends = intervals(ours | extra | better | by_slice)  # all on the same draws
+    ratios = class_ratios(output.classes, truth, guess)
+    known = {name: by_row for name, by_row in ratios.items() if np.isfinite(by_row[0])}
+    ends = intervals(ours | extra | better | by_slice | known)  # all on the same draws
+    for name in (*known, *(("accuracy", "macro_f1") if output.classes else ())):
+        ends[name] = (max(0.0, ends[name][0]), min(1.0, ends[name][1]))  # they are shares
 
     parts = [part for part, _ in sliced]
     metrics = plain_metrics(kind, truth, guess)
@@ -196,7 +220,7 @@ def judge_rows(
     for name in ours:
         value = ends[name, "better"][0] if theirs else Unmeasured(rival.excused, rival.why)
         metrics[f"{name}_against_champion"] = value
-    metrics |= _worst_metrics(kind, slicing, parts)
+    metrics |= _worst_metrics(kind, slicing, parts) | _class_metrics(ratios)
     metrics |= {
         "golden_rows_failed": golden_rows_failed(bundle),
         "leak_columns": sum(c.name in project.leaks for c in bundle.signature.inputs),
@@ -206,10 +230,11 @@ def judge_rows(
     }
     return Evaluation(
         kind=kind,
+        classes=output.classes,
         truth=truth,
         guess=guess,
         metrics=metrics,
-        intervals={name: ends[name] for name in (*ours, *extra)},
+        intervals={name: ends[name] for name in (*ours, *extra, *known)},
         champion=rival,
         differences={
             n: _difference(ours[n], theirs[n], better[n, "better"], ends[n, "better"]) for n in theirs
@@ -220,6 +245,7 @@ def judge_rows(
         expected=_expected(worth, truth, guess, ours, extra, trivial, ends) if worth else None,
         importance=importance_of(bundle),
         overlap=overlap,
+        by_class=_class_table(output.classes, truth, guess, metrics, ends),
     )
 
 
@@ -265,3 +291,49 @@ def _expected(
         "over_best_policy": float(extra["gain_over_trivial"].mean()),
         "over_best_policy_interval": list(ends["gain_over_trivial"]),
     }
+
+
+# %% ../../notebooks/validation/07_evaluation.ipynb #aa97fa66
+RATIOS = ("f1", "precision", "recall")
+
+
+def class_ratios(
+    classes: tuple[str, ...],
+    truth: np.ndarray,  # the place of the class that came
+    guess: np.ndarray,  # rows × classes
+) -> dict[str, np.ndarray]:
+    "The contributions of f1_NAME, precision_NAME and recall_NAME; NaN where they have no value."
+    told = guess.argmax(axis=1) if classes else None
+    return {
+        f"{metric}_{name}": ratio_of_class(metric, truth == place, told == place)
+        for place, name in enumerate(classes)
+        for metric in RATIOS
+    }
+
+
+def _class_metrics(ratios: dict[str, np.ndarray]) -> dict[str, float | Unmeasured]:
+    never = {
+        "f1": "it neither came nor was predicted",
+        "precision": "it was never predicted",
+        "recall": "it never came",
+    }
+    means = {name: float(by_row.mean()) for name, by_row in ratios.items()}
+    return {
+        name: mean if np.isfinite(mean) else Unmeasured(False, never[name.partition("_")[0]])
+        for name, mean in means.items()
+    }
+
+
+def _class_table(
+    classes: tuple[str, ...], truth: np.ndarray, guess: np.ndarray, metrics: dict, ends: dict
+) -> list[dict]:
+    told = guess.argmax(axis=1) if classes else None
+    table = []
+    for place, name in enumerate(classes):
+        row = {"class": name, "rows": int((truth == place).sum()), "predicted": int((told == place).sum())}
+        for metric in RATIOS:
+            value = metrics[f"{metric}_{name}"]
+            row[metric] = None if isinstance(value, Unmeasured) else value
+            row[f"{metric}_interval"] = None if row[metric] is None else list(ends[f"{metric}_{name}"])
+        table.append(row)
+    return table

@@ -10,6 +10,7 @@ __all__ = [
     "RED",
     "GRAY",
     "INK",
+    "COLORS",
     "STYLE",
     "svg",
     "few_ticks",
@@ -38,6 +39,7 @@ from .metrics import contributions
 from .profit import Outcomes, profit_curve
 
 BLUE, ORANGE, GREEN, RED, GRAY, INK = "#4477aa", "#ee7733", "#228866", "#cc3311", "#8a94a0", "#1d2733"
+COLORS = (BLUE, ORANGE, GREEN, "#aa3377", "#66ccee", "#bbaa22")  # of classes, the most frequent first
 STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -12,6 +12,8 @@ __all__ = [
     "DRAWS",
     "checked",
     "contributions",
+    "by_class",
+    "ratio_of_class",
     "calibration",
     "plain_metrics",
     "intervals",
@@ -29,15 +31,16 @@ from ..errors import WrongType
 # %% ../../notebooks/validation/01_metrics.ipynb #6a31af79
 PLAIN = {
     "probability": ("auc", "average_precision", "brier", "log_loss", "calibration_error"),
+    "classes": ("accuracy", "macro_f1", "log_loss", "calibration_error"),
     "value": ("mae", "rmse", "r2"),
 }
-PRIMARY = {"probability": "auc", "value": "mae"}  # what slices are compared by
+PRIMARY = {"probability": "auc", "classes": "accuracy", "value": "mae"}  # what slices are compared by
 LESS_IS_BETTER = {"brier", "log_loss", "calibration_error", "mae", "rmse"}
 
 
 def checked(
-    kind: str,  # "probability" or "value"
-    truth: Any,  # what came: true or false, or a number, one per row
+    kind: str,  # of the output
+    truth: Any,  # what came, one per row: true or false, a number, or the place of a class
     guess: Any,  # what the model answered
 ) -> tuple[np.ndarray, np.ndarray]:
     "Both as arrays of floats. Raises `WrongType` for what cannot be measured."
@@ -45,29 +48,35 @@ def checked(
         truth, guess = np.asarray(truth, dtype=float), np.asarray(guess, dtype=float)
     except (TypeError, ValueError) as error:
         raise WrongType(f"truth or predictions are not numbers: {error}", "one number per row") from None
-    if truth.ndim != 1 or truth.shape != guess.shape:
+    if truth.ndim != 1 or truth.shape != guess.shape[:1] or guess.ndim != (2 if kind == "classes" else 1):
         raise WrongType(
             f"truth of shape {truth.shape}, predictions of shape {guess.shape}", "give one of each per row"
         )
+    if not len(truth):
+        raise WrongType("there are no rows to judge", "does [split] in settings.ini hold any out?")
     if not (np.isfinite(truth).all() and np.isfinite(guess).all()):
         raise WrongType(
             "truth or predictions hold NaN or infinity", "leave out rows whose outcome is not known"
         )
+    if kind != "value" and (guess.min() < 0 or guess.max() > 1):
+        raise WrongType("a predicted probability lies outside 0 to 1", "is the output a value?")
     if kind == "probability":
         if set(np.unique(truth)) != {0.0, 1.0}:
             raise WrongType(
                 "the truth of a probability must hold both outcomes, 0 and 1, and nothing else",
                 f"it holds {np.unique(truth)[:5].tolist()}",
             )
-        if guess.min() < 0 or guess.max() > 1:
-            raise WrongType("a predicted probability lies outside 0 to 1", "is the output a value?")
     elif np.ptp(truth) == 0:
         raise WrongType("the truth is the same in all rows", "there is nothing to predict")
     return truth, guess
 
 
 # %% ../../notebooks/validation/01_metrics.ipynb #68fce2d6
-BY_ROW = {"probability": ("auc", "brier", "log_loss"), "value": ("mae", "rmse", "r2")}
+BY_ROW = {
+    "probability": ("auc", "brier", "log_loss"),
+    "classes": ("accuracy", "macro_f1", "log_loss"),
+    "value": ("mae", "rmse", "r2"),
+}
 
 
 def contributions(
@@ -76,6 +85,8 @@ def contributions(
     guess: np.ndarray,
 ) -> np.ndarray:
     "One number per row; their mean is the metric. NaN where it has no value: the AUC of one class only."
+    if guess.ndim == 2:
+        return _of_classes(metric, truth.astype(int), guess)
     error = guess - truth
     square = error**2
     if metric == "auc":
@@ -114,6 +125,40 @@ def _share_below(others: np.ndarray, guess: np.ndarray) -> np.ndarray:
     return counted / (2 * len(others))
 
 
+# %% ../../notebooks/validation/01_metrics.ipynb #df4e5200
+def by_class(
+    truth: np.ndarray,  # the place of the class that came
+    guess: np.ndarray,  # rows × classes
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    "Of each class whether it came, and its probability."
+    return [((truth == place).astype(float), shares) for place, shares in enumerate(guess.T)]
+
+
+def ratio_of_class(
+    metric: str,  # f1, precision or recall
+    came: np.ndarray,  # whether the class came
+    told: np.ndarray,  # whether it was the likeliest
+) -> np.ndarray:
+    "One number per row; their mean is the metric. NaN where it has no value: the recall of a class that never came."
+    hit, came, told = ((each).astype(float) for each in (came & told, came, told))
+    part, whole = {"f1": (2 * hit, came + told), "precision": (hit, told), "recall": (hit, came)}[metric]
+    share = whole.mean()
+    if not share:
+        return np.full(len(whole), np.nan)
+    ratio = part.mean() / share
+    return ratio + (part - ratio * whole) / share
+
+
+def _of_classes(metric: str, truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    if metric == "log_loss":
+        return -np.log(np.clip(guess[np.arange(len(truth)), truth], 1e-15, 1))
+    told = guess.argmax(axis=1)
+    if metric == "accuracy":
+        return (told == truth).astype(float)
+    seen = np.union1d(truth, told)
+    return np.mean([ratio_of_class("f1", truth == place, told == place) for place in seen], axis=0)
+
+
 # %% ../../notebooks/validation/01_metrics.ipynb #eb8e8614
 GROUPS = 20
 
@@ -132,19 +177,27 @@ def calibration(
     return predicted, observed, rows[filled]
 
 
+def _calibration_error(truth: np.ndarray, guess: np.ndarray) -> float:
+    predicted, observed, rows = calibration(truth, guess)
+    return float(np.average(np.abs(predicted - observed), weights=rows))
+
+
 def plain_metrics(
-    kind: str,  # "probability" or "value"
+    kind: str,  # of the output
     truth: np.ndarray,
     guess: np.ndarray,
 ) -> dict[str, float]:
     "The metrics of one model on these rows."
     found = {name: float(contributions(name, truth, guess).mean()) for name in BY_ROW[kind]}
+    if kind == "classes":
+        found["calibration_error"] = float(
+            np.mean([_calibration_error(*one) for one in by_class(truth, guess)])
+        )
     if kind == "probability":
         from sklearn.metrics import average_precision_score  # a second
 
-        predicted, observed, rows = calibration(truth, guess)
         found["average_precision"] = float(average_precision_score(truth, guess))
-        found["calibration_error"] = float(np.average(np.abs(predicted - observed), weights=rows))
+        found["calibration_error"] = _calibration_error(truth, guess)
     return {name: found[name] for name in PLAIN[kind]}
 
 

@@ -68,6 +68,8 @@ def read_outcomes(
     kind: str,  # of the model's output
 ) -> Outcomes | None:
     "The section [outcome], or None where there is none. Raises `BadSettings`."
+    if kind not in OUTCOMES:
+        return _refuse_classes(project)
     said = project.section("outcome", {*WORDS, *OUTCOMES[kind]})
     if not said:
         return None
@@ -83,6 +85,14 @@ def read_outcomes(
             "true_positive must be above false_negative, true_negative above false_positive",
         )
     return Outcomes(kind, said["question"], said["unit"], gains)
+
+
+def _refuse_classes(project: Project) -> None:
+    if project.section("outcome", {*WORDS, *(key for keys in OUTCOMES.values() for key in keys)}):
+        raise BadSettings(
+            f"{SETTINGS}: [outcome] says what a yes or no or an error is worth, and the model answers with classes",
+            "take the section out, or make the question one of yes or no: a probability",
+        )
 
 
 def _number(key: str, text: str) -> float:

@@ -24,8 +24,8 @@ from ..model.bundle import Bundle
 from ..provenance import machine
 from ..records import read_record, utc_now
 from ..store import Store
-from . import figures
-from .evaluation import Evaluation
+from . import class_figures, figures
+from .evaluation import RATIOS, Evaluation
 from .metrics import LESS_IS_BETTER
 from .verdict import Unmeasured, Verdict, is_low_end, shown
 
@@ -37,6 +37,9 @@ CAPTIONS = {
     "precision_recall": "Of the rows acted on, how many are right; against how many of those that came are found.",
     "calibration": "On the dotted line a predicted 30 % comes in 30 of 100. Bars: 95 % of each group.",
     "scores": "The further the two are apart, the more the model knows.",
+    "confusion_matrix": "Each row is a class that came, and how it was answered. What lies off the diagonal was taken for another.",
+    "calibration_by_class": "On the dotted line a predicted 30 % comes in 30 of 100. Bands: 95 % of each group.",
+    "by_class": "Precision: of those predicted so many came. Recall: of those that came so many were predicted. F1: both.",
     "importance": "What the trees split on. It says what the model uses, not what causes the outcome.",
     "predicted_against_truth": "On the dotted line the prediction is exact.",
     "errors": "Right of zero the model says too much.",
@@ -50,7 +53,14 @@ def draw_figures(
 ) -> dict[str, str]:
     "Every figure that the judgement has something for, as SVG."
     both, rival = (found.truth, found.guess), found.champion.guess
-    if found.kind == "value":
+    if found.kind == "classes":
+        rows = {"truth": found.truth, "guess": found.guess, "classes": found.classes}
+        draw = {
+            "confusion_matrix": partial(class_figures.confusion_matrix, **rows),
+            "calibration_by_class": partial(class_figures.calibration_by_class, **rows),
+            "by_class": partial(class_figures.by_class, table=found.by_class),
+        }
+    elif found.kind == "value":
         draw = {
             "predicted_against_truth": partial(figures.predicted_against_truth, truth=both[0], guess=both[1]),
             "errors": partial(figures.errors, truth=both[0], guess=both[1]),
@@ -68,7 +78,8 @@ def draw_figures(
             draw["profit"] = partial(figures.profit, worth=found.worth, **rows, champion=rival)
     if found.importance:
         draw["importance"] = partial(figures.importance, shares=found.importance)
-    drawn = {name: figures.svg(of, name) for name, of in draw.items()}
+    taller = {"by_class": (5.2, max(3.7, 1.2 + 0.35 * len(found.classes)))}
+    drawn = {name: figures.svg(of, name, taller.get(name, (5.2, 3.7))) for name, of in draw.items()}
     if found.slices:
         of = partial(
             figures.slices, table=found.slices, metric=found.primary, overall=found.metrics[found.primary]
@@ -139,6 +150,8 @@ def render_report(
         captions=CAPTIONS,
         shown_figures=[name for name in on_top if name in drawn],
         metrics=_metrics(found),
+        by_class=found.by_class,
+        right_and_sure=("right", "sure") if found.classes else ("observed", "predicted"),
         champion_sentence=_champion(found),
         slices=[row | {"worse": _worse(found, row)} for row in found.slices],
         slice_metrics=list(found.slices[0]["metrics"]) if found.slices else [],
@@ -174,7 +187,8 @@ def _tiles(found: Evaluation) -> list[dict]:
         low, high = found.expected["interval"]
         more = f"{found.expected['unit']} per thousand, {shown(low)} to {shown(high)}"
         tiles.append({"name": "gain to expect", "value": shown(found.expected["per_thousand"]), "more": more})
-    for name in ("auc", "brier", "calibration_error", "mae", "rmse", "r2", "seconds_per_row"):
+    of_classes = ("accuracy", "macro_f1", "log_loss") if found.classes else ()
+    for name in (*of_classes, "auc", "brier", "calibration_error", "mae", "rmse", "r2", "seconds_per_row"):
         value = found.metrics.get(name)
         if value is None or isinstance(value, Unmeasured):
             continue
@@ -215,10 +229,10 @@ def _champion(found: Evaluation) -> str:
 
 # %% ../../notebooks/validation/08_report.ipynb #3cae41dd
 def _metrics(found: Evaluation) -> list[dict]:
-    rows = []
+    rows, of_one = [], {f"{metric}_{name}" for name in found.classes for metric in RATIOS}
     for name, value in found.metrics.items():
-        if name.endswith("_against_champion") or isinstance(value, Unmeasured):
-            continue  # the columns of the champion say it
+        if name.endswith("_against_champion") or isinstance(value, Unmeasured) or name in of_one:
+            continue  # the columns of the champion say it, or the table of the classes
         row = {"name": name, "value": shown(value), "interval": _range(found.intervals.get(name))}
         theirs = found.differences.get(name)
         row["champion"] = shown(theirs["champion"]) if theirs else ""
@@ -245,7 +259,7 @@ def _worse(found: Evaluation, row: dict) -> bool:
 
 
 # %% ../../notebooks/validation/08_report.ipynb #eaf5a78e
-CURVES = ("roc", "precision_recall", "calibration")
+CURVES = ("roc", "precision_recall", "calibration", "confusion_matrix", "calibration_by_class")
 
 
 def summary(

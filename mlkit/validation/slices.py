@@ -82,15 +82,15 @@ class Slice:
     column: str
     part: str
     rows: int
-    observed: float  # mean of the truth
-    predicted: float  # mean of the predictions
+    observed: float  # mean of the truth; of classes, the share of the likeliest that came
+    predicted: float  # mean of the predictions; of classes, of the probability of the likeliest
     metrics: dict[str, float | None]  # None: no value, the AUC of one class only
 
 
 def slice_rows(
     slicing: Slicing,
     frame: Mapping[str, Any],  # the judged rows, also columns that the model is not asked with
-    kind: str,  # "probability" or "value"
+    kind: str,  # of the output
     truth: np.ndarray,
     guess: np.ndarray,
 ) -> list[tuple[Slice, dict[str, np.ndarray]]]:
@@ -110,6 +110,8 @@ def slice_rows(
                 columns[name][inside] = contributions(name, t, g)
             means = {n: float(np.mean(c[inside])) for n, c in columns.items()}
             metrics = {n: m if np.isfinite(m) else None for n, m in means.items()}
+            if kind == "classes":
+                t, g = t == g.argmax(axis=1), g.max(axis=1)
             made = Slice(column, part, int(inside.sum()), float(t.mean()), float(g.mean()), metrics)
             found.append((made, columns))
     return found

@@ -16,6 +16,7 @@ __all__ = [
     "training_digest",
     "Overlap",
     "count_overlap",
+    "again_among",
 ]
 
 # %% ../../notebooks/validation/06_training_rows.ipynb #e21904af
@@ -48,6 +49,8 @@ def row_digests(
 ) -> Digests:
     "One digest per row, in the order of the rows. Raises `WrongType`."
     words = [_words(column, frame_array(column, rows[column.name])) for column in signature.inputs]
+    if target is not None and signature.output.classes:
+        target = signature.output.places(target)
     if target is not None:
         words.append(_words(TARGET, frame_array(TARGET, target)))
         if len(words[-1]) != len(words[0]):
@@ -71,7 +74,9 @@ MISSING = 0  # as likely a level's digest as any other number of 64 bits
 
 def _words(column: Column, array: np.ndarray) -> np.ndarray:
     "Eight bytes per cell, equal for equal values."
-    if column.type == "category":
+    if column.type == "time":
+        return array.astype("<i8").view("<u8")
+    if column.is_text:
         known = {None: MISSING}
         for level in set(array.tolist()) - {None}:
             word = blake2b(level.encode(errors="surrogatepass"), digest_size=8).digest()
@@ -280,3 +285,21 @@ def _times(digests: Digests, kinds: Digests) -> np.ndarray:
 def _holds(everything: Digests, part: Digests) -> bool:
     kinds, times = np.unique(part, return_counts=True)
     return bool((_times(everything, kinds) >= times).all())
+
+
+# %% ../../notebooks/validation/06_training_rows.ipynb #f287c9fc
+def again_among(
+    signature: Signature,
+    columns: Mapping[str, np.ndarray],  # of the rows to learn from, as `frame_columns` gives them
+    everything: Mapping[str, Any],  # all rows
+    held_out: Mapping[str, Any],  # those of them that no model may see
+) -> int:
+    "How many of the rows are certainly held out."
+    if any(column.name not in everything for column in signature.inputs):
+        return 0
+    try:
+        trained = TrainingRows(np.sort(row_digests(signature, columns)), False)
+        found = count_overlap(trained, signature, held_out, range(len(held_out)), lambda: everything)
+    except MlkitError:
+        return 0  # the notebook made other types of them
+    return found.again if found.certain else 0

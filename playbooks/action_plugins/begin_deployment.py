@@ -1,4 +1,4 @@
-"""Run the first stroke, deployment_begun, on a host: its lock is taken also from a deployer of this very machine that is dead.
+"""Run the first stroke of a deployment on a host: its lock is taken also from a deployer of this very machine that is dead.
 
 A host that is down drops out here: Ansible reports it, the exit code is 4, and the next run brings it up to date.
 
@@ -98,7 +98,8 @@ class ActionModule(HostStep):
         # A task runs in a process of its own: the deployer is its parent.
         arguments["lock"] = {**arguments["lock"], "owner": name_of(who, os.getppid()), "token": token}
         arguments["patience"] = 0 if task_vars["inventory_hostname"] == hosts[0] else PATIENCE
-        result = self.on_host("deployment_begun", arguments, task_vars)
+        arguments["stroke"] = "begin"
+        result = self.on_host("deployment_stroke", arguments, task_vars)
         if self.is_dead(result.get("owner", ""), who):
-            result = self.on_host("deployment_begun", {**arguments, "dead": result["owner"]}, task_vars)
+            result = self.on_host("deployment_stroke", {**arguments, "dead": result["owner"]}, task_vars)
         return result | told if result.get("failed") else result | told | {"image": image, "files": files}

@@ -18,10 +18,10 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        if (task_vars.get("service_committed") or {}).get("lost") and arguments.get("do") != "commit":
+        if (task_vars.get("service_committed") or {}).get("lost") and arguments.get("stroke") != "commit":
             return self.lost("it did not come back")
         result = self.on_host(arguments.pop("module"), arguments, task_vars)
-        if result.get("lost") and arguments.get("do") == "keep":
+        if result.get("lost") and arguments.get("stroke") == "keep":
             why = result.pop("cause")
             return {**result, "failed": False, "unreachable": True, "msg": f"{why}. It records the release by itself when it is back"}
         return result

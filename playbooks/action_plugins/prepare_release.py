@@ -1,4 +1,4 @@
-"""Run the second stroke, deployment_prepared, on a host, with the layers that it lacks: each is resumed where it was cut."""
+"""Run the second stroke of a deployment on a host, with the layers that it lacks: each is resumed where it was cut."""
 
 import os
 import shlex
@@ -19,14 +19,14 @@ class ActionModule(HostStep):
     _supports_check_mode = False
 
     def run(self, tmp=None, task_vars=None):
-        arguments = dict(self._task.args)
+        arguments = {"stroke": "prepare", **self._task.args}
         archive, files = arguments.pop("archive"), arguments.pop("files")
         result, told = {"missing": arguments.pop("missing"), "everything": False}, {"sent_bytes": 0}
         try:
             while "ready" not in result and not result.get("failed"):
                 told["sent_bytes"] += self.send(archive, files, result["missing"], arguments["folder"])
                 arguments |= {"sent": bool(result["missing"]), "everything": result["everything"]}
-                result = self.on_host("deployment_prepared", arguments, task_vars)
+                result = self.on_host("deployment_stroke", arguments, task_vars)
                 told |= {"registry": result["registry"]} if result.get("registry") else {}
             return result | told
         except AnsibleConnectionFailure as error:

@@ -190,6 +190,19 @@ def deployed_hosts(hostvars, hosts):
     return [each["peer"] for each in begun if (each.get("plan") or {}).get("change")]
 
 
+def deployment_ending(hostvars, hosts, name):
+    """How a deployment ends on a host: `unlock`, `keep`, `take back` or `leave`, by what its steps gave on all of them.
+
+    And how the hosts that it changes reach one another (`peers`). The first decides; where it was lost in that, nobody knows: `leave`.
+    """
+    peers = deployed_hosts(hostvars, hosts)
+    commit = hostvars[peers[0]["name"]].get("service_committed") or {} if len(peers) > 1 else {}
+    is_known = not commit or commit.get("skipped") or commit.get("committed") or ("cause" in commit and not commit.get("lost"))
+    change = any(peer["name"] == name for peer in peers)
+    end = "unlock" if not change else "leave" if not is_known else "take back" if failed_hosts(hostvars, hosts) else "keep"
+    return {"end": end, "peers": peers}
+
+
 def has_failed(variables):
     return "service_failure" in variables or any("cause" in (variables.get(step) or {}) for step in STEPS)
 
@@ -223,5 +236,5 @@ class FilterModule:
             "journal_lines": journal_lines,
             "likely_cause": likely_cause,
             "failed_hosts": failed_hosts,
-            "deployed_hosts": deployed_hosts,
+            "deployment_ending": deployment_ending,
         }

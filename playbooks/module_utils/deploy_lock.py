@@ -7,6 +7,7 @@
     look(path) -> lock or None                        with "age" and "expires_in", None when nobody holds it
     ran_out(path, token) -> bool                      this token's, and neither given back, broken, nor taken by another
     fence(fence)                                      raises Lost unless the fence's lock is its token's and live
+    wait_for_host(path)                               as long as the host itself has it, which is not for long
 
 A deployer can be suspended at any line and wake up when its lock is long another's. So whatever changes something on a host
 is given a fence, {"path": …, "token": …}, and asks it right before each change.
@@ -23,6 +24,8 @@ import time
 from contextlib import contextmanager
 
 FORMAT = "mlkit.lock/1"
+OWNER = "the host itself"  # ends a deployment whose deployer is gone, and removes what it replaced; see recovery
+ENDING = 60.0  # seconds: more than it needs
 
 
 class Held(Exception):
@@ -110,6 +113,14 @@ def ran_out(path, token):
     "Whether the lock is still this token's, and its time is over."
     lock = _read(path)
     return bool(lock) and lock["token"] == token and not _live(lock, time.time())
+
+
+def wait_for_host(path, seconds=ENDING):
+    "Wait as long as the host itself has the lock; the lock as it is then."
+    until = time.monotonic() + seconds
+    while (lock := look(path)) and lock["owner"] == OWNER and time.monotonic() < until:
+        time.sleep(0.2)
+    return lock
 
 
 @contextmanager

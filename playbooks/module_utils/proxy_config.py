@@ -6,10 +6,13 @@ The renewal of certificates uses it too, on hosts where no Ansible is: the stand
 import contextlib
 import fcntl
 import os
+import re
+import socket
 import subprocess
 import time
 
 SHARED = "00-global.cfg"
+SOCKET = "/run/haproxy.sock"
 
 # What waits in a socket that is closed is lost: a reload takes the open sockets over. systemd's unit does so by itself; an
 # init script has to be told. It reads this file with its own arguments.
@@ -133,8 +136,29 @@ def processes():
     return done.stdout.decode().split()
 
 
+def tell(path, command):
+    "What the proxy answers to a command. Raises `OSError` if none runs."
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(5)
+        link.connect(path)
+        link.sendall(command.encode() + b"\n")
+        return b"".join(iter(lambda: link.recv(65536), b"")).decode()
+
+
+def answering():
+    "The process that answers at the proxy's socket; nothing if none does."
+    try:
+        found = re.search(r"^Pid: (\d+)$", tell(SOCKET, "show info"), re.MULTILINE)
+    except OSError:
+        return ""
+    return found[1] if found else ""
+
+
 def reload():
-    "Start new processes, or the first; give the old ones, which finish their requests. Raises `Refused`."
+    """Start new processes, or the first; give the old ones, which finish their requests. Raises `Refused`.
+
+    What the proxy is told from then on reaches the new ones.
+    """
     before = processes()
     done = subprocess.run(
         ["service", "haproxy", "reload" if before else "start"],
@@ -146,7 +170,7 @@ def reload():
         said = done.stdout.decode("utf-8", "replace").strip()
         raise Refused("the proxy could not be reloaded: " + said)
     deadline = time.monotonic() + 10
-    while not set(processes()) - set(before):
+    while answering() in ("", *before):
         if time.monotonic() > deadline:
             raise Refused("the proxy was told to reload and did not within 10 s: see its log")
         time.sleep(0.02)

@@ -2,18 +2,8 @@
 
 import csv
 import io
-import socket
 
-SOCKET = "/run/haproxy.sock"
-
-
-def tell(path, command):
-    "What the proxy answers to a command. Raises `OSError` if none runs."
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(5)
-        link.connect(path)
-        link.sendall(command.encode() + b"\n")
-        return b"".join(iter(lambda: link.recv(65536), b"")).decode()
+from ansible.module_utils.proxy_config import SOCKET, tell
 
 
 def rows(path=SOCKET):

@@ -10,14 +10,13 @@ from mlkit.cli.main import main
 from mlkit.model.bundle import model_key
 from mlkit.records import write_record
 from mlkit.registry import read_registry
-from mlkit.store import Store
 from mlkit.testing import small_model, small_project
 
 
 # %% ../../notebooks/cli/05_deploys.ipynb #96e12ea3
 def test_what_a_command_cannot_use_is_refused_and_an_override_counts_here_as_on_hosts():
     bundle, project = small_model(), small_project()
-    store = Store(project.store)
+    store = project.store
     for name, content in bundle.files.items():
         store.put(f"{model_key(bundle.digest)}/{name}", content)
     store.put("models/latest-flights.json", write_record("latest", {"model": bundle.digest}))

@@ -5,14 +5,13 @@ import pytest
 
 from mlkit.custody.pin import pin, read_pins, unpin
 from mlkit.errors import MlkitError, UnknownName
-from mlkit.store import Store
 from mlkit.testing import small_model, small_project
 
 
 # %% ../../notebooks/custody/05_pin.ipynb #490f1abf
 def test_a_pin_names_one_thing_and_is_taken_away_by_any_name_of_it():
     project = small_project()
-    store, bundle = Store(project.store), small_model()
+    store, bundle = project.store, small_model()
     with pytest.raises(MlkitError, match="does not exist"):
         pin(project, "latest")
     for name, data in bundle.files.items():

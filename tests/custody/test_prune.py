@@ -18,7 +18,6 @@ from mlkit.model.hold import held
 from mlkit.records import read_record, write_record
 from mlkit.registry import load_model, read_registry
 from mlkit.runs.record import find_run, list_runs
-from mlkit.store import Store
 from mlkit.testing import fill_store, small_project
 from mlkit.validation.training_rows import read_training_rows
 from mlkit.validation.verdict import read_verdict
@@ -36,7 +35,7 @@ def old_project(runs):
 # %% ../../notebooks/custody/06_prune.ipynb #026908aa
 def refuse_dangling(project):
     "Walk everything that is left, as a person would, and open each model."
-    store = Store(project.store)
+    store = project.store
     runs = {run["id"]: run for run in list_runs(project, pytest.fail)}
     models = {key.split("/")[1].replace("-", ":") for key in store.keys("models") if key.endswith(BUNDLE)}
     for run in runs.values():
@@ -66,7 +65,7 @@ def refuse_lost(project):
     "Each version has its verdict, and both what they come from; with the rows."
     _, models = refuse_dangling(project)
     chain = Chain(project)
-    for version in read_registry(Store(project.store), "flights").versions:
+    for version in read_registry(project.store, "flights").versions:
         assert version["model"] in models
         words = " ".join(chain.up("model", version["model"]).lines())
         assert words.count("── run ") == 2 and words.count("── verdict ") == 1, words
@@ -75,7 +74,7 @@ def refuse_lost(project):
 # %% ../../notebooks/custody/06_prune.ipynb #12a11e94
 def test_what_nothing_needs_goes_and_each_version_keeps_all_that_it_comes_from():
     project = old_project(90)
-    store = Store(project.store)
+    store = project.store
     plan = prune(project, AGE)
     refuse_lost(project)
     assert len(read_registry(store, "flights").versions) == 3
@@ -91,7 +90,7 @@ def test_what_nothing_needs_goes_and_each_version_keeps_all_that_it_comes_from()
 # %% ../../notebooks/custody/06_prune.ipynb #c44be7f2
 def test_a_plan_takes_nothing_away_and_names_the_bytes_that_then_go():
     project = old_project(30)
-    store = Store(project.store)
+    store = project.store
 
     def size():
         return sum(size for size, _ in store.files("").values())
@@ -125,7 +124,7 @@ def killed_after(files, project):
 # %% ../../notebooks/custody/06_prune.ipynb #d85e7cd6
 def test_killed_twenty_times_on_the_way_and_run_again_nothing_needed_is_gone_and_nothing_dangles():
     project = old_project(90)
-    store = Store(project.store)
+    store = project.store
     killed = 0
     for files in [1, 2, 3, 5, 8, 13, 17, 19, 23, 29, *range(2, 12)]:
         killed += killed_after(files, project)
@@ -146,7 +145,7 @@ def test_killed_twenty_times_on_the_way_and_run_again_nothing_needed_is_gone_and
 # %% ../../notebooks/custody/06_prune.ipynb #f8f561d0
 def test_who_comes_to_need_something_at_the_same_moment_keeps_it():
     project = old_project(30)
-    store = Store(project.store)
+    store = project.store
     model = next(m for k, m in plan_prune(project, AGE).things if k == "model")
     started, go_on = Event(), Event()
 
@@ -175,7 +174,7 @@ def test_who_comes_to_need_something_at_the_same_moment_keeps_it():
 # %% ../../notebooks/custody/06_prune.ipynb #0c99f411
 def test_a_release_that_no_journal_names_goes_with_its_image():
     project = old_project(30)
-    store = Store(project.store)
+    store = project.store
     [version] = read_registry(store, "flights").versions
     for number in (1, 2):
         id = f"flights-1-{number:012}"
@@ -197,7 +196,7 @@ def test_a_release_that_no_journal_names_goes_with_its_image():
 # %% ../../notebooks/custody/06_prune.ipynb #3b5c3dee
 def test_a_machine_that_slept_longer_than_its_mark_counts_stops():
     project = old_project(30)
-    store = Store(project.store)
+    store = project.store
     with pytest.raises(StateError, match="slept while it pruned"), _marked(store) as still_ours:
         still_ours()
         with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,6 @@ from mlkit.monitoring.tables import to_parquet
 from mlkit.records import digest, write_record
 from mlkit.runs.record import RunRecord
 from mlkit.settings import read_project
-from mlkit.store import Store
 
 # %% ../../notebooks/custody/04_references.ipynb #44027d53
 OLD = "2026-01-05T08:00:00Z"
@@ -93,7 +92,7 @@ def old_chain(store, word, n):
 # %% ../../notebooks/custody/04_references.ipynb #7cb68c85
 def test_what_a_version_comes_from_stays_and_what_nothing_names_goes_children_first():
     project = new_project()
-    store = Store(project.store)
+    store = project.store
     one, kept = old_chain(store, "good", 1)
     other, gone = old_chain(store, "late", 2)
     put_run(store, "20260105T090000-ffffff", outcome="failed")
@@ -114,8 +113,8 @@ def test_what_a_version_comes_from_stays_and_what_nothing_names_goes_children_fi
 def test_what_is_young_or_at_work_or_held_or_pinned_or_live_or_labeled_or_predicted_stays_with_all_that_it_comes_from():
     def kept_by(act):
         project = new_project()
-        model, runs = old_chain(Store(project.store), "late", 2)
-        act(project, Store(project.store), model, runs)
+        model, runs = old_chain(project.store, "late", 2)
+        act(project, project.store, model, runs)
         known = References(project)
         stays = known.closed(roots(known, NOW - timedelta(days=30), NOW))
         return ("model", model) in stays and ("run", runs[1]) in stays
@@ -167,10 +166,10 @@ def test_what_is_young_or_at_work_or_held_or_pinned_or_live_or_labeled_or_predic
     assert [name for name, act in ways.items() if not kept_by(act)] == ["nothing"]
 
     project = new_project()
-    store = Store(project.store)
+    store = project.store
     model, _ = old_chain(store, "late", 2)
     with held(store, model=model):
-        assert ("model", model) in roots(known := References(project), NOW, NOW)
+        assert ("model", model) in roots(References(project), NOW, NOW)
 
 
 # %% ../../notebooks/custody/04_references.ipynb #57fc7c11
@@ -182,7 +181,7 @@ def test_an_unreadable_record_of_any_kind_stops_everything():
         "releases/a/release.json",
     ):
         project = new_project()
-        Store(project.store).put(key, b"{half a rec")
+        project.store.put(key, b"{half a rec")
         with pytest.raises(CorruptRecord, match=key):
             References(project)
 
@@ -190,7 +189,7 @@ def test_an_unreadable_record_of_any_kind_stops_everything():
 # %% ../../notebooks/custody/04_references.ipynb #a1e2c973
 def test_a_model_that_was_loaded_and_made_again_goes_with_its_run():
     project = new_project()
-    store = Store(project.store)
+    store = project.store
     model = put_model(store, "again", "a")
     put_run(store, "a", model=model, models=[{"reference": "latest", "digest": model}])
     known = References(project)

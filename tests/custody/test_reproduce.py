@@ -13,7 +13,6 @@ from mlkit.provenance import machine, packages
 from mlkit.records import digest
 from mlkit.runs.record import RunRecord
 from mlkit.settings import find_project
-from mlkit.store import Store
 
 
 # %% ../../notebooks/custody/02_reproduce.ipynb #6c38896f
@@ -69,8 +68,8 @@ def test_a_diff_that_is_not_the_one_that_was_kept_is_refused_before_anything_run
         "library": "",
         "settings": "",
     }
-    project = replace(find_project(), store=tempfile.mkdtemp())
-    Store(project.store).put("runs/20261122T080000-aaaaaa/tree.diff", b"an altered one")
+    project = replace(find_project(), store_url=tempfile.mkdtemp())
+    project.store.put("runs/20261122T080000-aaaaaa/tree.diff", b"an altered one")
     with pytest.raises(CorruptRecord, match="is not the diff that the run kept"):
         reproduce(project, a_record(outcome="done", source=source))
     with pytest.raises(MissingData, match="its changes were kept without DB_PASS"):

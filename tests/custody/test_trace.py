@@ -12,7 +12,6 @@ from mlkit.model.bundle import model_key
 from mlkit.records import write_record
 from mlkit.runs.record import RunRecord
 from mlkit.settings import read_project
-from mlkit.store import Store
 
 # %% ../../notebooks/custody/01_trace.ipynb #7f44b9cf
 MODEL = "sha256:" + "142e373e0ec8" + "0" * 52
@@ -23,7 +22,7 @@ def traced_project():
     root = Path(tempfile.mkdtemp())
     (root / "settings.ini").write_text("[project]\nname = flights\n")
     project = read_project(root)
-    store = Store(project.store)
+    store = project.store
     verdict = {"id": "2c240fede014", "passed": True, "model": MODEL, "words": ""}
     a_run("20261122T080000-aaaaaa", "prepare", written=[ROWS]).save(store)
     a_run("20261122T080100-bbbbbb", "train", datasets=[ROWS], model=MODEL, given={"trees": 150}).save(store)
@@ -105,7 +104,7 @@ def test_a_dataset_leads_to_what_was_made_of_it():
 # %% ../../notebooks/custody/01_trace.ipynb #ca9f902c
 def test_what_was_made_by_hand_leads_to_the_run_that_adopted_it():
     project = traced_project()
-    store, made = Store(project.store), {"name": "late", "fingerprint": "sha256:77aa", "rows": 5}
+    store, made = project.store, {"name": "late", "fingerprint": "sha256:77aa", "rows": 5}
     by_hand = {"path": "", "code": "sha256:0", "cells": []}
     other = "sha256:" + "77" * 32
     scratch = {"outcome": "scratch", "notebook": by_hand}

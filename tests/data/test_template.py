@@ -43,6 +43,6 @@ def test_a_library_s_error_loses_the_value():
         "  its source: sftp://me:${DEMO_PASSWORD}@host/rows.csv",
     ]
     assert refused.value.__suppress_context__
-    with pytest.raises(SourceFailed, match="is not UTF-8: its byte 2 is 0xe9\n  if it is Latin-1"):
+    with pytest.raises(SourceFailed, match="is not UTF-8: its byte 2 is 0xe9\n  say how it is written"):
         with readable(template, "dataset 'demo'"):
             b"ca\xe9".decode()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlkit.errors import CorruptRecord, WrongType
-from mlkit.flavors.lightgbm import MODEL, digest_input, importance, load, rows_learned, save
+from mlkit.flavors.lightgbm import MODEL, digest_input, importance, load, rows_learned, save, told_classes
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #71d72a16
@@ -35,6 +35,24 @@ def small_booster(threads=1):
 def test_the_thread_count_is_not_a_part_of_a_model_s_identity():
     one, two = (save(small_booster(threads)[0]) for threads in (1, 2))
     assert one != two and digest_input(one) == digest_input(two)
+
+
+# %% ../../notebooks/flavors/02_lightgbm.ipynb #c3d160c7
+def test_a_classifier_is_saved_as_the_booster_that_it_holds_and_tells_its_classes_in_their_order():
+    random = np.random.default_rng(1)
+    matrix, species = random.normal(size=(300, 2)), random.choice(["Gentoo", "Adelie", "Chinstrap"], 300)
+    classifier = lightgbm.LGBMClassifier(n_estimators=3, num_leaves=4, n_jobs=1, verbose=-1)
+    with pytest.raises(WrongType, match="this LGBMClassifier is not fitted"):
+        save(classifier)
+    classifier.fit(matrix, species)
+    assert save(classifier) == save(classifier.booster_)
+    assert (
+        told_classes(classifier) == ["Adelie", "Chinstrap", "Gentoo"]
+        and told_classes(classifier.booster_) is None
+    )
+    assert np.array_equal(load(save(classifier)).predict(matrix), classifier.predict_proba(matrix))
+    with pytest.raises(WrongType, match="list is not a model of LightGBM"):
+        save([])
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #f580b146
@@ -84,6 +102,34 @@ def test_a_model_says_how_many_rows_it_learned_from_at_least():
 def test_a_matrix_of_another_width_is_refused():
     with pytest.raises(WrongType, match="expected 3 features per row"):
         load(save(small_booster()[0])).predict(np.zeros((1, 2)))
+
+
+# %% ../../notebooks/flavors/02_lightgbm.ipynb #1575a55e
+def test_an_estimator_answers_what_it_answered_before_it_was_saved():
+    random = np.random.default_rng(3)
+    matrix = random.normal(size=(400, 3))
+    answer = matrix[:, 0] + random.normal(size=400)
+    for estimator, target, asked in (
+        (lightgbm.LGBMClassifier, answer > 0, lambda model: model.predict_proba(matrix)[:, 1]),
+        (lightgbm.LGBMRegressor, answer, lambda model: model.predict(matrix)),
+        (lightgbm.LGBMRanker, (answer > 0).astype(int), lambda model: model.predict(matrix)),
+    ):
+        group = {"group": [40] * 10} if estimator is lightgbm.LGBMRanker else {}
+        model = estimator(n_estimators=5, verbose=-1, n_jobs=1).fit(matrix, target, **group)
+        assert np.array_equal(load(save(model)).predict(matrix), asked(model))
+
+
+# %% ../../notebooks/flavors/02_lightgbm.ipynb #768c685e
+def test_what_has_not_been_trained_or_is_another_library_s_is_refused():
+    with pytest.raises(WrongType, match="this LGBMRegressor is not fitted"):
+        save(lightgbm.LGBMRegressor())
+    with pytest.raises(WrongType, match="dict is not a model of LightGBM"):
+        save({})
+    texts = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(
+        np.arange(99.0).reshape(-1, 1), ["b", "a", "b"] * 33
+    )
+    with pytest.raises(WrongType, match="two classes are a probability"):
+        save(texts)
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #f19784a7

@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 
 from conftest import ROOT, run
+from eventually import eventually
 
 PORT = 8000
 
@@ -60,6 +61,10 @@ class Hosts:
         lines = self.fleet.ssh(number, "docker ps --all --format '{{.Names}} {{.State}}'").splitlines()
         return {name: state == "running" for name, state in map(str.split, lines)}
 
+    def only_container(self, number=1):
+        "The name of the container that runs, once no other does: the host retires what was replaced after the deployment."
+        return eventually(lambda: one(name for name, runs in self.containers(number).items() if runs))
+
     def live(self, number=1):
         "The digest of the model that answers through the proxy."
         connection = http.client.HTTPConnection(self.fleet.address(number), PORT, timeout=10)
@@ -68,6 +73,12 @@ class Hosts:
         if answer.status != 200:
             raise ConnectionError(f"/readyz answered {answer.status}")
         return json.load(answer)["model"]["digest"]
+
+
+def one(found):
+    "What was found, if it is one thing; else nothing."
+    found = list(found)
+    return found[0] if len(found) == 1 else None
 
 
 def model_of(version):

@@ -9,7 +9,6 @@ import psutil
 
 from mlkit.runs.record import read_run
 from mlkit.settings import find_project
-from mlkit.store import Store
 from mlkit.testing import write_notebook
 
 MLKIT = [sys.executable, "-m", "mlkit"]
@@ -43,7 +42,7 @@ def start_mlkit(project, *words):
 
 def records(project):
     "Every record of the store; one that cannot be read raises."
-    store = Store(project.store)
+    store = project.store
     return [read_run(store, key.split("/")[1]) for key in store.stamps("runs", "run.json")]
 
 

@@ -26,7 +26,7 @@ def test_a_fresh_host_answers_through_the_proxy_after_one_command(hosts, release
 
 
 def test_the_container_can_do_nothing_but_answer(hosts, serving):
-    (name,) = [name for name, up in hosts.containers().items() if up]
+    name = hosts.only_container()
     seen = json.loads(hosts.fleet.ssh(1, f"docker inspect {name}"))[0]
     limits = seen["HostConfig"]
     assert seen["Config"]["User"] == "10001:10001"
@@ -56,7 +56,7 @@ def test_check_mode_says_what_would_happen_and_does_nothing(hosts, serving, othe
 def test_a_changed_setting_is_not_overlooked(hosts, serving):
     played = hosts.deploy(serving, "-e", "service_memory=400m")
     assert played.code == 0 and changed(played.output) > 0, played.output
-    name = next(name for name, up in hosts.containers().items() if up)
+    name = hosts.only_container()
     assert hosts.fleet.ssh(1, f"docker inspect --format '{{{{.HostConfig.Memory}}}}' {name}") == str(
         400 * 1024**2
     )

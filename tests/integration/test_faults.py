@@ -3,7 +3,9 @@
 The fault comes when a step begins, which ansible-playbook tells; bench/deploy/faults.py goes through all steps.
 """
 
+import contextlib
 import http.client
+import json
 import os
 import re
 import signal
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, cannot_run
-from deploy_lab import PORT, Load, model_in
+from deploy_lab import PORT, Load, changed, model_in
 from eventually import eventually
 
 PREPARE = "Start the new container, and let it prove itself"
@@ -47,6 +49,22 @@ def deploying(hosts):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextlib.contextmanager
+def last_client(address):
+    "A client that has begun to ask the release that is live now; gives what sends the rest, and says which model answers."
+    connection, body = http.client.HTTPConnection(address, PORT, timeout=10), b'{"rows": [{"x": 1.5}]}'
+    connection.putrequest("POST", "/predict")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:5])
+
+    def end():
+        connection.send(body[5:])
+        return json.load(connection.getresponse())["model"]
+
+    yield end
+    connection.close()
 
 
 def until(process, task):
@@ -101,8 +119,50 @@ def test_a_host_that_loses_power_while_the_others_record_records_it_by_itself(
     assert load.failures == [] and hosts.live(1) == model_in(other)
     eventually(lambda: "by itself" in hosts.journal(2)[-1]["reason"])
     assert hosts.journal(2)[-1]["outcome"] == "deployed"
-    eventually(lambda: sum(hosts.containers(2).values()) == 1)
+    hosts.only_container(2)
     assert "DRIFT" not in hosts.play("status", "--limit", "h1:h2").output
+
+
+def test_the_deployer_does_not_wait_for_the_last_clients_of_the_old_container(hosts, both_serving, other):
+    with last_client(hosts.fleet.address(1)) as answer:
+        played = hosts.deploy(other, "-e", "proxy_drain_seconds=60", limit="h1:h2")
+        assert played.code == 0, played.output
+        assert (
+            sum(hosts.containers(1).values()) == 2
+            and "DRIFT" not in hosts.play("status", "--limit", "h1").output
+        )
+        again = hosts.deploy(
+            other, "-e", "proxy_drain_seconds=60", limit="h1:h2"
+        )  # does not wait for it, either
+        assert again.code == 0 and changed(again.output) == 0 and sum(hosts.containers(1).values()) == 2
+        assert answer() == model_in(both_serving)
+    for number in (1, 2):
+        labels = hosts.fleet.ssh(
+            number, f"docker inspect -f '{{{{.Config.Labels}}}}' {hosts.only_container(number)}"
+        )
+        assert f"mlkit.release:{other.name}" in labels
+    eventually(lambda: hosts.fleet.ssh(1, "ls /var/lib/mlkit/flights/pending.json", check=False) == "")
+
+
+@pytest.mark.parametrize("ends", ["the next deployment", "the next boot"])
+def test_what_a_crash_kept_from_being_retired_is_told_and_goes_later(
+    hosts, both_serving, other, release, ends
+):
+    with last_client(hosts.fleet.address(1)):
+        played = hosts.deploy(other, "-e", "proxy_drain_seconds=60", limit="h1:h2")
+        assert played.code == 0, played.output
+        hosts.fleet.ssh(1, "kill -9 $(pgrep -P 1 -x python3)")
+    hosts.fleet.ssh(1, "touch -d '1 hour ago' /var/lib/mlkit/flights/state.json")
+    assert f"what {other.name} replaced is still here" in hosts.play("status", "--limit", "h1").output
+    assert sum(hosts.containers(1).values()) == 2
+    if ends == "the next boot":
+        hosts.fleet("kill", 1)
+        hosts.fleet.restore()
+        eventually(lambda: hosts.serves(1) == model_in(other))
+    else:
+        assert hosts.deploy(both_serving, limit="h1:h2").code == 0
+    hosts.only_container(1)
+    eventually(lambda: "DRIFT" not in hosts.play("status", "--limit", "h1").output)
 
 
 def test_while_the_host_that_decides_is_down_the_others_serve_and_ask_until_it_can_say(

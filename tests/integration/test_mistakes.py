@@ -194,7 +194,7 @@ def test_a_user_without_a_name_who_may_read_only(project):
 def test_a_user_who_may_not_read(project):
     mlkit(project, "run", "work")
     readable(project.root)
-    for path in [project.root / "work.ipynb", *Path(project.store).rglob("*.json")]:
+    for path in [project.root / "work.ipynb", *Path(project.store_url).rglob("*.json")]:
         path.chmod(0o600)
     alone = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
     assert faults(ask(project.root, COMMANDS, *alone)) == []

@@ -62,8 +62,13 @@ def live(lab):
 
 
 def containers(lab):
-    "Name → state, on the podman host."
-    return dict(line.split() for line in lab.fleet.ssh(1, STATES).splitlines())
+    "Name → state, on the podman host, once it has retired what was replaced."
+
+    def one_runs():
+        found = dict(line.split() for line in lab.fleet.ssh(1, STATES).splitlines())
+        return found if list(found.values()).count("running") == 1 else None
+
+    return eventually(one_runs)
 
 
 def test_a_podman_host_and_a_docker_host_serve_one_release(first):

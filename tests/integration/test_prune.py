@@ -22,7 +22,7 @@ def old_project(monkeypatch, address, runs):
     "A project whose store is that address, with runs of long ago."
     project = small_project()
     fill_store(project, runs)
-    here, there = Store(project.store), Store(address)
+    here, there = project.store, Store(address)
     for key in here.keys(""):
         there.put(key, here.get(key))
     monkeypatch.setenv("MLKIT_STORE", address)
@@ -30,7 +30,7 @@ def old_project(monkeypatch, address, runs):
 
 
 def refuse_dangling(project):
-    store = Store(project.store)
+    store = project.store
     runs = {run["id"]: run for run in list_runs(project)}
     models = {key.split("/")[1].replace("-", ":") for key in store.keys("models") if key.endswith(BUNDLE)}
     for run in runs.values():

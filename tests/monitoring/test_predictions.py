@@ -6,16 +6,17 @@ import tempfile
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pytest
 
-from mlkit.errors import MissingData
+from mlkit.errors import MissingData, WrongType
 from mlkit.model.column import Column
 from mlkit.model.signature import Output, Signature
 from mlkit.monitoring.compaction import compact
 from mlkit.monitoring.predictions import find_prediction, labeled_predictions, read_predictions
 from mlkit.monitoring.tables import ADDED, OURS, column_name, to_parquet
-from mlkit.serve.logs.labels import open_label_log, take_labels
+from mlkit.serve.logs.labels import Asked, open_label_log, take_labels
 from mlkit.serve.logs.predictions import PredictionLog, Recorder
 from mlkit.store import Store
 from mlkit.testing import LOGGED_MODEL, LOGGED_ROW, log_predictions, prediction_id, store_with_model
@@ -52,6 +53,36 @@ def test_a_label_may_be_a_string():
     log.finish(), labels.finish()
     compact(store, folder, "flights")
     assert labeled_predictions(store, "flights").label.tolist() == ["late"]
+
+
+# %% ../../notebooks/monitoring/03_predictions.ipynb #80e6bec7
+def test_classes_and_the_classes_that_came_are_joined_and_models_of_other_classes_stand_in_one_table():
+    store, folder = store_with_model(), Path(tempfile.mkdtemp())
+    for number, names in enumerate([("a", "b", "c"), ("b", "c", "d")]):
+        model = f"sha256:{number}{'ab' * 31}c"
+        signature = Signature((Column("probabilities", "integer"),), Output("species", "classes", names))
+        other = store_with_model(model, signature)
+        for key in other.keys("models"):
+            store.put(key, other.get(key))
+        log, labels = PredictionLog(folder), open_label_log(folder)
+        recorder, id = Recorder(signature, model, "penguins-1"), prediction_id(1, model)
+        told = signature.output.answers(np.array([[0.25, 0.5, 0.25]]))
+        log.write(recorder.of_json(id, b'{"rows":[{"probabilities":7}]}', json.dumps(told).encode()))
+        outcome = json.dumps({"labels": [{"id": id, "label": names[0]}]}).encode()
+        take_labels(outcome, "application/json", labels, Asked(model[7:19], "classes", names))
+        log.finish(), labels.finish()
+        compact(store, folder, "flights")
+        assert find_prediction(store, folder, id) == {"rows": [{"probabilities": 7}], "predictions": told}
+    frame = labeled_predictions(store, "flights").sort_values("model")
+    assert frame.prediction.tolist() == ["b", "c"] and frame.label.tolist() == ["a", "b"]
+    assert frame.probabilities.tolist()[1] == {"a": None, "b": 0.25, "c": 0.5, "d": 0.25}
+    assert frame.input_probabilities.tolist() == [7, 7]
+    log = PredictionLog(folder)
+    log_predictions(log, [1])  # of a model of probabilities
+    log.finish()
+    compact(store, folder, "flights")
+    with pytest.raises(WrongType, match="do not fit into one table"):
+        read_predictions(store, "flights")
 
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #a2dde591

@@ -7,9 +7,12 @@ import tempfile
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 
+from mlkit.model.column import Column
+from mlkit.model.signature import Output, Signature
 from mlkit.monitoring.tables import (
     ADDED,
     OURS,
@@ -19,6 +22,7 @@ from mlkit.monitoring.tables import (
     as_of_today,
     column_name,
     input_name,
+    is_of_classes,
     prediction_tables,
     read_records,
     to_parquet,
@@ -82,6 +86,32 @@ def test_the_classes_of_a_model_stay_together():
     tables, _ = prediction_tables([msgspec.json.decode(line, type=Record)], Models(store_with_model()))
     ((_, table),) = tables.items()
     assert table["prediction"].to_pylist() == [[0.25, 0.75], [0.5, 0.5]]
+
+
+# %% ../../notebooks/monitoring/01_tables.ipynb #ef7c547b
+def test_predicted_classes_are_names_with_their_probabilities_beside_them():
+    classes = Output("species", "classes", ["Adelie", "b.c", "größe 😀"])
+    names = ("probabilities", "input_probabilities", "prediction")
+    signature = Signature(tuple(Column(name, "integer") for name in names), classes)
+    rows = [dict(zip(names, cells, strict=True)) for cells in ([1, 2, 3], [4, 5, 6])]
+    told = classes.answers(np.array([[0.25, 0.5, 0.25], [0.75, 0.25, 0.0]]))
+    record = {
+        "format": "mlkit.prediction/1",
+        "id": prediction_id(1),
+        "time": "2026-11-24T00:00:00Z",
+        "model": LOGGED_MODEL,
+        "release": "",
+    }
+    line = msgspec.json.decode(json.dumps(record | {"rows": rows, "predictions": told}), type=Record)
+    ((_, table),) = prediction_tables([line], Models(store_with_model(signature=signature)))[0].items()
+    table = parquet.read_table(io.BytesIO(to_parquet(table)))
+    assert is_of_classes(table) and as_of_today(table) is table
+    assert [{key: row[key] for key in ("prediction", "probabilities")} for row in table.to_pylist()] == told
+    inputs = [
+        {input_name(key, True): row[key] for key in row if key.startswith("input_")}
+        for row in table.to_pylist()
+    ]
+    assert inputs == rows
 
 
 # %% ../../notebooks/monitoring/01_tables.ipynb #8cb5c38d

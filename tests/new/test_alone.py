@@ -26,6 +26,16 @@ def test_a_column_that_knows_the_answer_is_told_from_one_that_helps():
     assert np.isnan(tells_alone(helps.head(30), late.head(30), "probability"))
 
 
+# %% ../../notebooks/new/03_alone.ipynb #a92b2be8
+def test_a_column_that_knows_the_class_is_told_from_one_that_helps():
+    random = np.random.default_rng(2)
+    place = pd.Series(random.choice(3, 2000, p=[0.6, 0.3, 0.1]).astype(float))
+    helps, code = place + random.normal(0, 0.8, 2000), place.map({0: "x", 1: "y", 2: "z"})
+    assert tells_alone(code, place, "classes") == 1 and tells_alone(place * 10, place, "classes") == 1
+    assert 0.2 < tells_alone(helps, place, "classes") < SURE["classes"]
+    assert tells_alone(pd.Series(random.normal(0, 1, 2000)), place, "classes") < 0.05
+
+
 # %% ../../notebooks/new/03_alone.ipynb #2ba21ab7
 def test_the_area_is_scikit_learn_s():
     truth, guess = np.array([0, 1, 1, 0, 1.0]), np.array([0.1, 0.4, 0.1, 0.3, 0.9])

@@ -3,8 +3,10 @@
 # %% ../../notebooks/new/05_baseline.ipynb #imports
 import numpy as np
 import pandas as pd
+import pytest
+from sklearn import metrics
 
-from mlkit.new.baseline import _folds, _rounded, baseline_gates
+from mlkit.new.baseline import _folds, _log_loss, _macro_f1, _rounded, baseline_gates
 from mlkit.new.plan import make_plan
 
 
@@ -32,6 +34,27 @@ def test_a_gate_stands_below_the_baseline_and_above_knowing_nothing():
     assert auc.threshold == ">= 0.5" and "always says the same reaches 0.5" in auc.why
     [mae, r2] = baseline_gates(plan_for("visits", people()), people())
     assert mae.threshold.startswith("<= ") and r2.threshold.startswith(">= 0")
+
+
+# %% ../../notebooks/new/05_baseline.ipynb #06509a7b
+def test_classes_have_gates_on_their_macro_f1_and_log_loss_as_scikit_learn_counts_them():
+    aged = people().age + np.random.default_rng(3).normal(0, 8, 1000)
+    grouped = people().assign(group=pd.cut(aged, 3, labels=["young", "mid", "old"]).astype(str))
+    [f1, loss] = baseline_gates(plan_for("group", grouped), grouped)
+    assert (f1.metric, loss.metric) == ("macro_f1", "log_loss")
+    assert (
+        0.3 < float(f1.threshold.removeprefix(">= ")) < 0.9 and float(loss.threshold.removeprefix("<= ")) < 1
+    )
+    truth, shares = np.arange(90) % 3, np.random.default_rng(1).dirichlet(np.ones(4), 90)
+    assert _macro_f1(truth, shares) == pytest.approx(
+        metrics.f1_score(truth, shares.argmax(1), average="macro")
+    )
+    assert _log_loss(truth, shares) == pytest.approx(metrics.log_loss(truth, shares, labels=range(4)))
+    rare = people().assign(
+        group=["a"] * 500 + ["b"] * 490 + ["c"] * 10,
+        day=pd.date_range("2026-01-01", periods=1000).astype(str),
+    )
+    assert len(baseline_gates(plan_for("group", rare), rare)) == 2  # "c" came last, after each part
 
 
 # %% ../../notebooks/new/05_baseline.ipynb #a4189b48

@@ -43,6 +43,8 @@ def test_any_name_is_itself_again():
         "größe",
         "😀",
         "a\\b",
+        'it\'s "so" \\',
+        '"so" \\ "it\'s',
         "tab\there",
         "%%time",
         " b ",
@@ -60,6 +62,10 @@ def some_plan(target="ill", rows=1000, **said):
     )
     frame["ill"] = (frame.age + random.normal(0, 15, rows) > 45).astype(int)
     frame["visits"] = random.poisson(frame.age.abs() / 10)
+    if target == "group":
+        frame["group"] = np.where(frame.age > 45, "old", np.where(frame.age < 35, "it's {young}", 'so "so"'))
+    if target == "grade":
+        frame["grade"] = random.integers(1, 15, rows)
     frame["since"] = pd.date_range("2026-01-01", periods=rows, freq="h").astype(str)
     frame["family_id"] = np.arange(rows) // 4
     return make_plan(
@@ -95,8 +101,15 @@ def test_rows_of_one_family_are_held_out_together():
 
 # %% ../../notebooks/new/06_folder.ipynb #4173fbcb
 def test_a_notebook_is_what_jupyterlab_would_save_and_its_code_what_the_formatter_would_write():
-    for target, time in ("ill", "since"), ("ill", "none"), ("visits", "since"), ("age", "none"):
-        files = render(some_plan(target, time=time), [BaselineGate("mae", "<= 1", "seen")], {})
+    for target, time, kind in [
+        ("ill", "since", "probability"),
+        ("ill", "none", "probability"),
+        ("visits", "since", "count"),
+        ("age", "none", "value"),
+        ("group", "since", "classes"),
+        ("grade", "none", "classes"),
+    ]:
+        files = render(some_plan(target, time=time, kind=kind), [BaselineGate("mae", "<= 1", "seen")], {})
         for name, text in files.items():
             if name.endswith(".ipynb"):
                 nbformat.validate(nbformat.reads(text, 4))

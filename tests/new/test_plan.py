@@ -63,6 +63,17 @@ def test_the_guesses_alone_make_a_plan():
     assert planned(trips(), "age").target.kind == "value" and "positive" not in ASKED
 
 
+# %% ../../notebooks/new/04_plan.ipynb #fcd3fb97
+def test_few_texts_are_classes_and_whole_numbers_are_when_somebody_says_so():
+    species = trips().assign(
+        species=np.resize(["Adelie", "Gentoo", "King", "King"], 400), grade=np.arange(400) % 3 + 1
+    )
+    plan = planned(species, "species")
+    assert plan.target.classes == ("Adelie", "Gentoo", "King") and ASKED["kind"] == "classes"
+    assert planned(species, "grade").target.kind == "value"
+    assert planned(species, "grade", kind="classes").target.classes == (1, 2, 3)
+
+
 # %% ../../notebooks/new/04_plan.ipynb #2603ddd1
 def test_an_answer_that_cannot_be_is_refused_with_those_that_can():
     for said, words in {

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlkit.errors import BadSettings, MissingData, WrongType
+from mlkit.errors import MissingData, WrongType
 from mlkit.new.table import REPEATED, is_id, look, refuse_misread
 
 
@@ -75,16 +75,13 @@ def test_a_number_that_happens_to_differ_in_each_row_is_no_id():
 
 # %% ../../notebooks/new/01_table.ipynb #812fdc28
 def test_a_table_that_was_read_wrongly_is_refused_with_what_helps():
-    def refusal(frame, header=None):
-        with pytest.raises((BadSettings, MissingData, WrongType)) as refused:
-            refuse_misread(frame, "shop.csv", header or list(frame))
+    def refusal(frame):
+        with pytest.raises((MissingData, WrongType)) as refused:
+            refuse_misread(frame, "shop.csv")
         return str(refused.value)
 
-    assert "its separator is ';'" in refusal(pd.DataFrame({"day;price": ["1;2,5"] * 30}))
-    assert 'sep="\\t"' in refusal(pd.DataFrame({"day\tprice": ["1\t2"] * 30}))
     assert "numbers with a comma, such as '2,50'" in refusal(pd.DataFrame({"price": ["2,50"] * 30}))
     assert "shop.csv has 1 row\n" in refusal(pd.DataFrame({"a": [1]}))
     assert "shop.csv has 0 rows\n" in refusal(pd.DataFrame({"a": []}))
-    assert "has 2 columns named 'a'" in refusal(pd.DataFrame({"a": [1] * 30, "a.1": [1] * 30}), ["a", "a"])
-    assert "more fields than the first line" in refusal(pd.DataFrame({"a": [1] * 30}, index=["x"] * 30))
-    refuse_misread(people(), "people.csv", list(people()))
+    refuse_misread(people(), "people.csv")
+    refuse_misread(pd.DataFrame({"price": ["2,50"] * 30}), "shop.csv", decimal=".")

@@ -25,6 +25,7 @@ def test_the_kind_is_guessed_by_the_values():
         == kind([0.0, 1.0, np.nan] * 12)
     )
     assert kind([True, None, False] * 12) == "probability"
+    assert kind(["a", "b", "c"] * 9) == kind(pd.Categorical(["a", None, "c", "b"] * 9)) == "classes"
     assert kind([0, 1, 2, 9] * 9) == kind([0.0, 5.0, np.nan, 2.0] * 9) == "count"
     assert (
         kind([1, 2, 3] * 9)
@@ -34,7 +35,6 @@ def test_the_kind_is_guessed_by_the_values():
         == "value"
     )
     for values, words in {
-        ("a", "b", "c"): "has 3 classes, and classes cannot be judged yet",
         ("2020-01-01", "2020-01-02", "2020-01-03"): "but a time",
         (None, None): "missing in all rows",
         (5, 5, 5): "is '5' in all rows",
@@ -80,3 +80,39 @@ def test_a_kind_or_a_value_that_does_not_fit_is_refused_with_what_does():
         with pytest.raises((UnknownName, WrongType)) as refused:
             target_of(values * 9, kind, positive)
         assert words in str(refused.value)
+
+
+# %% ../../notebooks/new/02_target.ipynb #f1828bad
+def test_classes_are_the_values_in_order_and_their_places_are_the_answers_in_a_notebook_too():
+    for values, classes in {
+        ("b", "a", None, "c"): ("a", "b", "c"),
+        (3, 1, 10, 3): (1, 3, 10),
+        (2.0, 1.0, np.nan, 3.0): (1, 2, 3),
+    }.items():
+        target, frame = target_of(list(values) * 10, "classes"), pd.DataFrame({"y": list(values) * 10})
+        assert target.classes == classes and target.question == "which y?" and target.output == "classes"
+        known = {"known": frame[frame["y"].notna()], "CLASSES": list(classes)}
+        places = eval(target.code("known"), known)
+        assert places.tolist() == target.answer(frame).dropna().tolist()
+        assert [classes[place] for place in places[:3]] == [
+            v for v in values[:4] if v == v and v is not None
+        ][:3]
+    levels = pd.Categorical(["b", "a", "c"] * 10, ["c", "b", "a", "never"])
+    assert target_of(levels, "classes").classes == ("a", "b", "c")
+
+
+# %% ../../notebooks/new/02_target.ipynb #cb142e02
+def test_what_cannot_be_classes_is_refused_with_what_helps():
+    for values, words in [
+        (["a", "b"] * 10, "two values, and they are a probability"),
+        ([0.5, 1.5, 2.5] * 10, "neither texts nor whole numbers"),
+        ([f"level {n}" for n in range(31)] * 10, "has 31 different values, and classes are at most 30"),
+        (["a", "b"] * 10 + ["c"] * 9, "only 9 rows have the y 'c'"),
+        (["a", "b", "c\n"] * 10, "'c\\n', which cannot be the name of a class"),
+    ]:
+        with pytest.raises((WrongType, MissingData)) as refused:
+            target_of(values, "classes")
+        assert words in str(refused.value)
+    with pytest.raises(WrongType) as refused:
+        target_of(["a", "b", "c"] * 9, "value")
+    assert "--kind classes" in str(refused.value)

@@ -11,7 +11,6 @@ from mlkit.errors import StateError
 from mlkit.registry import Registry, _write
 from mlkit.release.promotion import model_to_serve, sign_promotion
 from mlkit.settings import read_project
-from mlkit.store import Store
 
 # %% ../../notebooks/release/05_promotion.ipynb #1a3ea22b
 MODELS = ["sha256:" + each * 64 for each in "ab"]
@@ -26,7 +25,7 @@ def signing_project():
         "[project]\nname = flights\n[registry]\nsigners = signers\nkey = ann\n"
     )
     project = read_project(root)
-    return project, Store(project.store)
+    return project, project.store
 
 
 def point(store, number, version):

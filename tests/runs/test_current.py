@@ -2,6 +2,7 @@
 
 # %% ../../notebooks/runs/02_current.ipynb #imports
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import lightgbm
@@ -9,14 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlkit.errors import MissingData, WrongType
+from mlkit.errors import LeakColumn, MissingData, WrongType
 from mlkit.model.features import encode, fit_features
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.records import read_record
 from mlkit.registry import promote, register
 from mlkit.runs.current import Run
 from mlkit.runs.record import begin_record, read_run
-from mlkit.settings import read_project
+from mlkit.settings import find_project, read_project
+from mlkit.validation.training_rows import read_training_rows
 
 
 # %% ../../notebooks/runs/02_current.ipynb #6850eaba
@@ -60,6 +62,20 @@ def test_what_a_run_writes_it_can_read():
     assert read.rows == 3 and list(read.files) == ["rows.parquet"]
     with pytest.raises(MissingData, match="no dataset 'letters'"):
         run.read("letters")
+
+
+# %% ../../notebooks/runs/02_current.ipynb #a00e8be1
+def test_what_was_probably_read_wrongly_is_noted_in_the_record():
+    run = scratch_run()
+    (run.project.root / "shop.csv").write_text('price,n\n"1,5",1\n"2,5",2\n')
+    settings = run.project.root / "settings.ini"
+    settings.write_text(settings.read_text() + "\n[dataset shop]\nsource = shop.csv\n")
+    run.project = find_project(run.project.root)
+    run.scratch = begin_record(run.project, "scratch", None, {}, {})
+    run.read("shop")
+    assert run.scratch.notes == [
+        "shop: 'price' is text that looks like numbers with a comma: decimal = , in settings.ini reads them"
+    ]
 
 
 # %% ../../notebooks/runs/02_current.ipynb #0bba74e3
@@ -120,6 +136,98 @@ def test_a_model_that_is_judged_on_its_training_rows_fails_and_the_verdict_says_
     assert kept["gates"][-1]["note"].startswith("41 of the 812 rows were in training.")
     whole, kept = judged_on(seen, seen_late)
     assert "FAIL  training_rows_judged <= 0  1,200 of the 1,200 rows were in training." in str(whole)
+
+
+# %% ../../notebooks/runs/02_current.ipynb #89443dfc
+def test_one_call_saves_the_model_that_six_calls_save():
+    run = scratch_run()
+    frame, late = flights()
+    late = late.rename("late")
+    bundle = run.fit(frame[["distance", "temp"]], late, lightgbm.LGBMClassifier(n_estimators=20, n_jobs=1))
+    signature = infer_signature(frame[["distance", "temp"]], Output("late", "probability"))
+    columns = frame_columns(signature, frame)
+    matrix = encode(fit_features(columns), columns)
+    settings = {
+        "objective": "binary",
+        "num_threads": 1,
+        "verbose": -1,
+        "deterministic": True,
+        "force_col_wise": True,
+    }
+    booster = lightgbm.train(settings, lightgbm.Dataset(matrix, late, params={"verbose": -1}), 20)
+    by_hand = run.save_model(booster, signature, columns, target=late)
+    assert by_hand.digest == bundle.digest
+    estimator = lightgbm.LGBMClassifier(n_estimators=20, verbose=-1, deterministic=True, force_col_wise=True)
+    fitted = estimator.fit(frame[["distance", "temp"]], late)
+    taken = run.save_model(fitted, run.training(frame[["distance", "temp"]], late, "probability"))
+    assert np.array_equal(taken.predict(columns), fitted.predict_proba(frame[["distance", "temp"]])[:, 1])
+    assert taken.golden == bundle.golden
+
+
+# %% ../../notebooks/runs/02_current.ipynb #b1c28b50
+def test_an_estimator_that_was_fitted_on_other_columns_is_refused():
+    run = scratch_run()
+    frame, late = flights()
+    training = run.training(frame[["distance", "temp"]], late.rename("late"), "probability")
+    for columns, words in (
+        (["distance"], "has 1 features, and 2 columns"),
+        (["distance", "hour"], "a feature 'hour'"),
+    ):
+        other = frame.assign(hour=frame.day.dt.hour)[columns]
+        with pytest.raises(WrongType, match=words):
+            run.save_model(lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(other, late), training)
+
+
+# %% ../../notebooks/runs/02_current.ipynb #9aea5e8b
+def test_rows_that_are_held_out_are_neither_trained_on_nor_watched():
+    run = scratch_run("auc = >= 0.6\n[split]\nshare = 0.2\n")
+    frame, late = flights()
+    frame = frame.assign(late=late)
+    seen, held_out = run.split(frame)
+    stopping = {"objective": "binary", "num_iterations": 30, "early_stopping_round": 3, "num_threads": 1}
+
+    def rows_of(part):
+        return part[["distance", "temp"]], part.late
+
+    bundle = run.fit(*rows_of(seen[200:]), stopping, "probability", tuning=rows_of(seen[:200]))
+    trained = read_training_rows(run.store, bundle.digest)
+    assert len(trained.digests) == len(seen)  # what early stopping watched was seen, too
+    words = f"of the {len(held_out):,} tuning rows at least {len(held_out):,} are held out"
+    with pytest.raises(WrongType, match=words):
+        run.fit(*rows_of(seen), stopping, "probability", tuning=rows_of(held_out))
+    with pytest.raises(WrongType, match="of the 1,200 training rows at least"):
+        run.fit(*rows_of(frame), stopping, "probability")
+    with pytest.raises(LeakColumn, match="temp is not known"):
+        Run(replace(run.project, leaks=("temp",)), "scratch").fit(*rows_of(seen), stopping, "probability")
+
+
+# %% ../../notebooks/runs/02_current.ipynb #5db2d24d
+def test_coarse_rows_that_a_correct_split_put_on_both_sides_are_trained_on():
+    run = scratch_run("auc = >= 0.4\n[split]\nshare = 0.25\n")
+    frame, late = flights(4000)
+    frame = frame.assign(distance=frame.distance.round(), temp=0.0, late=np.where(late, "yes", "no"))
+    run.write("flights", frame)
+    seen, held_out = run.split(run.read("flights"))
+    model = {"objective": "binary", "num_iterations": 5, "num_threads": 1}
+    for y, said in (seen.late, {"positive": "yes"}), (seen.late == "yes", {}):
+        bundle = run.fit(seen[["distance", "temp"]], y, model, "probability", **said)
+        guess = bundle.predict(frame_columns(bundle.signature, held_out))
+        verdict = run.judge(bundle, held_out, held_out.late == "yes", guess)
+        assert verdict.passed and verdict.metrics["training_rows_judged"] == 0
+
+
+# %% ../../notebooks/runs/02_current.ipynb #5b9489b0
+def test_classes_are_trained_and_judged_by_their_names():
+    run = scratch_run("accuracy = >= 0.5\n[split]\nshare = 0.25\n")
+    frame, late = flights(2000)
+    kinds = np.where(frame.distance < -0.5, "near", np.where(frame.distance < 0.5, "middle", "far"))
+    run.write("flights", frame.assign(kind=kinds))
+    seen, held_out = run.split(run.read("flights"))
+    bundle = run.fit(seen[["distance", "temp"]], seen.kind, lightgbm.LGBMClassifier(n_estimators=5))
+    assert bundle.signature.output.classes == ("far", "middle", "near")
+    guess = bundle.predict(frame_columns(bundle.signature, held_out))
+    verdict = run.judge(bundle, held_out, held_out.kind, guess)
+    assert verdict.passed and verdict.metrics["training_rows_judged"] == 0
 
 
 # %% ../../notebooks/runs/02_current.ipynb #69ec5bb2

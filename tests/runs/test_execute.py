@@ -6,6 +6,9 @@ import html
 import json
 import os
 import subprocess
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
@@ -14,14 +17,13 @@ import papermill
 import psutil
 import pytest
 
-from mlkit.data.dataset import write_dataset
+from mlkit.data.dataset import read_dataset, write_dataset
 from mlkit.errors import BadSettings, NotebookFailed, SecretFound
 from mlkit.registry import find_model
-from mlkit.runs.execute import _in_a_line, adopt_notebook, run_notebook
+from mlkit.runs.execute import _in_a_line, adopt_notebook, run_notebook, still_holds
 from mlkit.runs.kernel import Limits, read_limits
-from mlkit.runs.record import read_run
+from mlkit.runs.record import begin_record, read_run
 from mlkit.settings import find_project
-from mlkit.store import Store
 from mlkit.testing import notebook_project
 
 # %% ../../notebooks/runs/04_execute.ipynb #be696b0c
@@ -46,9 +48,37 @@ def work(project, force=False, **given):
 
 
 def only_record(project):
-    store = Store(project.store)
+    store = project.store
     [id] = store.folders("runs")
     return read_run(store, id)
+
+
+# %% ../../notebooks/runs/04_execute.ipynb #5d6b352b
+def test_what_is_read_otherwise_no_longer_holds_and_a_record_from_before_there_were_options_does():
+    def shop(options):
+        root = Path(tempfile.mkdtemp())
+        (root / "x.csv").write_text("a;b\n1,5;x\n")
+        (root / "settings.ini").write_text(
+            f"[project]\nname = demo\n[dataset rows]\nsource = x.csv\n{options}"
+        )
+        return find_project(root)
+
+    project = shop("separator = ;\n")
+    record = begin_record(project, "", None, {}, {})
+    record.add_output("dataset", asdict(read_dataset(project, "rows")[1]))
+    record.compute_digests()
+    assert still_holds(project, project.store, record)
+    other = shop("separator = ;\ndecimal = ,\n")
+    assert not still_holds(other, project.store, record)
+    before = record.key
+    del record.datasets[0]["reading"]
+    record.compute_digests()
+    assert record.key != before and not still_holds(project, project.store, record)
+    plain = shop("")
+    (plain.root / "x.csv").write_text("a\n1\n")
+    record.datasets = [asdict(read_dataset(plain, "rows")[1])]
+    del record.datasets[0]["reading"]  # as it was written before
+    assert still_holds(plain, plain.store, record)
 
 
 # %% ../../notebooks/runs/04_execute.ipynb #7af970e6
@@ -59,11 +89,11 @@ def test_a_run_keeps_what_the_notebook_said_of_itself():
         "run.write(name, pd.DataFrame({'n': range(rows)}))",
         "run.log(total=run.read(name).n.sum())\nprint('hello from the notebook')",
     )
-    kept = read_run(Store(project.store), work(project, rows="5").id)
+    kept = read_run(project.store, work(project, rows="5").id)
     assert kept.outcome == "done" and kept.parameters == {"rows": 5, "name": "numbers"}
     assert kept.metrics == {"total": 10.0} and kept.written[0]["rows"] == 5
     assert kept.datasets[0]["fingerprint"] == kept.written[0]["fingerprint"]
-    assert b"hello from the notebook" in Store(project.store).get(f"runs/{kept.id}/stdout.log")
+    assert b"hello from the notebook" in project.store.get(f"runs/{kept.id}/stdout.log")
     assert not (project.root / ".mlkit/running" / kept.id).exists()
 
 
@@ -94,13 +124,13 @@ def test_an_output_that_is_late_or_a_notebook_that_ends_itself_is_told_as_what_i
 def test_a_record_that_cannot_be_completed_stops_no_other_run():
     project = project_with("rows: int = 3", f"{API}\nrun.log(auc=0.5)")
     first = work(project)
-    record = read_run(Store(project.store), first.id)
+    record = read_run(project.store, first.id)
     record.id, record.outcome, record.process = (
         "20200101T000000-broken",
         "running",
         {"host": "nowhere", "pid": 1, "start": 0},
     )
-    record.save(Store(project.store))
+    record.save(project.store)
     folder = project.root / ".mlkit/running" / record.id
     folder.mkdir(parents=True)
     (folder / "executed.ipynb").write_text('{"cells": 3}')
@@ -110,7 +140,7 @@ def test_a_record_that_cannot_be_completed_stops_no_other_run():
 # %% ../../notebooks/runs/04_execute.ipynb #714b46f8
 def test_the_latest_model_is_that_of_the_last_command_also_where_it_had_been_trained_before():
     project = project_with("rows: int = 3", f"{API}\n{TRAIN}")
-    store = Store(project.store)
+    store = project.store
     one, two = work(project).model, work(project, rows=5).model
     assert one != two and find_model(store, "latest", "demo") == two
     assert work(project).model == one and find_model(store, "latest", "demo") == one
@@ -149,7 +179,7 @@ def test_a_changed_split_and_other_training_rows_on_record_repeat_a_run():
     nbformat.write(notebook, project.root / "work.ipynb")
     first = work(project)
     assert work(project).id == first.id and first.models[0]["digest"] == model
-    Store(project.store).put(f"training/{model.replace(':', '-')}.json", b"another")
+    project.store.put(f"training/{model.replace(':', '-')}.json", b"another")
     second = work(project)
     assert second.id != first.id and second.key != first.key and work(project).id == second.id
     settings = project.root / "settings.ini"
@@ -165,7 +195,7 @@ def test_a_notebook_that_raises_leaves_its_record_and_the_notebook_up_to_the_cel
     record = only_record(project)
     assert record.outcome == "failed" and "ZeroDivisionError" in record.error
     assert f"runs/{record.id}/executed.ipynb" in str(refused.value)
-    assert Store(project.store).has(f"runs/{record.id}/executed.ipynb")
+    assert project.store.has(f"runs/{record.id}/executed.ipynb")
 
 
 # %% ../../notebooks/runs/04_execute.ipynb #17c93cb6
@@ -202,7 +232,7 @@ def test_a_secret_that_a_notebook_prints_fails_the_run_and_is_not_kept():
     with pytest.raises(SecretFound, match="shows the secret MLKIT_TEST_PASSWORD"):
         work(project)
     del os.environ["MLKIT_TEST_PASSWORD"]
-    record, store = only_record(project), Store(project.store)
+    record, store = only_record(project), project.store
     assert record.outcome == "failed"
     for key in store.keys(f"runs/{record.id}"):
         assert b"correct horse battery" not in store.get(key)
@@ -246,12 +276,12 @@ token = "in-the-source-7781"
         with pytest.raises(NotebookFailed):
             work(project)
         record = only_record(project)
-        record.save(Store(project.store))
+        record.save(project.store)
     finally:
         for name in planted:
             del os.environ[name]
     assert record.outcome == "failed" and "DEPLOY_KEY" in record.error
-    store = Store(project.store)
+    store = project.store
     kept = {key: store.get(key).decode() for key in store.keys("")}
     assert {key.rpartition("/")[2] for key in kept} >= {
         "run.json",
@@ -294,10 +324,7 @@ def test_a_password_that_is_a_common_word_damages_no_record():
         for name in common:
             del os.environ[name]
     assert record.outcome == "done" and record.metrics == {"true": 1.0, "metadata": 2.0}
-    assert read_run(Store(project.store), record.id).parameters == {
-        "max_tokens": 1024,
-        "tokenizer": "metadata",
-    }
+    assert read_run(project.store, record.id).parameters == {"max_tokens": 1024, "tokenizer": "metadata"}
 
 
 # %% ../../notebooks/runs/04_execute.ipynb #cedc1a06
@@ -324,4 +351,4 @@ def test_a_wrong_parameter_costs_nothing():
     project = project_with("rows: int = 3")
     with pytest.raises(Exception, match="no parameter 'row'"):
         work(project, row=4)
-    assert Store(project.store).folders("runs") == []
+    assert project.store.folders("runs") == []

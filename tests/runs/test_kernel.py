@@ -5,9 +5,21 @@ import tempfile
 from pathlib import Path
 
 import nbformat
+from nbformat.v4 import new_notebook
 
-from mlkit.runs.kernel import found_only_here
+from mlkit.runs.kernel import found_only_here, kernel_of
 from mlkit.settings import read_project
+from mlkit.testing import small_project
+
+
+# %% ../../notebooks/runs/03_kernel.ipynb #55e1123d
+def test_a_notebook_that_calls_its_kernel_python_gets_python_s():
+    folder = Path(small_project().root)
+    nbformat.write(
+        new_notebook(metadata={"kernelspec": {"name": "python", "display_name": "Python"}}),
+        folder / "a.ipynb",
+    )
+    assert kernel_of(folder / "a.ipynb") == {"kernel_name": "python3", "language": "python"}
 
 
 # %% ../../notebooks/runs/03_kernel.ipynb #c2ccd52f

@@ -12,7 +12,6 @@ from mlkit.errors import CorruptRecord, UnknownName
 from mlkit.records import write_record
 from mlkit.runs.record import RunRecord, begin_record, differences, find_run, library_digest, list_runs
 from mlkit.settings import read_project
-from mlkit.store import Store
 
 
 # %% ../../notebooks/runs/01_record.ipynb #14d5c31d
@@ -21,7 +20,7 @@ def project_with_runs(*ids, **changes):
     (root / "settings.ini").write_text("[project]\nname = demo\n")
     project = read_project(root)
     for id in ids:
-        a_run(id, **changes).save(Store(project.store))
+        a_run(id, **changes).save(project.store)
     return project
 
 
@@ -104,15 +103,15 @@ def test_the_index_is_only_a_cache():
     index.write_bytes(index.read_bytes()[:-9])
     assert [r["id"] for r in list_runs(project)] == ["a", "b"]
     index.unlink()
-    a_run("b", outcome="failed", error="cell In [3]").save(Store(project.store))
+    a_run("b", outcome="failed", error="cell In [3]").save(project.store)
     assert [r["outcome"] for r in list_runs(project)] == ["done", "failed"]
 
 
 # %% ../../notebooks/runs/01_record.ipynb #ca03d388
 def test_a_broken_record_is_named_and_the_rest_still_works():
     project = project_with_runs("a", "b", "c")
-    Store(project.store).put("runs/b/run.json", b"{half a rec")
-    Store(project.store).put("runs/c/run.json", b'{"format": "mlkit.run/2"}')
+    project.store.put("runs/b/run.json", b"{half a rec")
+    project.store.put("runs/c/run.json", b'{"format": "mlkit.run/2"}')
     broken = []
     assert [r["id"] for r in list_runs(project, broken.append)] == ["a"]
     assert ["runs/b/run.json is not a run record" in str(broken[0]), "mlkit.run/2" in str(broken[1])] == [
@@ -125,12 +124,12 @@ def test_a_broken_record_is_named_and_the_rest_still_works():
 def test_a_record_that_names_another_run_than_its_folder_is_refused():
     project = project_with_runs("a")
     forged = a_run("../../registry/demo").__dict__
-    Store(project.store).put("runs/b/run.json", write_record("run", forged))
+    project.store.put("runs/b/run.json", write_record("run", forged))
     broken = []
     assert [r["id"] for r in list_runs(project, broken.append)] == ["a"]
     assert "runs/b/run.json is the record of '../../registry/demo'" in str(broken[0])
     with pytest.raises(CorruptRecord):
-        a_run("../../registry/demo").save(Store(project.store))
+        a_run("../../registry/demo").save(project.store)
 
 
 # %% ../../notebooks/runs/01_record.ipynb #bfeb4777

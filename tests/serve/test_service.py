@@ -20,6 +20,7 @@ from mlkit.serve.formats.negotiation import JSON
 from mlkit.serve.metrics import telemetry
 from mlkit.serve.options import Options
 from mlkit.serve.service import Service, read_head
+from mlkit.testing import save_bundle, small_classes
 
 
 # %% ../../notebooks/serve/04_service.ipynb #50ff8c94
@@ -61,6 +62,33 @@ def test_an_answer_is_logged_as_it_was_given():
     assert dict(replies[1].headers)[b"X-Mlkit-Prediction-Id"].decode() == records[1]["id"]
     assert records[0]["rows"] == records[1]["rows"][:1] == [{"carrier": "AA", "distance": 30}]
     assert records[0]["predictions"] == records[1]["predictions"][:1] and records[0]["release"] == "flights-1"
+
+
+# %% ../../notebooks/serve/04_service.ipynb #18c6d0bb
+def test_classes_are_answered_and_logged_by_their_names_whether_a_row_is_plain_or_not():
+    penguins, logs = small_classes(), Path(tempfile.mkdtemp())
+    service = Service(Options(save_bundle(penguins, Path(tempfile.mkdtemp(), "model")), predictions=logs))
+    rows, wanted = penguins.golden["rows"], penguins.golden["predictions"]
+    plain = [
+        json.loads(service.predict(read_head(HEAD), json.dumps({"rows": [row]}).encode()).body)
+        for row in rows
+    ]
+    assert [answer["predictions"][0] for answer in plain] == wanted
+    batch = json.loads(service.predict(read_head(HEAD), json.dumps({"rows": rows}).encode()).body)
+    assert batch["predictions"] == wanted and list(wanted[0]) == ["prediction", "probabilities"]
+    label = {"labels": [{"id": batch["id"], "row": 1, "label": "Gentoo"}]}
+    assert service.take_labels(json.dumps(label).encode(), JSON) == {"taken": 1}
+    service.close()
+    (file,) = logs.glob("*.predictions.jsonl")
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [answer for record in records for answer in record["predictions"]] == wanted * 2
+    label["labels"][0]["label"] = "King"
+    try:
+        service.take_labels(json.dumps(label).encode(), JSON)
+    except LabelsRefused as error:
+        assert error.problems[0]["expected"] == "one of Adelie, Chinstrap, Gentoo"
+    else:
+        raise AssertionError("taken")
 
 
 # %% ../../notebooks/serve/04_service.ipynb #72e38ed1

@@ -6,7 +6,6 @@ import os
 import pytest
 
 from mlkit.errors import AlreadyThere, MissingData
-from mlkit.store import Store
 from mlkit.sweeps.execute import exclusive_lock, run_sweep
 from mlkit.sweeps.plan import plan_sweep, read_sweep
 from mlkit.testing import notebook_project
@@ -58,7 +57,7 @@ def test_a_search_begins_with_the_notebooks_own_values_and_goes_on_from_its_reco
     assert [t.run for t in more.trials[:3]] == [t.run for t in record.trials]
     assert len({t.parameters["rate"] for t in more.trials}) == 4
     with pytest.raises(MissingData):
-        read_sweep(Store(project.store), "none")
+        read_sweep(project.store, "none")
 
 
 # %% ../../notebooks/sweeps/04_execute.ipynb #59293498

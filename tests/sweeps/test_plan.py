@@ -29,9 +29,28 @@ def plan(project, is_search=False, searched=None, metric="score", **given):
 
 # %% ../../notebooks/sweeps/02_plan.ipynb #f7ff5263
 def test_the_direction_is_said_by_the_metric_s_name_or_asked_for():
-    for name in ("tuning_mae", "log_loss", "val_rmse", "brier", "calibration_error", "test-error", "seconds"):
+    for name in (
+        "tuning_mae",
+        "tuning_log_loss",
+        "multi_logloss",
+        "log_loss",
+        "val_rmse",
+        "brier",
+        "calibration_error",
+        "test-error",
+        "seconds",
+    ):
         assert less_is_better(name) is True, name
-    for name in ("tuning_auc", "roc_auc", "accuracy", "r2", "val_f1", "average_precision"):
+    for name in (
+        "tuning_auc",
+        "roc_auc",
+        "accuracy",
+        "r2",
+        "val_f1",
+        "macro_f1",
+        "f1_Adelie",
+        "average_precision",
+    ):
         assert less_is_better(name) is False, name
     for name in ("trees", "rows", "brier_score", "n", "mean", "auc_error"):
         with pytest.raises(BadSettings) as refused:

@@ -4,7 +4,6 @@
 import json
 import time
 
-from mlkit.store import Store
 from mlkit.sweeps.workers import Workers
 from mlkit.testing import notebook_project
 
@@ -44,5 +43,5 @@ def test_a_run_ends_with_whoever_waited_for_it():
         workers.start(0, project.root / "work.ipynb", {"n": 1})
         run = workers.wait()[0]["run"]
         time.sleep(2)  # its kernel is at work
-    record = json.loads(Store(project.store).get(f"runs/{run}/run.json"))
+    record = json.loads(project.store.get(f"runs/{run}/run.json"))
     assert (record["outcome"], record["error"]) == ("killed", "it was interrupted")

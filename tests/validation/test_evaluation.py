@@ -8,14 +8,17 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import classification_report, confusion_matrix
 
+from mlkit.errors import BadSettings, WrongType
 from mlkit.model.bundle import make_bundle
 from mlkit.model.features import encode, fit_features
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.settings import read_project
+from mlkit.testing import small_classes
 from mlkit.validation.evaluation import judge_rows
 from mlkit.validation.training_rows import NOT_RECORDED, TrainingRows, row_digests
-from mlkit.validation.verdict import judge
+from mlkit.validation.verdict import Unmeasured, judge
 
 # %% ../../notebooks/validation/07_evaluation.ipynb #0eb5933a
 SETTINGS_INI = """
@@ -119,6 +122,85 @@ def test_a_worse_model_is_refused_against_the_champion_and_an_equal_one_is_not()
     assert same.passed and same.gates[0].note == "this model is the champion"
     longer, _ = against_champion(demo_bundle(trees=41))
     assert longer.passed and -0.01 < longer.gates[0].value < 0.01
+
+
+# %% ../../notebooks/validation/07_evaluation.ipynb #046444a9
+def penguins(rows=900, seed=7):
+    "Rows and their species, as `small_classes` knows them."
+    random = np.random.default_rng(seed)
+    place = random.integers(0, 3, rows)
+    frame = pd.DataFrame({"bill": np.array([38.8, 48.8, 47.5])[place] + random.normal(0, 3, rows)})
+    frame["flipper"] = np.array([190.0, 196, 217])[place] + random.normal(0, 7, rows).round()
+    frame["sex"] = random.choice(["female", "male"], rows)
+    return frame, np.array(["Adelie", "Chinstrap", "Gentoo"])[place]
+
+
+def judged_classes(candidate, frame, species, champion=None, settings=""):
+    project = demo_project("[project]\nname = demo\n" + settings)
+    guess = candidate.predict(frame_columns(candidate.signature, frame))
+    return judge_rows(project, candidate, frame, species, guess, champion)
+
+
+# %% ../../notebooks/validation/07_evaluation.ipynb #217bf4ea
+def test_classes_are_judged_as_scikit_learn_does_it_and_a_gate_may_be_on_one_of_them():
+    frame, species = penguins()
+    bundle = small_classes()
+    settings = "[slices]\ncolumns = sex\nsmallest = 100\n"
+    found = judged_classes(bundle, frame, pd.Series(species, dtype="category"), settings=settings)
+    told = [answer["prediction"] for answer in bundle.signature.output.answers(found.guess)]
+    report = classification_report(species, told, output_dict=True)
+    names = bundle.signature.output.classes
+    assert found.metrics["accuracy"] == pytest.approx(report["accuracy"])
+    assert found.metrics["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
+    for name in names:
+        ours = [found.metrics[f"{metric}_{name}"] for metric in ("f1", "precision", "recall")]
+        assert ours == pytest.approx([report[name][metric] for metric in ("f1-score", "precision", "recall")])
+        low, high = found.intervals[f"f1_{name}"]
+        assert low < ours[0] < high
+    assert found.confusion == confusion_matrix(species, told, labels=names).tolist()
+    assert found.details["classes"]["table"][0]["rows"] == (species == "Adelie").sum()
+    assert found.metrics["golden_rows_failed"] == 0 and len(found.slices) == 2
+    assert {"worst_slice_accuracy", "worst_slice_macro_f1"} < {*found.metrics}
+    gates = demo_project("[project]\nname = demo\n[gates]\nf1_Chinstrap = >= 0.99\n").gates[:1]
+    verdict = judge(gates, found.metrics, bundle.digest, "sha256:rows")
+    assert [gate.metric for gate in verdict.gates] == ["f1_Chinstrap"] and not verdict.passed
+
+
+# %% ../../notebooks/validation/07_evaluation.ipynb #37ccdd96
+def test_a_champion_of_classes_is_compared_by_their_names_and_one_that_answers_something_else_not_at_all():
+    frame, species = penguins()
+    candidate, other_order = small_classes(), small_classes(("Gentoo", "Chinstrap", "Adelie"), trees=5)
+    turned = judged_classes(candidate, frame, species, other_order)
+    guess = other_order.predict(frame_columns(other_order.signature, frame))
+    accuracy = np.mean(
+        [answer["prediction"] for answer in other_order.signature.output.answers(guess)] == species
+    )
+    assert turned.differences["accuracy"]["champion"] == pytest.approx(accuracy) and accuracy < 0.5
+    assert turned.metrics["log_loss_against_champion"] > 0
+    for champion, words in [
+        (small_classes(("Adelie", "Chinstrap", "King")), "one of Adelie, Chinstrap, King"),
+        (demo_bundle(), "a probability"),
+    ]:
+        missing = judged_classes(candidate, frame, species, champion).metrics["accuracy_against_champion"]
+        assert not missing.passes and missing.why == f"the champion answers with {words}"
+
+
+# %% ../../notebooks/validation/07_evaluation.ipynb #5d38c425
+def test_a_class_that_never_came_has_no_recall_and_a_gate_on_it_fails_in_words():
+    frame, species = penguins()
+    kept = species != "Gentoo"
+    found = judged_classes(small_classes(), frame[kept], species[kept])
+    assert (
+        found.metrics["recall_Gentoo"] == Unmeasured(False, "it never came")
+        and found.by_class[2]["rows"] == 0
+    )
+    assert found.by_class[2]["recall"] is None and found.metrics["precision_Gentoo"] == 0
+    with pytest.raises(WrongType, match="row 0 has the species 'King', which is none of the model's classes"):
+        judged_classes(small_classes(), frame, np.where(np.arange(900) == 0, "King", species))
+    with pytest.raises(WrongType, match="NaN"):
+        judged_classes(small_classes(), frame, np.where(np.arange(900) == 0, None, species))
+    with pytest.raises(BadSettings, match="the model answers with classes"):
+        judged_classes(small_classes(), frame, species, settings="[outcome]\nquestion = Warn?\n")
 
 
 # %% ../../notebooks/validation/07_evaluation.ipynb #405953ad

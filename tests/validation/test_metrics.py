@@ -6,7 +6,16 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from mlkit.errors import WrongType
-from mlkit.validation.metrics import BY_ROW, checked, contributions, intervals, plain_metrics
+from mlkit.validation.metrics import (
+    BY_ROW,
+    by_class,
+    calibration,
+    checked,
+    contributions,
+    intervals,
+    plain_metrics,
+    ratio_of_class,
+)
 
 
 # %% ../../notebooks/validation/01_metrics.ipynb #1ec60013
@@ -60,6 +69,44 @@ def test_predictions_that_are_twice_too_high_are_badly_calibrated_and_as_well_or
     )
 
 
+# %% ../../notebooks/validation/01_metrics.ipynb #1ee87a73
+def test_the_metrics_of_classes_are_those_of_scikit_learn_also_where_a_class_never_came_or_was_never_predicted():
+    random = np.random.default_rng(1)
+    for came, told in [(range(4), range(4)), ((0, 1, 2), range(4)), (range(4), (0, 1, 3))]:
+        truth, guess = random.choice(came, 900), random.dirichlet(np.ones(4), 900)
+        guess[:, [k for k in range(4) if k not in told]] = 0
+        guess[np.arange(900), truth] += 0.3 * np.isin(truth, told)
+        guess /= guess.sum(axis=1, keepdims=True)
+        likeliest = guess.argmax(axis=1)
+        found = {name: contributions(name, truth, guess).mean() for name in BY_ROW["classes"]}
+        assert found == pytest.approx(
+            {
+                "accuracy": sklearn_metrics.accuracy_score(truth, likeliest),
+                "macro_f1": sklearn_metrics.f1_score(truth, likeliest, average="macro"),
+                "log_loss": sklearn_metrics.log_loss(truth, np.clip(guess, 1e-15, 1), labels=range(4)),
+            }
+        )
+        wanted = sklearn_metrics.precision_recall_fscore_support(
+            truth, likeliest, labels=range(4), zero_division=np.nan
+        )
+        for metric, values in zip(("precision", "recall", "f1"), wanted, strict=False):
+            ours = [ratio_of_class(metric, truth == k, likeliest == k).mean() for k in range(4)]
+            assert ours == pytest.approx(values.tolist(), nan_ok=True)
+        halves = [calibration(*one) for one in by_class(truth, guess)]
+        error = np.mean([np.average(np.abs(p - o), weights=rows) for p, o, rows in halves])
+        assert plain_metrics("classes", truth, guess)["calibration_error"] == pytest.approx(error)
+    for truth, guess, words in [
+        ([0, 1], [[0.5, 0.5]], "shape"),
+        ([0, 1], [0.5, 0.5], "shape"),
+        ([0, np.nan], [[0.5, 0.5]] * 2, "NaN"),
+        ([0, 0], [[0.5, 0.5]] * 2, "the same in all rows"),
+        ([0, 1], [[1.5, -0.5]] * 2, "outside 0 to 1"),
+        ([], np.zeros((0, 2)), "no rows to judge"),
+    ]:
+        with pytest.raises(WrongType, match=words):
+            checked("classes", truth, guess)
+
+
 # %% ../../notebooks/validation/01_metrics.ipynb #3645855e
 def test_the_interval_is_that_of_drawing_rows_and_computing_the_metric_again():
     truth, guess = guesses(2000)
@@ -79,6 +126,21 @@ def test_the_interval_of_a_part_of_the_rows_is_that_of_the_part_alone():
     part = np.where(np.arange(4000) < 1000, values, np.nan)
     (low, high), (all_low, all_high) = intervals({"part": part, "all": values}).values()
     assert 1.6 < (high - low) / (all_high - all_low) < 2.4  # a quarter of the rows, twice as wide
+
+
+# %% ../../notebooks/validation/01_metrics.ipynb #bee89397
+def test_the_interval_of_the_macro_f1_is_that_of_drawing_rows_and_computing_it_again():
+    random = np.random.default_rng(2)
+    truth, shares = random.choice(3, 1500, p=[0.7, 0.2, 0.1]), random.dirichlet(np.ones(3), 1500)
+    shares[np.arange(1500), truth] += 0.4
+    told = shares.argmax(axis=1)
+    drawn = [
+        sklearn_metrics.f1_score(truth[rows], told[rows], average="macro")
+        for rows in random.integers(0, 1500, (400, 1500))
+    ]
+    low, high = intervals({"f1": contributions("macro_f1", truth, shares)})["f1"]
+    slow_low, slow_high = np.percentile(drawn, [2.5, 97.5])
+    assert abs(low - slow_low) < 0.15 * (high - low) and abs(high - slow_high) < 0.15 * (high - low)
 
 
 # %% ../../notebooks/validation/01_metrics.ipynb #28216554

@@ -41,6 +41,13 @@ def test_an_outcome_that_says_nothing_useful_is_refused():
         assert words in str(refused.value)
 
 
+# %% ../../notebooks/validation/03_profit.ipynb #2cce3852
+def test_what_classes_are_worth_is_refused_by_name_and_nothing_said_is_nothing_worth():
+    with pytest.raises(BadSettings, match="the model answers with classes"):
+        read_outcomes(project_with(FLIGHTS), "classes")
+    assert read_outcomes(project_with(""), "classes") is None
+
+
 # %% ../../notebooks/validation/03_profit.ipynb #f311cb70
 def test_the_curve_of_five_rows_by_hand():
     worth = read_outcomes(project_with(FLIGHTS), "probability")

@@ -14,6 +14,7 @@ from mlkit.model.features import encode, fit_features
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.settings import Gate, read_project
 from mlkit.store import Store
+from mlkit.testing import small_classes, small_project
 from mlkit.validation.evaluation import judge_rows
 from mlkit.validation.report import draw_figures, how_made, render_report
 from mlkit.validation.verdict import judge
@@ -79,3 +80,28 @@ def test_the_report_of_a_value_has_plots_of_its_own():
     assert page.count("<svg") == 4 and "predictions and truth" in page and "mae by slice" in page
     assert "not seen" not in page and "Nothing records whether" in page  # a sentence that no code earned
     assert "What it is worth" not in page and "champion is sha256:" in page
+
+
+# %% ../../notebooks/validation/08_report.ipynb #2bca5128
+def test_the_report_of_classes_shows_each_by_its_name_and_no_class_hides_in_a_table_of_a_hundred_numbers():
+    names = ("Adelie", "<b>Chin</b> & strap", "Gentoo")
+    project, bundle = small_project({"slices": "columns = sex\nsmallest = 50"}), small_classes(names)
+    frame = pd.DataFrame(bundle.golden["rows"] * 20)
+    species = np.array([answer["prediction"] for answer in bundle.golden["predictions"]] * 20)
+    species[::7] = "Adelie"
+    guess = bundle.predict(frame_columns(bundle.signature, frame))
+    found = judge_rows(project, bundle, frame, species, guess, small_classes(names, trees=1))
+    verdict = judge(
+        (Gate("macro_f1", ">=", 0.5), Gate("f1_Gentoo", ">=", 1.0)),
+        found.metrics,
+        bundle.digest,
+        "sha256:rows",
+    )
+    drawn = draw_figures(found)
+    assert list(drawn) == ["confusion_matrix", "calibration_by_class", "by_class", "importance", "slices"]
+    page = render_report(verdict, found, bundle, how_made(project.store, bundle, verdict), drawn)
+    assert page.count("<svg") == 5 and "<b>Chin" not in page and "&lt;b&gt;Chin&lt;/b&gt; &amp; strap" in page
+    for words in ("macro f1", "accuracy", "f1_Gentoo", "accuracy by slice", "right", "sure", "better by"):
+        assert words in page, words
+    assert not re.search(r"https?:|src=|<link|<script|@import", page)
+    assert page.count("recall_") == 0  # the table of classes says it

@@ -71,6 +71,19 @@ def test_a_bad_slice_is_found_behind_a_good_average():
         slice_rows(Slicing(("carier",)), {"carrier": carrier}, "probability", truth, guess)
 
 
+# %% ../../notebooks/validation/02_slices.ipynb #07beca21
+def test_of_classes_a_slice_says_how_often_the_likeliest_came_and_how_sure_the_model_was():
+    truth, carrier = np.arange(600) % 3, np.where(np.arange(600) < 300, "AA", "ZZ")
+    guess = np.full((600, 3), 0.1)
+    guess[np.arange(600), np.where(carrier == "AA", truth, 0)] = 0.8
+    (good, _), (bad, columns) = slice_rows(
+        Slicing(("carrier",), 100), {"carrier": carrier}, "classes", truth, guess
+    )
+    assert (good.observed, bad.observed) == (1, pytest.approx(1 / 3)) and bad.predicted == pytest.approx(0.8)
+    assert bad.metrics["accuracy"] == pytest.approx(1 / 3) and bad.metrics["macro_f1"] == pytest.approx(1 / 6)
+    assert worst([good, bad], "log_loss") == bad and np.isnan(columns["accuracy"][:300]).all()
+
+
 # %% ../../notebooks/validation/02_slices.ipynb #3b109215
 def test_a_range_of_one_value_is_called_by_that_value():
     column = [1] * 20 + [2] * 20 + [3] * 20 + [4] * 20 + [5] * 10 + [6] * 10

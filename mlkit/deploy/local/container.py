@@ -15,7 +15,6 @@ from ...registry import load_model
 from ...release.image import ENGINES, run_engine
 from ...release.release import make_release
 from ...settings import Project
-from ...store import Store
 from .server import LocalDeployment, wait_until_serving
 
 HARDENED = [
@@ -37,7 +36,7 @@ def deploy_container(
             f"port {project.port} is taken by `mlkit deploy local` without an engine", "mlkit stop local"
         )
     release = make_release(project, model, engine)
-    bundle = load_model(Store(project.store), model, project.model)
+    bundle = load_model(project.store, model, project.model)
     image, name = release.record["image"]["tag"], _name(project)
     with _container(engine, f"{name}-candidate", image, "127.0.0.1::8000", release.id, bundle, keep=False):
         pass

@@ -42,7 +42,6 @@ from ...records import inside
 from ...registry import load_model, require_admission
 from ...settings import Project, shipped
 from ...shown import of_local
-from ...store import Store
 
 SUPERVISE = "from mlkit.deploy.local.supervisor import main; main()"
 OWN_NAMES = "localhost,127.0.0.1,[::1]"  # another site's page may have its name lead here (DNS rebinding)
@@ -133,7 +132,7 @@ def deploy_local(
     model: str,  # digest
 ) -> LocalDeployment:
     "Serve the model on this machine. Raises `GateFailed`, `NotReady`, `PortInUse`; the model before stays live."
-    store, local = Store(project.store), LocalDeployment(project)
+    store, local = project.store, LocalDeployment(project)
     require_admission(store, project.model, model)
     local.make_folder()
     with held(store, model=model):  # from then on its folder here says that it is live
@@ -161,7 +160,7 @@ def deploy_local(
 # %% ../../../notebooks/deploy/local/02_server.ipynb #dab367f6
 def _fetch(project: Project, local: LocalDeployment, model: str) -> Path:
     "The bundle's files in a folder of this machine, whole or not there."
-    bundle = load_model(Store(project.store), model, project.model)
+    bundle = load_model(project.store, model, project.model)
     folder = local.folder / model_key(model)
     if not folder.exists():
         unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.unfinished")
@@ -258,7 +257,7 @@ def status_local(
         serving = ask(local.url, "/readyz")["model"]["digest"]
     except NotReady as error:
         raise NotReady(error.args[0], "nothing deployed on this machine yet? mlkit deploy local") from None
-    bundle = load_model(Store(project.store), serving, project.model)
+    bundle = load_model(project.store, serving, project.model)
     answer = ask(local.url, "/predict", {"rows": bundle.golden["rows"]}, local.probe)
     pairs = zip(answer["predictions"], bundle.golden["predictions"], strict=True)
     right = sum(live == wanted for live, wanted in pairs)

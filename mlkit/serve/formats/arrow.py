@@ -10,11 +10,12 @@ import io
 import struct
 from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
+from typing import Any
 
 import numpy as np
 
 from ...errors import BodyRefused, BodyTooLarge
-from ...model.column import Column, check_arrays, mismatch, name_problems, problem_entry
+from ...model.column import FIRST, LAST, TIME, Column, check_arrays, mismatch, name_problems, problem_entry
 from ...model.json_errors import first_twice
 from ...model.json_rows import refuse_rows
 from .arrow_stream import SHAPE, Batch, Field, read_stream
@@ -74,7 +75,9 @@ def _wanted(column: Column, field: Field) -> str | None:
     "What `column` would need, or None if `field` will do."
     if field.kind == "null" and not field.codes:
         return None
-    if column.type == "category":
+    if column.type == "time" and field.unit:
+        return None
+    if column.is_text:
         return None if field.kind in _TEXTS else "string or large_string"
     if column.type == "boolean":
         return None if field.kind == "bool" and not field.codes else "bool"
@@ -90,7 +93,7 @@ def _in_words(field: Field) -> str:
 
 
 def _all_missing(column: Column, rows: int) -> np.ndarray:
-    return np.full(rows, None if column.type == "category" else np.nan)
+    return np.full(rows, None if column.is_text else np.nan)
 
 
 # %% ../../../notebooks/serve/formats/04_arrow.ipynb #2de50dac
@@ -129,6 +132,8 @@ class _Cells:
             self._next(self._columns)
             return _all_missing(column, self._rows)
         rows, valid = self.column()
+        if field.unit:
+            return self._times(column, field, rows, valid)
         if field.codes:
             return self._coded(field, rows, valid)
         if field.kind in _TEXTS:
@@ -141,6 +146,28 @@ class _Cells:
             )
         cells[~valid] = np.nan
         return cells
+
+    def _times(self, column: Column, field: Field, rows: int, valid: np.ndarray) -> np.ndarray:
+        "Moments, to the microsecond; those of a zone are in UTC already."
+        cells = self._array("<i4" if field.unit == "D" else "<i8", rows).astype("<i8")
+        cells = np.where(valid, cells, np.iinfo("<i8").min).view(f"<M8[{field.unit}]")
+        first, last = (
+            edge.astype(cells.dtype) if field.unit != "ns" else cells[:0] for edge in (FIRST, LAST)
+        )
+        wrong = (
+            valid & ((cells < first) | (cells > last))
+            if field.unit != "ns"
+            else valid & (cells.view("<i8") % 1000 != 0)
+        )
+        if wrong.any():
+            row = int(wrong.argmax())
+            problem = (
+                "a time outside of the years 1 to 9999"
+                if field.unit != "ns"
+                else "a time with parts of a microsecond"
+            )
+            raise mismatch([problem_entry(row, column.name, problem, column.expected)])
+        return cells.astype(TIME)
 
     def column(self) -> tuple[int, np.ndarray]:
         "How long the next column is, and which of its cells are there."
@@ -243,18 +270,32 @@ def _counted(buffer: memoryview, kind: str, count: int) -> np.ndarray:
 
 # %% ../../../notebooks/serve/formats/04_arrow.ipynb #8635364b
 def write_arrow(
-    table: Mapping[str, np.ndarray],  # float64 columns of one length
+    table: Mapping[str, np.ndarray],  # columns of float64 or of texts, of one length
     about: Mapping[str, str],  # goes into the schema's metadata
 ) -> bytes:
     "An IPC stream of one batch."
-    from nanoarrow import Schema, Type, c_array_from_buffers, float64
+    from nanoarrow import Schema, Type, c_array_from_buffers
     from nanoarrow.ipc import StreamWriter
 
     rows = len(next(iter(table.values())))
-    schema = Schema(Type.STRUCT, fields={name: float64() for name in table}, metadata=dict(about))
-    columns = [c_array_from_buffers(float64(), rows, [None, np.ascontiguousarray(c)]) for c in table.values()]
+    parts = {name: _buffers(cells) for name, cells in table.items()}
+    schema = Schema(
+        Type.STRUCT, fields={name: kind for name, (kind, _) in parts.items()}, metadata=dict(about)
+    )
+    columns = [c_array_from_buffers(kind, rows, [None, *buffers]) for kind, buffers in parts.values()]
     batch = c_array_from_buffers(schema, rows, [None], children=columns)
     sink = io.BytesIO()
     with StreamWriter.from_writable(sink) as writer:
         writer.write_stream(batch)
     return sink.getvalue()
+
+
+def _buffers(cells: np.ndarray) -> tuple[Any, list]:
+    "The type of a column and its buffers, none of them missing."
+    from nanoarrow import float64, string
+
+    if cells.dtype != object:
+        return float64(), [np.ascontiguousarray(cells)]
+    texts = [text.encode() for text in cells.tolist()]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    return string(), [ends, b"".join(texts)]

@@ -140,6 +140,7 @@ class Field:
     codes: str = ""  # of a dictionary-encoded column: the type of its codes
     dictionary: int = 0  # and the id of its dictionary
     scale: int = 0  # of a decimal: digits behind the point
+    unit: str = ""  # of a timestamp or date, as numpy names it
 
 
 def _schema(table: Table, most: int) -> list[Field]:
@@ -154,6 +155,11 @@ def _field(table: Table) -> Field:
         decimal = table.table(3)
         bits = decimal.number(2, "<i") if decimal.has(2) else 128
         return Field(name, f"decimal{bits}", scale=decimal.number(1, "<i"))
+    if kind in ("date", "timestamp") and not table.has(4):
+        units = ("s", "ms", "us", "ns") if kind == "timestamp" else ("D", "ms")
+        moment = table.table(3)
+        at = moment.number(0, "<h") if kind == "timestamp" or moment.has(0) else 1
+        return Field(name, kind, unit=units[at] if 0 <= at < len(units) else "")
     if not table.has(4):
         return Field(name, kind)
     encoding = table.table(4)

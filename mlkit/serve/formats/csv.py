@@ -102,10 +102,13 @@ def _read_cells(body: bytes, width: int, max_rows: int) -> list[list[str]]:
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #ae48c8f7
 def _array(column: Column, cells: Sequence[str]) -> tuple[np.ndarray, list[dict]]:
     "The cells as an array, and those that are not text of the column's type."
-    if column.type == "category":
-        gone = MISSING.difference(column.levels) | {""} if column.missing else {""}
+    if column.is_text:
+        gone = (
+            MISSING.difference(column.levels) | {"", *column.words} if column.missing else {"", *column.words}
+        )
         return np.array([None if cell in gone else cell for cell in cells], dtype=object), []
-    cells = ["" if cell in MISSING else cell for cell in cells]
+    missing = MISSING.union(column.words) if column.words else MISSING
+    cells = ["" if cell in missing else cell for cell in cells]
     read = _boolean if column.type == "boolean" else _number
     if read is _number and (everything := "".join(cells)).isascii() and "_" not in everything:
         try:
@@ -152,12 +155,15 @@ def _boolean(cell: str) -> float | None:
 
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #77a61331
 def write_csv(
-    table: Mapping[str, np.ndarray],  # float64 columns of one length
+    table: Mapping[str, np.ndarray],  # columns of float64 or of texts, of one length
 ) -> bytes:
     "The table with a header line; NaN is an empty cell."
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(table)
-    columns = [["" if cell != cell else repr(cell) for cell in column.tolist()] for column in table.values()]
-    writer.writerows(zip(*columns, strict=True))
+    writer.writerows(zip(*(map(_written, column.tolist()) for column in table.values()), strict=True))
     return text.getvalue().encode()
+
+
+def _written(cell: float | str) -> str:
+    return cell if isinstance(cell, str) else "" if cell != cell else repr(cell)

@@ -10,6 +10,7 @@ __all__ = [
     "ARROW",
     "FLOAT64",
     "MAX_INFLATED",
+    "ONE_NUMBER",
     "read_columns",
     "request_type",
     "read_float64",
@@ -29,7 +30,7 @@ import numpy as np
 from ...errors import BodyRefused, NotAcceptable, UnsupportedType
 from ...model.column import check_arrays
 from ...model.json_rows import refuse_rows
-from ...model.signature import MAX_ROWS, Signature
+from ...model.signature import MAX_ROWS, Output, Signature
 from .arrow import read_arrow, write_arrow
 from .compression import inflate
 from .csv import read_csv, write_csv
@@ -54,7 +55,7 @@ def read_columns(
         body = inflate(body, content_encoding, max_inflated)
     if reader is not read_float64:
         _refuse_other(body)
-    return reader(signature, body, max_rows)
+    return signature.as_meant(reader(signature, body, max_rows))
 
 
 def _refuse_other(body: bytes) -> None:
@@ -96,9 +97,9 @@ def read_float64(
 ) -> dict[str, np.ndarray]:
     "Rows of raw numbers as checked columns. Raises `UnsupportedType` if a column is a category, and what `read_columns` raises."
     for column in signature.inputs:
-        if column.type == "category":
+        if column.is_text:
             raise UnsupportedType(
-                f"{FLOAT64} has only numbers, and {column.name!r} is a category",
+                f"{FLOAT64} has only numbers, and {column.name!r} is a {column.type}",
                 f"send {JSON}, {CSV} or {ARROW}",
             )
     width = len(signature.inputs)
@@ -160,6 +161,9 @@ def _weight(kind: str, ranges: dict[str, float]) -> float:
 
 
 # %% ../../../notebooks/serve/formats/05_negotiation.ipynb #5d2a7636
+ONE_NUMBER = Output("prediction", "value")
+
+
 @dataclass(frozen=True)
 class Answer:
     "What a model said, and which model it was."
@@ -169,10 +173,15 @@ class Answer:
     predictions: np.ndarray  # (rows,) or (rows, outputs)
     contributions: np.ndarray | None = None  # rows × outputs × (features + 1)
     features: tuple[str, ...] = ()  # what the contributions belong to; the last is "expected value"
+    output: Output = ONE_NUMBER
 
     def table(self) -> dict[str, np.ndarray]:
-        "The answer as columns of float64."
-        if self.predictions.ndim == 1:
+        "The answer as columns of float64; of classes, also the name of the likeliest."
+        if classes := self.output.classes:
+            likeliest = np.array(classes, dtype=object)[self.predictions.argmax(axis=1)]
+            shares = zip(classes, self.predictions.T, strict=True)
+            columns = {"prediction": likeliest} | {f"probability_{name}": cells for name, cells in shares}
+        elif self.predictions.ndim == 1:
             columns = {"prediction": self.predictions}
         else:
             columns = {f"prediction_{k}": cells for k, cells in enumerate(self.predictions.T)}
@@ -185,7 +194,9 @@ class Answer:
         return columns
 
     def shares(self) -> list:
-        "The contributions: for each row a list, or with several outputs a list of lists."
+        "The contributions: for each row a list, or with several outputs a list of lists, which of classes have their names."
+        if classes := self.output.classes:
+            return [dict(zip(classes, row, strict=True)) for row in self.contributions.tolist()]
         one = self.contributions.shape[1] == 1
         return (self.contributions[:, 0, :] if one else self.contributions).tolist()
 
@@ -200,16 +211,18 @@ def write_answer(
 
 
 def _write_json(answer: Answer) -> bytes:
-    fields = {"id": answer.id, "model": answer.model, "predictions": answer.predictions.tolist()}
+    told = answer.output.answers(answer.predictions)
+    fields = {"id": answer.id, "model": answer.model, "predictions": told}
     if answer.contributions is not None:
         fields |= {"features": answer.features, "contributions": answer.shares()}
     return msgspec.json.encode(fields)
 
 
 def _write_ndjson(answer: Answer) -> bytes:
+    told = answer.output.answers(answer.predictions)
+    several = told if answer.output.classes else [{"prediction": prediction} for prediction in told]
     lines = [
-        {"id": answer.id, "model": answer.model, "row": row, "prediction": prediction}
-        for row, prediction in enumerate(answer.predictions.tolist())
+        {"id": answer.id, "model": answer.model, "row": row} | fields for row, fields in enumerate(several)
     ]
     if answer.contributions is not None:
         for line, shares in zip(lines, answer.shares(), strict=True):

@@ -28,9 +28,10 @@ from typing import Annotated
 
 import msgspec
 
-from ...errors import BodyRefused, LabelsRefused, LogFull, NotReady, UnsupportedType
+from ...errors import BodyRefused, LabelsRefused, LogFull, NotReady, UnsupportedType, WrongType
 from ...model.column import PROBLEMS_SHOWN
 from ...model.json_errors import plain_json, plain_lines
+from ...model.output import class_name
 from ...records import utc_now
 from ..formats.negotiation import JSON, NDJSON, request_type
 from ..metrics import telemetry
@@ -81,7 +82,8 @@ class Asked:
     "The model whose predictions are judged, as far as a label's value depends on it."
 
     part: str = ""  # of its predictions' ids; nothing: any model
-    kind: str = ""  # of its output, probability or value; nothing: any label
+    kind: str = ""  # of its output; nothing: any label
+    classes: tuple[str, ...] = ()  # of its output
 
     def problem(self, label: Label) -> str:
         "What is wrong with a label's value; a model that was here before may have had another output."
@@ -90,14 +92,30 @@ class Asked:
             return "a finite number"
         if not self.kind or label.id.split("-")[1] != self.part:
             return ""
+        if self.classes:
+            return "" if _name(value) in self.classes else f"one of {', '.join(self.classes[:20])}"
         if isinstance(value, str):
             return _EXPECTED_OF[self.kind]
         return "" if self.kind == "value" or value in (0, 1) else _EXPECTED_OF[self.kind]
+
+    def as_kept(self, label: Label) -> Label:
+        "Of a class its name, whatever the client wrote for it: 2 is the class called 2."
+        if not self.classes or label.id.split("-")[1] != self.part:
+            return label
+        return msgspec.structs.replace(label, label=class_name(label.label))
+
+
+def _name(value: bool | float | str) -> str:
+    try:
+        return class_name(value)
+    except WrongType:
+        return ""
 
 
 _EXPECTED_OF = {"probability": "0, 1, true or false: whether it happened", "value": "a number"}
 
 
+# %% ../../../notebooks/serve/logs/03_labels.ipynb #88e18e3e
 def read_labels(
     body: bytes,
     content_type: str,
@@ -238,7 +256,7 @@ def take_labels(
     own: bool = False,  # they count only for predictions that the same name asked for
 ) -> list[Label]:
     "Check the labels of a request and keep them. Raises what `read_labels` raises, and `LogFull` or `NotReady` when they cannot be kept."
-    labels = read_labels(body, content_type, asked)
+    labels = [asked.as_kept(label) for label in read_labels(body, content_type, asked)]
     record = {"format": "mlkit.label/1", "taken": utc_now(), "labels": labels}
     if told_by:
         record["told_by"] = told_by

@@ -9,6 +9,7 @@ __all__ = [
     "IN_FLIGHT",
     "ROWS",
     "PREDICTIONS",
+    "CLASSES",
     "ERRORS",
     "MODEL",
     "ACCESS_DROPPED",
@@ -44,7 +45,15 @@ SECONDS = histogram(
 )
 IN_FLIGHT = gauge("mlkit_requests_in_flight", "Requests that a worker works on now").labels()
 ROWS = counter("mlkit_rows_total", "Rows predicted").labels()
-PREDICTIONS = histogram("mlkit_prediction", "Predictions, of models with one output", ("model",), ())
+PREDICTIONS = histogram(
+    "mlkit_prediction",
+    "Predictions, of models with one output; of classes, the place of the likeliest",
+    ("model",),
+    (),
+)
+CLASSES = counter(
+    "mlkit_predicted_classes_total", "Rows by the class that was the likeliest", ("model", "class")
+)
 ERRORS = counter("mlkit_errors_total", "Requests refused or failed, by the class of the error", ("error",))
 MODEL = gauge("mlkit_model_info", "1 for the model that answers", ("name", "digest", "release"), merge="max")
 ACCESS_DROPPED = counter(
@@ -86,11 +95,13 @@ class Meter:
         release: str,
     ):
         MODEL.labels(bundle.name, bundle.digest, release).set(1)
-        golden = bundle.golden["predictions"]
+        golden, output, model = bundle.golden["predictions"], bundle.signature.output, bundle.digest[7:19]
         self._one_output = not isinstance(golden[0], list)
+        self._classes = [CLASSES.labels(model, name) for name in output.classes]
         if self._one_output:
-            edges = prediction_edges(bundle.signature.output.kind, golden)
-            self._spread = PREDICTIONS.labels(bundle.digest[7:19], edges=edges)
+            places = tuple(map(float, range(len(output.classes))))
+            edges = places or prediction_edges(output.kind, golden)
+            self._spread = PREDICTIONS.labels(model, edges=edges)
         self._answered = REQUESTS.labels("/predict", 200)
         self._seconds = SECONDS.labels("/predict")
 
@@ -115,6 +126,8 @@ class Meter:
         ROWS.inc(rows)
         if not self._one_output:
             return
+        if self._classes:
+            predictions = self._count_classes(predictions)
         if rows == 1:
             value = float(predictions if isinstance(predictions, float) else predictions[0])
             if math.isfinite(value):  # one NaN in a sum is there for ever
@@ -122,6 +135,14 @@ class Meter:
         else:
             values = np.asarray(predictions, dtype=float)
             self._spread.observe_all(values[np.isfinite(values)])
+
+    def _count_classes(self, predictions: Sequence) -> list[float]:
+        "Of each row the place of the likeliest class."
+        places = np.argmax(predictions, axis=1)
+        for place, rows in enumerate(np.bincount(places).tolist()):
+            if rows:
+                self._classes[place].inc(rows)
+        return places.astype(float).tolist()
 
 
 # %% ../../../notebooks/serve/metrics/02_telemetry.ipynb #15932238

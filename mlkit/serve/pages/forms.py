@@ -58,6 +58,8 @@ def _field(key: str, column: Column, value: Any) -> dict:
     elif kind == "category":
         kind = "text" if column.unseen == "missing" else "choice"
         options = [(json.dumps(level), level) for level in column.levels]
+    elif kind == "time":
+        kind = "text"
     if column.missing and kind in ("boolean", "choice"):
         options = [("null", "— missing —"), *options]
     shown = value or "" if kind == "text" else json.dumps(value)
@@ -119,17 +121,19 @@ def explained(
 ) -> dict:
     "The prediction for one row with what each feature brought, as the page shows it."
     prediction, shares = answer["predictions"][0], answer["contributions"][0]
-    classes = prediction if isinstance(prediction, list) else [prediction]
-    best = classes.index(max(classes))
-    *shares, average = shares[best] if isinstance(shares[0], list) else shares
+    classes = _by_class(prediction)
+    best = max(classes, key=classes.__getitem__)  # the first of those that tie
+    if isinstance(shares, dict) or isinstance(shares[0], list):
+        shares = shares[best]
+    *shares, average = shares
     score, names = math.fsum(shares), answer["features"]
     return {
         "id": answer["id"],
         "name": bundle.signature.output.name,
         "kind": bundle.signature.output.kind,
         "value": classes[best],
-        "classes": classes if len(classes) > 1 else [],
-        "best": best,
+        "classes": _likeliest(classes) if len(classes) > 1 else [],
+        "best": best if isinstance(best, str) else f"class {best}",
         "average": average,
         "score": average + score,
         "scale": _scale(classes, average + score),
@@ -137,7 +141,24 @@ def explained(
     }
 
 
-def _scale(classes: list[float], score: float) -> str:
+def _by_class(prediction: float | list | dict) -> dict:
+    "The probabilities by the name of the class, by its number in models whose classes have no names; one number alone."
+    if isinstance(prediction, dict):
+        return prediction["probabilities"]
+    return dict(enumerate(prediction if isinstance(prediction, list) else [prediction]))
+
+
+def _likeliest(classes: dict) -> list[dict]:
+    "The likeliest first, and what is left in one."
+    order = sorted(classes, key=lambda name: -classes[name])
+    names = [{"name": str(name), "share": classes[name]} for name in order[:BARS]]
+    if rest := order[BARS:]:
+        names.append({"name": f"{len(rest)} others", "share": math.fsum(classes[name] for name in rest)})
+    return names
+
+
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #6865a536
+def _scale(classes: dict, score: float) -> str:
     if len(classes) == 1 and math.isclose(classes[0], score, rel_tol=1e-6, abs_tol=1e-9):
         return ""
     odds = 1 / (1 + math.exp(-max(min(score, 700), -700)))

@@ -25,13 +25,13 @@ __all__ = [
 import json
 
 from ...model.bundle import Bundle
-from ...model.column import LARGEST_WHOLE, Column
+from ...model.column import LARGEST_WHOLE, TEXTS, Column
 from ...model.signature import Signature
 from ..logs.labels import MOST_LABELS, PREDICTION_ID
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #de9b2446
 EXACT = {"minimum": -LARGEST_WHOLE, "maximum": LARGEST_WHOLE}
-KINDS = {"number": "number", "integer": "integer", "boolean": "boolean", "category": "string"}
+KINDS = {"number": "number", "integer": "integer", "boolean": "boolean", **dict.fromkeys(TEXTS, "string")}
 
 
 def row_schema(
@@ -58,6 +58,11 @@ def cell_schema(
         else:
             schema["description"] = "another text than training saw counts as missing"
             schema["examples"] = list(column.levels[:8])
+    elif column.type == "time":
+        schema["description"] = (
+            "ISO 8601: a day, or a time of the day too; with a zone it is read as the moment in UTC"
+        )
+        schema["examples"] = ["2013-10-01", "2013-10-01T12:30:00Z"]
     elif column.range:
         low, high = column.range
         schema["description"] = f"training saw {low:g} to {high:g}"
@@ -96,7 +101,7 @@ def _other_formats(signature: Signature) -> str:
         "text/csv": "a header of column names, then the rows",
         "application/vnd.apache.arrow.stream": "Arrow's stream format",
     }
-    if all(column.type != "category" for column in signature.inputs):
+    if not any(column.is_text for column in signature.inputs):
         formats["application/vnd.mlkit.float64"] = "little-endian float64, row after row; NaN is missing"
     listed = "\n".join(f"- `{name}`: {what}" for name, what in formats.items())
     return (
@@ -132,10 +137,13 @@ def _problem_schema() -> dict:
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #e128cbc6
 def _answer_schema(bundle: Bundle) -> dict:
-    one = bundle.golden["predictions"][0]
+    one, classes = bundle.golden["predictions"][0], bundle.signature.output.classes
     number = {"type": "number"}
     several = {"type": "array", "items": number}
-    if isinstance(one, list):
+    if classes:
+        prediction = {"$ref": "#/components/schemas/ClassAnswer"}
+        shares = _only(**dict.fromkeys(classes, several))
+    elif isinstance(one, list):
         prediction = several | {"minItems": len(one), "maxItems": len(one)}
         shares = {"type": "array", "items": several}
     else:
@@ -163,6 +171,15 @@ def _answer_schema(bundle: Bundle) -> dict:
         },
         "required": ["id", "model", "predictions"],
     }
+
+
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #e2ed5a0a
+def _class_answer_schema(classes: tuple[str, ...]) -> dict:
+    words = "the likeliest class; of those that tie, the first in the order of the signature"
+    return _only(
+        prediction={"type": "string", "enum": list(classes), "description": words},
+        probabilities=_only(**dict.fromkeys(classes, {"type": "number", "minimum": 0, "maximum": 1})),
+    )
 
 
 def _record(**properties: dict) -> dict:
@@ -212,13 +229,15 @@ def openapi_document(
                 "ByRows": _only(rows=_several("Row")),
                 "ByColumns": _only(columns={"$ref": "#/components/schemas/Table"}),
                 "Answer": _answer_schema(bundle) | {"examples": [_example(bundle)]},
-                "Outcome": _outcome_schema(),
+                "Outcome": _outcome_schema(bundle.signature.output.classes),
                 "Outcomes": _only(labels=_several("Outcome") | {"maxItems": MOST_LABELS}),
                 "Model": _model_schema(),
                 "Problem": _problem_schema(),
             }
         },
     }
+    if classes := bundle.signature.output.classes:
+        document["components"]["schemas"]["ClassAnswer"] = _class_answer_schema(classes)
     if secured:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return document
@@ -238,13 +257,16 @@ def _only(**properties: dict) -> dict:
 
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #5bd3714a
-def _outcome_schema() -> dict:
+def _outcome_schema(classes: tuple[str, ...]) -> dict:
+    label = {"type": ["number", "boolean", "string"], "maxLength": 200}
+    if classes:
+        label |= {"description": "the name of a class", "examples": list(classes[:8])}
     return {
         "type": "object",
         "properties": {
             "id": {"type": "string", "description": "of the prediction", "pattern": PREDICTION_ID},
             "row": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0},
-            "label": {"type": ["number", "boolean", "string"], "maxLength": 200},
+            "label": label,
             "time": TIME,
         },
         "required": ["id", "label"],
@@ -342,9 +364,9 @@ def _field_schema(column: Column) -> dict:
     "A field of the form is a string; where there is a choice it is JSON."
     if column.type == "boolean":
         schema = {"type": "string", "enum": ["true", "false"]}
-    elif column.type != "category":
+    elif not column.is_text:
         schema = {"type": KINDS[column.type]} | (EXACT if column.type == "integer" else {})
-    elif column.unseen == "refuse":
+    elif column.type == "category" and column.unseen == "refuse":
         schema = {"type": "string", "enum": [json.dumps(level) for level in column.levels]}
     else:
         schema = {"type": "string", "minLength": 1}

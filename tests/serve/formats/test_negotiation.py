@@ -6,11 +6,13 @@ import gzip
 import io
 import json
 import struct
+from dataclasses import replace
 from io import StringIO
 
+import msgspec
 import numpy as np
 import pandas as pd
-import pyarrow
+import pyarrow.csv
 import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import (
@@ -76,6 +78,31 @@ ARROW_TYPES = {
     "number": pyarrow.float64(),
     "boolean": pyarrow.bool_(),
 }
+
+
+# %% ../../../notebooks/serve/formats/05_negotiation.ipynb #64821abf
+def test_a_word_that_meant_missing_in_the_rows_means_it_in_every_format():
+    told = Signature(
+        (
+            Column("age", "number", missing=True, words=("-999", "?")),
+            Column("city", "category", levels=("Oslo",), missing=True, words=("-999", "?")),
+        ),
+        Output("late", "probability"),
+    )
+    table = pyarrow.table({"age": [-999.0, 1.5], "city": ["Oslo", "?"]})
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    for content_type, body in {
+        JSON: b'{"rows": [{"age": -999, "city": "Oslo"}, {"age": 1.5, "city": "?"}]}',
+        NDJSON: b'{"age": -999, "city": "Oslo"}\n{"age": 1.5, "city": "?"}\n',
+        CSV: b"age,city\n?,Oslo\n1.5,?\n",
+        ARROW: sink.getvalue().to_pybytes(),
+    }.items():
+        columns = read_columns(told, body, content_type)
+        assert str(columns["age"].tolist()) == "[nan, 1.5]" and columns["city"].tolist() == ["Oslo", None], (
+            content_type
+        )
 
 
 # %% ../../../notebooks/serve/formats/05_negotiation.ipynb #a8000031
@@ -194,6 +221,31 @@ def test_raw_numbers_are_whole_rows_of_finite_numbers():
             read_columns(NUMBERS, struct.pack("<2d", number, 1), FLOAT64)
     with pytest.raises(BodyTooLarge, match="3 rows, more than the limit of 2"):
         read_columns(NUMBERS, bytes(48), FLOAT64, max_rows=2)
+
+
+# %% ../../../notebooks/serve/formats/05_negotiation.ipynb #ed98c624
+def test_an_answer_of_classes_says_the_same_in_each_format():
+    random, names = np.random.default_rng(1), ["Adelie", 'a "b", c', "größe 😀", "=1+1"]
+    shares, parts = random.dirichlet(np.ones(4), 5), random.normal(size=(5, 4, 3))
+    output = Output("species", "classes", names)
+    answer = Answer("id", "model", shares, parts, ("bill", "flipper", "expected value"), output)
+    wanted = output.answers(shares)
+    assert [one["prediction"] for one in wanted] == [names[k] for k in shares.argmax(1)]
+    body = msgspec.json.decode(write_answer(answer, JSON))
+    assert body["predictions"] == wanted and list(body["predictions"][0]["probabilities"]) == names
+    assert [list(row.values()) for row in body["contributions"]] == parts.tolist()
+    assert list(body["contributions"][0]) == names
+    lines = list(map(msgspec.json.decode, write_answer(answer, NDJSON).splitlines()))
+    assert [{key: line[key] for key in ("prediction", "probabilities")} for line in lines] == wanted
+    assert [line["contributions"] for line in lines] == body["contributions"]
+    for table in (
+        pyarrow.csv.read_csv(io.BytesIO(write_answer(answer, CSV))).to_pandas(),
+        pyarrow.ipc.open_stream(write_answer(answer, ARROW)).read_all().to_pandas(),
+    ):
+        assert table["prediction"].tolist() == [one["prediction"] for one in wanted]
+        assert np.array_equal(table[[f"probability_{name}" for name in names]].to_numpy(), shares)
+        assert np.array_equal(table["contribution_1_flipper"], parts[:, 1, 1])
+    assert write_answer(replace(answer, contributions=None), FLOAT64) == shares.tobytes()
 
 
 # %% ../../../notebooks/serve/formats/05_negotiation.ipynb #25b209b3

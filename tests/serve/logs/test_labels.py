@@ -128,6 +128,26 @@ def test_a_label_is_of_the_kind_that_the_model_answers():
     assert read_labels(sent([{"id": other, "label": "late"}]), "application/json", probability)
 
 
+# %% ../../../notebooks/serve/logs/03_labels.ipynb #18a360f8
+def test_the_label_of_a_class_is_its_name_whatever_type_it_had_in_the_table():
+    asked = Asked("abababababab", "classes", ("1", "2", "true", "Adelie"))
+    log = open_label_log(Path(tempfile.mkdtemp()))
+    labels = [
+        {"id": ID, "row": row, "label": label} for row, label in enumerate([1, 2.0, True, "Adelie", "2"])
+    ]
+    take_labels(sent(labels), "application/json", log, asked)
+    other = ID.replace("abababababab", "cdcdcdcdcdcd")
+    take_labels(sent([{"id": other, "label": 7}]), "application/json", log, asked)
+    kept, of_another = kept_by(log)
+    assert [label["label"] for label in kept["labels"]] == ["1", "2", "true", "Adelie", "2"]
+    assert of_another["labels"][0]["label"] == 7
+    wrong = [{"id": ID, "label": label} for label in ("adelie", 3, 1.5, False)]
+    with pytest.raises(LabelsRefused) as refused:
+        read_labels(sent(wrong), "application/json", asked)
+    assert [problem["row"] for problem in refused.value.problems] == [0, 1, 2, 3]
+    assert refused.value.problems[0]["expected"] == "one of 1, 2, true, Adelie"
+
+
 # %% ../../../notebooks/serve/logs/03_labels.ipynb #3582c70e
 def test_labels_that_were_taken_are_on_the_disk_in_one_line():
     log = open_label_log(tempfile.mkdtemp())

@@ -21,6 +21,7 @@ from mlkit.serve.metrics.telemetry import (
     request_finished,
     request_started,
 )
+from mlkit.testing import small_classes
 
 
 # %% ../../../notebooks/serve/metrics/02_telemetry.ipynb #03eeaf6e
@@ -79,6 +80,24 @@ def test_the_predictions_of_a_batch_are_spread_over_the_buckets_of_their_model()
     last = PREDICTIONS.labels(series)._edges[-1]
     assert told(f'mlkit_prediction_bucket{{le="{last}",model="{series}"}}') == 3
     assert f'digest="{bundle.digest}",name="flights",release="flights-1"}} 1.0' in exposition().decode()
+
+
+# %% ../../../notebooks/serve/metrics/02_telemetry.ipynb #e6cea100
+def test_predicted_classes_are_counted_by_their_names_and_spread_over_their_places():
+    bundle = small_classes()
+    meter, model = Meter(bundle, "penguins-1"), bundle.digest[7:19]
+    meter.observe_rows(1, [[0.1, 0.8, 0.1]])  # as a plain row comes
+    meter.observe_rows(3, np.array([[0.1, 0.8, 0.1], [0.4, 0.4, 0.2], [0.0, 0.1, 0.9]]))
+    counted = [
+        told(f'mlkit_predicted_classes_total{{class="{name}",model="{model}"}}')
+        for name in ("Adelie", "Chinstrap", "Gentoo")
+    ]
+    assert counted == [1, 2, 1]
+    assert [told(f'mlkit_prediction_bucket{{le="{place}.0",model="{model}"}}') for place in range(3)] == [
+        1,
+        3,
+        4,
+    ]
 
 
 # %% ../../../notebooks/serve/metrics/02_telemetry.ipynb #7134518a

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from flask import Flask
+from markupsafe import escape as escaped
 
 from mlkit.model.bundle import make_bundle
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.serve.options import Options
-from mlkit.serve.pages.forms import STATIC, add_pages, curl_command, explained
+from mlkit.serve.pages.forms import BARS, STATIC, _likeliest, add_pages, curl_command, explained
 from mlkit.serve.predictor import Negotiation, Predictor
 from mlkit.serve.service import Service
+from mlkit.testing import small_classes
 
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #ade87013
 EVIL = "<script>alert('1')</script>"
@@ -98,6 +100,23 @@ def test_contributions_add_up_to_the_score():
     assert 1 / (1 + np.exp(-total)) == pytest.approx(result["value"]) and result["scale"] == "in log-odds"
     sizes = [abs(bar["share"]) for bar in result["bars"]]
     assert sizes == sorted(sizes, reverse=True)
+
+
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #42bc1939
+def test_the_page_of_classes_names_the_likeliest_and_shows_each_and_nothing_in_a_name_is_markup():
+    penguins = small_classes(("Adelie", EVIL, "Gentoo"))
+    client = client_of(saved(penguins))
+    for row, told in zip(penguins.golden["rows"][:6], penguins.golden["predictions"], strict=False):
+        bill = "" if row["bill"] is None else row["bill"]
+        page = client.post("/", data={"c0": bill, "c1": row["flipper"], "c2": json.dumps(row["sex"])}).text
+        best = escaped(told["prediction"])
+        assert f'<p class="big name">{best}</p>' in page and f"Why {best}" in page
+        assert page.count('class="what" title=') == 3 + 3 and "<script>alert" not in page
+        assert repr(max(told["probabilities"].values())) in page
+    many = {f"class {n}": share for n, share in enumerate(np.linspace(0, 0.2, 14).tolist())}
+    shown = _likeliest(many)
+    assert [one["name"] for one in shown[:2]] == ["class 13", "class 12"] and shown[-1]["name"] == "4 others"
+    assert len(shown) == BARS + 1 and sum(one["share"] for one in shown) == pytest.approx(sum(many.values()))
 
 
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #f4b74b17

@@ -78,13 +78,24 @@ function showProblems(problem) {
 
 function scaleOf(classes, score) {
   const near = (a, b) => Math.abs(a - b) <= 1e-6 * Math.max(Math.abs(a), Math.abs(b), 1e-3);
-  if (classes.length === 1 && near(classes[0], score)) return "";
-  return classes.length === 1 && near(classes[0], 1 / (1 + Math.exp(-score))) ? ", in log-odds" : ", in the model's raw score";
+  if (classes.length === 1 && near(classes[0].share, score)) return "";
+  return classes.length === 1 && near(classes[0].share, 1 / (1 + Math.exp(-score))) ? ", in log-odds" : ", in the model's raw score";
 }
 
-function chart(answer, row, classes, best) {
+// The likeliest first. Classes of older models have no names.
+function classesOf(prediction) {
+  if (typeof prediction === "number") return [{ name: "", share: prediction }];
+  const named = !Array.isArray(prediction);
+  const classes = Object.entries(named ? prediction.probabilities : prediction);
+  const found = classes.map(([key, share]) => ({ key, name: named ? key : `class ${key}`, share }));
+  found.sort((a, b) => b.share - a.share);
+  if (named) found.unshift(...found.splice(found.findIndex((c) => c.key === prediction.prediction), 1));
+  return found;
+}
+
+function chart(answer, row, classes) {
   let shares = answer.contributions[0];
-  if (Array.isArray(shares[0])) shares = shares[best];
+  if (classes.length > 1) shares = shares[classes[0].key];
   const average = shares[shares.length - 1];
   const bars = shares.slice(0, -1).map((share, i) => ({ name: answer.features[i], share }));
   const score = shares.reduce((sum, share) => sum + share, 0);
@@ -101,7 +112,8 @@ function chart(answer, row, classes, best) {
     return make("li", "", what, shape, make("span", "number", signed(share)));
   });
   const words = `From ${signed(average)} (average) to ${signed(score)} (this row)${scaleOf(classes, score)}.`;
-  return [make("h2", "", "Why"), make("p", "why", words), make("ol", "bars", ...items)];
+  const why = classes.length > 1 ? `Why ${classes[0].name}` : "Why";
+  return [make("h2", "", why), make("p", "why", words), make("ol", "bars", ...items)];
 }
 
 function curl(row) {
@@ -111,21 +123,26 @@ function curl(row) {
 }
 
 function showAnswer(answer, row) {
-  const classes = [answer.predictions[0]].flat();
-  const best = classes.indexOf(Math.max(...classes));
-  const probability = form.dataset.kind === "probability";
-  const title = `${probability ? "Probability of" : "Predicted"} ${form.dataset.output}`;
-  const big = make("p", "big", probability ? percent(classes[best]) : String(Number(classes[best].toPrecision(6))));
+  const classes = classesOf(answer.predictions[0]);
+  const best = classes[0];
+  const probability = form.dataset.kind === "probability" && classes.length === 1;
+  const title = `${form.dataset.kind === "probability" ? "Probability of" : "Predicted"} ${form.dataset.output}`;
+  const number = probability ? percent(best.share) : String(Number(best.share.toPrecision(6)));
+  const big = classes.length > 1 ? make("p", "big name", best.name) : make("p", "big", number);
   if (probability) big.append(make("small", "", " %"));
-  const parts = [make("p", "eyebrow", classes.length > 1 ? `${title}: class ${best}` : title), big];
-  parts.push(make("p", "exact", String(classes[best])));
+  const parts = [make("p", "eyebrow", title), big, make("p", "exact", String(best.share))];
   if (classes.length > 1) {
-    const lines = classes.flatMap((p, i) => [
-      make("span", "", `class ${i}`), bar(["track", 0, 100], ["up", 0, 100 * p]), make("span", "number", `${percent(p)} %`),
-    ]);
+    const shown = classes.slice(0, BARS);
+    const rest = classes.slice(BARS);
+    if (rest.length) shown.push({ name: `${rest.length} others`, share: rest.reduce((sum, c) => sum + c.share, 0) });
+    const lines = shown.flatMap(({ name, share }) => {
+      const what = make("span", "what", name);
+      what.title = name;
+      return [what, bar(["track", 0, 100], ["up", 0, 100 * share]), make("span", "number", `${percent(share)} %`)];
+    });
     parts.push(make("div", "classes", ...lines));
   }
-  if (answer.contributions) parts.push(...chart(answer, row, classes, best));
+  if (answer.contributions) parts.push(...chart(answer, row, classes));
   parts.push(make("dl", "", make("dt", "", "Prediction"), make("dd", "", make("code", "", answer.id))));
   const command = make("pre", "", curl(row));
   command.tabIndex = 0;

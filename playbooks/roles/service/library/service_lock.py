@@ -15,7 +15,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.deploy_lock import Held, Lost, break_lock, look, release, renew, take
+from ansible.module_utils.deploy_lock import Held, Lost, break_lock, look, release, renew, take, wait_for_host
 from ansible.module_utils.full_disk import why_not_written
 
 
@@ -37,7 +37,7 @@ def main():
     state = "shown" if module.check_mode else asked["state"]
     changed, was = False, None
     try:
-        was = look(path)
+        was = look(path) if state == "shown" else wait_for_host(path)
         if state == "taken":
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             take(path, asked["owner"], asked["token"], asked["seconds"], asked["why"])

@@ -4,7 +4,7 @@
     breaking_changes(live, release) -> lines             what the clients of the live release would be refused for
     service_plan(seen, release, …) -> plan               what has to happen so that the release is live
     rollback_target(seen, service, …) -> record          the kept release to go back to
-    releases_after(seen, release, …) -> ids              what stays on the host
+    releases_after(state, kept, release, …) -> ids       what stays on the host
     state_after(state, release, …) -> state              state.json from then on
     prunable(seen, service, kept) -> list                what may go
 
@@ -55,8 +55,13 @@ def breaking_changes(live, release):
             continue
         lines += [f"input {name!r} {what}" for what in narrowed(before[name], column)]
     if old["output"] != new["output"]:
-        lines.append("the output was {name} ({kind})".format(**old["output"]) + ", and is {name} ({kind})".format(**new["output"]))
+        lines.append(f"the output was {output_in_words(old['output'])}, and is {output_in_words(new['output'])}")
     return lines
+
+
+def output_in_words(output):
+    classes = output.get("classes")
+    return f"{output['name']} ({output['kind']}{': ' + ', '.join(classes) if classes else ''})"
 
 
 def narrowed(old, new):
@@ -116,6 +121,7 @@ def service_plan(seen, release, port, settings, breaking=""):
         "colour": live["colour"],
         "port": live["port"],
         "container": f"mlkit-{name}-{live['colour']}",
+        "id": live.get("id", ""),  # none: the container is gone
         "listen": state.get("port", port),
     }
     if healthy:
@@ -168,23 +174,22 @@ def rollback_target(seen, service, release_id=""):
     )
 
 
-def releases_after(seen, release, keep, megabytes):
+def releases_after(state, kept, release, keep, megabytes):
     """The ids of the releases that stay on the host once `release` is live, which comes first.
 
-    No more than `keep`, and, unless `megabytes` is 0, no more than fit: a layer that several share counts once. The live one
+    `state` is what was recorded before, `kept` the records on the host. No more than `keep`, and, unless `megabytes` is 0, no more than fit: a layer that several share counts once. The live one
     and the one that a rollback would go back to stay whatever their size.
     """
-    here = seen["services"][release["name"]]
-    before = here["state"]["kept"] if here["state"] else []
-    records, kept, layers = {**here["releases"], release["id"]: release}, [], {}
+    before = state["kept"] if state else []
+    records, staying, layers = {**kept, release["id"]: release}, [], {}
     for each in [release["id"], *(other for other in before if other != release["id"])][:keep]:
         image = records.get(each, {}).get("image", {})
         more = {layer["digest"]: layer["bytes"] for layer in image.get("layers", [])}
-        if megabytes and len(kept) >= 2 and sum({**layers, **more}.values()) > megabytes * 1e6:
+        if megabytes and len(staying) >= 2 and sum({**layers, **more}.values()) > megabytes * 1e6:
             break
         layers.update(more)
-        kept.append(each)
-    return kept
+        staying.append(each)
+    return staying
 
 
 def state_after(state, release, colour, port, when, kept, rollback):

@@ -8,7 +8,9 @@ from ansible.module_utils.rollout import ask, gate, read_probe
 
 
 def same(one, other):
-    "Equal numbers, or lists of equal numbers; true is not 1."
+    "Equal numbers and texts, or lists and objects of equal ones; true is not 1."
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
     return isinstance(one, bool) == isinstance(other, bool) and one == other

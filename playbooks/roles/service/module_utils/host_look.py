@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import time
 
 from ansible.module_utils.certificate import look_at_certificate
 from ansible.module_utils.closed_network import NAME as CLOSED
@@ -17,7 +18,7 @@ from ansible.module_utils.deploy_lock import look as look_at_lock
 from ansible.module_utils.drift import drift, port_drift
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.journal_chain import read, verify
-from ansible.module_utils.pending import read_pending
+from ansible.module_utils.pending import read_pending, trouble_of
 from ansible.module_utils.proxy_state import (
     CONFIG,
     SOCKET,
@@ -27,33 +28,10 @@ from ansible.module_utils.proxy_state import (
     routes_running,
 )
 from ansible.module_utils.rollout import ask
+from ansible.module_utils.service_records import recorded, releases_of, state_of
 
-STATE = "mlkit.state/1"
+RETIRING = 60  # seconds: more than it takes to remove a few images
 CERTIFICATE = re.compile(r"^\s+bind .* ssl crt (\S+)", re.MULTILINE)
-
-
-def read_json(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise Failed(
-            f"{path} is not JSON: {error}. Put it back from a backup, or move it away and deploy again"
-        ) from error
-
-
-def state_of(folder):
-    "What the service's last deployment recorded; None before the first. Raises `Failed` for what this mlkit cannot read."
-    path = os.path.join(folder, "state.json")
-    state = read_json(path)
-    if state is not None and (not isinstance(state, dict) or state.get("format") != STATE):
-        found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise Failed(
-            f"{path} has the format {found}, and this mlkit knows {STATE}: use the mlkit that deployed there last, or a newer one"
-        )
-    return state
 
 
 def containers_of(engine):
@@ -128,12 +106,10 @@ def look(name, home, containers, images, routes, tls):
         live["second"] = len(routes[name]) > 1  # with a share, or standing by until the switch is recorded
         live["model_through_proxy"] = model_ready(state["port"], tls) if state else None
         live["out"] = os.path.exists(os.path.join(folder, "missed"))  # of a balancer
-    releases = {}
-    kept = os.path.join(folder, "releases")
-    for release_id in sorted(os.listdir(kept)) if os.path.isdir(kept) else []:
-        release = read_json(os.path.join(kept, release_id, "release.json"))
-        if release:
-            releases[release_id] = {**release, "image_present": release["image"]["id"] in images}
+    releases = {
+        name: {**release, "image_present": release["image"]["id"] in images}
+        for name, release in releases_of(folder).items()
+    }
     return {"state": state, "live": live, "containers": mine, "releases": releases}
 
 
@@ -168,13 +144,28 @@ def doubts(folder, here):
     "What only other hosts, or the next deployment, can answer."
     found, pending = [], read_pending(folder)
     if pending and not here["lock"]:
-        found.append(
-            f"in doubt: the deployment of {pending['begun']['release']['id']} was cut off before it was recorded here;"
-            f" {', '.join(host['name'] for host in pending['hosts'])} are asked whether it counts, until one can say"
-        )
+        found += unended(folder, pending)
     if here["live"] and here["live"]["out"]:
         found.append("it was down and may have missed a deployment: /readyz answers 503 until the next one, for a balancer to pass it over")
     return found
+
+
+def unended(folder, pending):
+    "What is said of a deployment that nobody works on, and that is not at its end."
+    release, why = pending["begun"]["release"]["id"], trouble_of(folder)
+    if recorded(folder) != pending["deployment"]:
+        return [
+            f"in doubt: the deployment of {release} was cut off before it was recorded here;"
+            f" {', '.join(host['name'] for host in pending['hosts'])} are asked whether it counts, until one can say"
+            + (f" (the last time: {why})" if why else "")
+        ]
+    took = time.time() - os.path.getmtime(os.path.join(folder, "state.json"))
+    if not why and took < pending["drain_seconds"] + pending["stop_seconds"] + RETIRING:
+        return []  # what it replaced is just being retired
+    return [
+        f"what {release} replaced is still here: {why or 'nothing on the host works on it any more'};"
+        + (" the host tries again every few seconds" if why else " the next deployment removes it, or a reboot")
+    ]
 
 
 def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG, wanted=None):

@@ -1,13 +1,15 @@
 """The end of a deployment on a host: what is live is recorded, and what is no longer needed is removed.
 
-    commit(pending, entry, step) -> entry, seen    record the pending deployment
-    finish(pending, step, seen)                    retire what it replaced; then nothing is pending any more
+    commit(pending, entry, step) -> entry          record the pending deployment
+    settle(pending, step)                          have the new container serve alone, also after a reboot
+    stop_replaced(pending)                         let the old one finish its requests, and stop it: that needs no lock
+    finish(pending, step)                          all of that, and remove what is kept no longer; then nothing is pending any more
     retire(engine, service, folder, gone, step)    stop and remove what is no longer needed
 
 Nothing is recorded for a container that does not run or that the proxy does not know, nothing that the proxy sends requests to is
 removed, and whoever records asks the proxy once more at the end. Each can be done again after a crash.
 
-`pending` is what pending.json holds: home, service, listen, begun (what deployment_begun gave: engine, plan, release, state), rollback,
+`pending` is what pending.json holds: home, service, listen, begun (what the first stroke gave: engine, plan, release, state), rollback,
 keep_releases, keep_megabytes, drain (processes of the proxy), drain_seconds, stop_seconds, proxy; and what write_pending wants.
 """
 
@@ -23,24 +25,24 @@ from ansible.module_utils.drift import LIVE
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import look_at_host
 from ansible.module_utils.journal_chain import append, read
-from ansible.module_utils.pending import clear_pending, publish, recorded, stay_out
+from ansible.module_utils.pending import clear_pending, publish, stay_out
 from ansible.module_utils.proxy_config import write_whole
 from ansible.module_utils.proxy_state import forget_second, servers, wait_for_end
 from ansible.module_utils.release_trust import note_signer
+from ansible.module_utils.service_records import recorded, releases_of, state_of
 
 
 def commit(pending, entry, step):
-    """Record the pending deployment; the journal's line, and what the host looked like before. Raises `Failed`, `Lost`, `OSError`.
+    """Record the pending deployment, and give the journal's line. Raises `Failed`, `Lost`, `OSError`.
 
     Where the state names it already, what a crash may have left out is made good.
     """
     service, wanted, plan = pending["service"], pending["begun"]["release"], pending["begun"]["plan"]
     folder = os.path.join(pending["home"], service)
-    seen = look_at_host(pending["home"], service, pending["begun"]["engine"], step.run)
     if recorded(folder) == pending["deployment"]:
-        return line_of(folder, pending["deployment"]) or append(journal_of(folder), entry), seen
-    staying = releases_after(seen, wanted, pending["keep_releases"], pending["keep_megabytes"])
-    before, now = seen["services"][service]["state"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        return line_of(folder, pending["deployment"]) or append(journal_of(folder), entry)
+    before, now = state_of(folder), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    staying = releases_after(before, releases_of(folder), wanted, pending["keep_releases"], pending["keep_megabytes"])
     state = state_after(before, wanted, plan["colour"], pending["listen"], now, staying, pending["rollback"])
     state |= {key: pending[key] for key in ("deployment", "host", "hosts", "meant_for", "returns")}
     step.fence()
@@ -51,7 +53,7 @@ def commit(pending, entry, step):
     line = append(journal_of(folder), entry)
     publish(service, folder)
     stay_out(service, folder, False)
-    return line, seen
+    return line
 
 
 def journal_of(folder):
@@ -75,13 +77,36 @@ def line_of(folder, deployment):
     return mine[-1] if mine else None
 
 
-def finish(pending, step, seen):
+def settle(pending, step):
+    """From now on the recorded container serves alone: it comes back after a reboot, and the proxy forgets the one that stood by.
+
+    Raises `Failed`, `OSError`.
+    """
+    service, plan, engine = pending["service"], pending["begun"]["plan"], pending["begun"]["engine"]
+    if engine == "docker":  # a host with podman starts what is recorded: see start_at_boot
+        step.run(["docker", "update", "--restart=unless-stopped", plan["container"]], check_rc=True)
+    forget_second(service, plan["colour"])
+    require_serving(engine, plan["container"], service, "is recorded as live, and does not run or gets no requests")
+
+
+def stop_replaced(pending):
+    """Let the container that a recorded deployment replaced finish its requests, and stop it.
+
+    It goes by its id, and no container with this id will serve again: so others may deploy in the meantime.
+    """
+    wait_for_end(pending["drain"], pending["drain_seconds"] + 5)
+    old = (pending["begun"]["plan"]["old"] or {}).get("id")
+    if old:
+        said(pending["begun"]["engine"], "stop", "--time", str(pending["stop_seconds"]), old)
+
+
+def finish(pending, step):
     "Retire what a recorded deployment replaced. Raises `Failed`, `Lost`, `OSError`."
     service, plan, engine = pending["service"], pending["begun"]["plan"], pending["begun"]["engine"]
     folder = os.path.join(pending["home"], service)
-    with open(os.path.join(folder, "state.json"), encoding="utf-8") as file:
-        gone = prunable(seen, service, json.load(file)["kept"])
-    settle(engine, plan["container"], service, plan["colour"], step.run)
+    settle(pending, step)
+    seen = look_at_host(pending["home"], service, engine, step.run)
+    gone = prunable(seen, service, state_of(folder)["kept"])
     retired = {
         "drain": pending["drain"],
         "drain_seconds": pending["drain_seconds"],
@@ -94,13 +119,6 @@ def finish(pending, step, seen):
     retire(engine, service, folder, retired, step)
     require_serving(engine, plan["container"], service, "is recorded as live, and does not run or gets no requests")
     clear_pending(service, folder, pending["deployment"])
-
-
-def settle(engine, container, service, colour, run):
-    "From now on this container comes back after a reboot, and the proxy forgets the one that stood by."
-    if engine == "docker":  # a host with podman starts what is recorded: see start_at_boot
-        run(["docker", "update", "--restart=unless-stopped", container], check_rc=True)
-    forget_second(service, colour)
 
 
 def retire(engine, service, folder, gone, step):
@@ -117,7 +135,7 @@ def retire(engine, service, folder, gone, step):
     if stop and port_of(engine, stop) not in live:
         said(engine, "stop", "--time", str(gone["stop_seconds"]), stop)
         step.fence()
-    unused = [each for each in gone["containers"] if port_of(engine, each) not in live or not runs(engine, each)]
+    unused = [each for each in gone["containers"] if running_at(engine, each) not in live]
     if unused:
         said(*removal(engine, *unused))
     for image in gone["images"]:
@@ -128,7 +146,7 @@ def retire(engine, service, folder, gone, step):
 
 def require_serving(engine, container, service, doing):
     "Raises `Failed` unless the container runs and the proxy sends the requests to it first."
-    if not (runs(engine, container) and port_of(engine, container) in served(service)):
+    if running_at(engine, container) not in served(service):
         raise Failed(f"{container} {doing}")
 
 
@@ -152,14 +170,19 @@ def inspected(engine, container, what):
     return done.stdout.decode().strip()
 
 
-def runs(engine, container):
-    return inspected(engine, container, "{{.State.Running}}") == "true"
+PORT = '{{(index (index .HostConfig.PortBindings "8000/tcp") 0).HostPort}}'
 
 
 def port_of(engine, container):
     "The port of this host at which a container answers; 0 if there is no such container."
-    bound = inspected(engine, container, '{{(index (index .HostConfig.PortBindings "8000/tcp") 0).HostPort}}')
+    bound = inspected(engine, container, PORT)
     return int(bound) if bound.isdigit() else 0
+
+
+def running_at(engine, container):
+    "The same of a container that runs; 0 for any other."
+    running, _, bound = inspected(engine, container, "{{.State.Running}} " + PORT).partition(" ")
+    return int(bound) if running == "true" and bound.isdigit() else 0
 
 
 def served(service):

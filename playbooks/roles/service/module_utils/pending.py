@@ -6,7 +6,8 @@ deployment without its deployer, also after a power cut.
 
     write_pending(service, folder, pending)     from now on this host waits for the decision
     read_pending(folder) -> pending or None
-    clear_pending(service, folder, deployment)  it is decided
+    clear_pending(service, folder, deployment)  it is at its end
+    note_trouble(folder, why)                   why it could not be ended, for status
     stay_out(service, folder, whether)          whether /readyz answers 503, so that a balancer passes the host over
     publish(service, folder)                    let the proxy tell what these files say
     told_by(host) -> Told                       what another host tells; None if it tells nothing
@@ -31,6 +32,7 @@ from ansible.module_utils.failed import Failed
 from ansible.module_utils.proxy_config import alone, read, write_whole
 from ansible.module_utils.proxy_piece import DEPLOYMENT_PATH, DEPLOYMENTS
 from ansible.module_utils.proxy_state import PIECES, SOCKET, tell
+from ansible.module_utils.service_records import state_of
 
 FORMAT = "mlkit.pending/1"
 NONE = "-"
@@ -44,7 +46,7 @@ def write_pending(service, folder, pending):
 
     `pending`: deployment (its id), token (digest of the lock's), host (the name of this one), hosts (name, address, port and
     tls of those that are changed, the first decides), meant_for (the names of all hosts that were asked for), returns (`wait` or `serve`), entry
-    (what the journal will say), and what deployment_ended needs to record it; see keeping.
+    (what the journal will say), and what is needed to record it; see keeping.
     """
     text = json.dumps({"format": FORMAT, **pending}, sort_keys=True, indent=2) + "\n"
     write_whole(os.path.join(folder, "pending.json"), text, 0o600)
@@ -75,16 +77,21 @@ def clear_pending(service, folder, deployment):
     "This deployment waits here no more. Another one's may: who lost the lock in the meantime takes nothing of it away."
     if (read_pending(folder) or {}).get("deployment") == deployment:
         os.remove(os.path.join(folder, "pending.json"))
+        note_trouble(folder, "")
         publish(service, folder)
 
 
-def state_of(folder):
-    return json.loads(read(os.path.join(folder, "state.json")) or "{}")
+def note_trouble(folder, why):
+    "Why it could not be ended, for whoever looks at the host; nothing: it could. Raises `OSError`."
+    path = os.path.join(folder, "trouble")
+    if why:
+        write_whole(path, why + "\n")
+    elif os.path.exists(path):
+        os.remove(path)
 
 
-def recorded(folder):
-    "The id of the deployment that the state names; nothing for a state from before there were ids."
-    return state_of(folder).get("deployment", "")
+def trouble_of(folder):
+    return (read(os.path.join(folder, "trouble")) or "").strip()
 
 
 def mark(deployment, host):
@@ -107,7 +114,7 @@ def digest_of_token(token):
 
 def publish(service, folder):
     "Let the proxy tell what is recorded and what is pending, also after a reload or a power cut. Raises `OSError`."
-    state, pending = state_of(folder), read_pending(folder)
+    state, pending = state_of(folder) or {}, read_pending(folder)
     deployment = state.get("deployment", NONE)
     marks = ",".join(mark(deployment, host) for host in state.get("meant_for", []))
     told = {}

@@ -7,6 +7,9 @@ recorded it, so the host asks the one that decides, and then the others (see pen
     the first has not, and gave it up     this host goes back
     nobody can say                        the recorded release serves, the new one stands by; asked again until somebody can
 
+Where it is recorded here, only what it replaced has to go: the old container finishes its requests and is stopped. No deployer waits for
+that. The same process does it, and after a crash the next deployment or the next boot.
+
 A host that was down may have missed a deployment as a whole. When it boots it stays out of the balancer until another host tells of none
 that was meant for it and that it does not know, or until the next deployment.
 
@@ -23,20 +26,19 @@ import time
 import uuid
 
 from ansible.module_utils.container_engine import find
-from ansible.module_utils.deploy_lock import Held, break_lock, fence, look, ran_out, release, take
+from ansible.module_utils.deploy_lock import OWNER, Held, break_lock, fence, look, ran_out, release, take
 from ansible.module_utils.detached import run_detached
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.journal_chain import append
-from ansible.module_utils.keeping import commit, entries_of, finish, journal_of, served
+from ansible.module_utils.keeping import commit, entries_of, finish, journal_of, served, stop_replaced
 from ansible.module_utils.new_container import wait_until_ready
 from ansible.module_utils.pending import (
     clear_pending,
     digest_of_token,
     mark,
+    note_trouble,
     publish,
     read_pending,
-    recorded,
-    state_of,
     stay_out,
     told_by,
     told_by_all,
@@ -44,12 +46,12 @@ from ansible.module_utils.pending import (
 from ansible.module_utils.proxy_config import reload
 from ansible.module_utils.proxy_piece import lead_clients
 from ansible.module_utils.proxy_state import keep_only, servers, wait_for_end
+from ansible.module_utils.service_records import recorded, state_of
 
 POLL = 1.0
 AGAIN = 5.0  # seconds between two questions
 SILENCE = 30.0  # seconds: then those that could tell of a missed deployment are down themselves
 SECONDS = 120  # longer than going back takes
-OWNER = "the host itself"
 CUT_OFF = "the deployment was cut off before it was recorded here"
 
 
@@ -96,8 +98,17 @@ def settle(folder, service, engine):
             # The engine or the proxy may not be there yet, after a power cut: whatever it is, one can only ask again.
             if str(error) != said:
                 said = str(error)
-                syslog.syslog(syslog.LOG_WARNING, f"mlkit: {service} is in doubt: {said}")
+                complain(service, folder, said)
         time.sleep(AGAIN)
+
+
+def complain(service, folder, why):
+    "Say in the log of the system, and in `mlkit status`, why a deployment is not at its end."
+    syslog.syslog(syslog.LOG_WARNING, f"mlkit: the last deployment of {service} is not at its end: {why}")
+    try:
+        note_trouble(folder, why)
+    except OSError:  # a full disk, say: the log has it
+        return
 
 
 def settle_once(folder, service, engine):
@@ -105,6 +116,8 @@ def settle_once(folder, service, engine):
     pending = read_pending(folder)
     if not pending:
         return True
+    if recorded(folder) == pending["deployment"]:
+        stop_replaced(pending)
     path, token = os.path.join(folder, "lock.json"), uuid.uuid4().hex
     try:
         take(path, OWNER, token, SECONDS, "ending a deployment")
@@ -141,8 +154,8 @@ def end(pending, committed, folder, engine, step):
     if committed:
         start(pending, engine, step)
         reason = f"{CUT_OFF}, and others had recorded it: the host recorded it by itself"
-        seen = commit(pending, {**pending["entry"], "reason": reason}, step)[1]
-        return finish(pending, step, seen)
+        commit(pending, {**pending["entry"], "reason": reason}, step)
+        return finish(pending, step)
     old = plan["old"]
     if not old and committed is None:
         return None  # there is nothing else that could serve
@@ -220,7 +233,7 @@ def stop_others(engine, service, containers, draining):
 
 def recover(folder, service, engine):
     "End what is pending, and stay out of the balancer as long as this host may have missed a deployment."
-    state = state_of(folder)
+    state = state_of(folder) or {}
     others = [host for host in state.get("hosts", []) if host["name"] != state["host"]]
     wait = bool(others) and state["returns"] == "wait"
     stay_out(service, folder, wait)

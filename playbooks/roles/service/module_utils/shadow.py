@@ -81,7 +81,18 @@ class Comparison:
                 self.old.append(one)
                 self.new.append(other)
                 self.largest = max(self.largest, abs(one - other))
+            elif isinstance(one, dict) and isinstance(other, dict):
+                self.add_classes(one, other)
             self.differing += one != other
+
+    def add_classes(self, one, other):
+        "Of two answers that name a class: which it is, and how far the probabilities are apart."
+        before, after = one["probabilities"], other["probabilities"]
+        names = [*before, *(name for name in after if name not in before)]
+        self.old.append(names.index(one["prediction"]))
+        self.new.append(names.index(other["prediction"]))
+        apart = [abs(before.get(name, 0) - after.get(name, 0)) for name in names]
+        self.largest = max(self.largest, *apart)
 
     def gates(self):
         share = self.refused / self.requests if self.requests else None

@@ -23,10 +23,17 @@ class Step:
         fence(self.want["fence"])
 
 
-def run_stroke(stroke, options, check_mode=False):
-    "Run a stroke with these options of a module, and end the process."
-    module = AnsibleModule(argument_spec=options, supports_check_mode=check_mode)
+def run_stroke(stroke, options, check_mode=False, needs=None):
+    """Run a stroke with these options of a module, and end the process.
+
+    `check_mode`: whether it is run in check mode, too. Of a module with several strokes, the names of those that are; and in `needs`, by
+    stroke, the options that it must be given.
+    """
+    required = [("stroke", name, options) for name, options in (needs or {}).items()]
+    module = AnsibleModule(argument_spec=options, supports_check_mode=bool(check_mode), required_if=required)
     step = Step(module)
+    if needs and module.check_mode and module.params["stroke"] not in check_mode:
+        module.exit_json(skipped=True, changed=False, msg="not done in check mode")
     try:
         module.exit_json(**{"changed": True, **stroke(step), "gates": step.gates})
     except Failed as failed:

@@ -1,4 +1,3 @@
-#!/usr/bin/python
 "The third stroke of a deployment on a host: clients are led to the new container, and back at once when a gate fails."
 
 import os
@@ -10,50 +9,6 @@ from ansible.module_utils.live_watch import watch
 from ansible.module_utils.pending import digest_of_token, write_pending
 from ansible.module_utils.proxy_config import Refused
 from ansible.module_utils.proxy_piece import lead_clients
-from ansible.module_utils.stroke import run_stroke
-
-DOCUMENTATION = r"""
-module: deployment_switched
-short_description: Lead the clients of a service to its new container
-description:
-  - First a share of them, where that is asked for, then all. Whether the golden rows are answered to the bit through the proxy, and how
-    the new container answers clients, decides whether it stays so. If not, the old container gets all requests again, at once.
-  - Then the host writes down that the deployment is pending; from here on it can end it by itself, see recovery.
-  - Until the deployment is recorded the old container stands by. It answers when the new one does not, or after a power cut.
-options:
-  service: {description: Name of the service., type: str, required: true}
-  folder: {description: The folder of the service., type: path, required: true}
-  release: {description: The release; see deployment_plan., type: dict, required: true}
-  plan: {description: The plan; see deployment_plan., type: dict, required: true}
-  listen: {description: The service's port., type: int, required: true}
-  pending:
-    description: What is written down when it is switched, for the host to end the deployment; see write_pending and keeping.
-    type: dict
-    required: true
-  share: {description: Percent of the requests that the new container gets at first; 0 for all of them., type: int, default: 0}
-  watch: {description: "How it is watched: seconds and limits; see live_watch.", type: dict, required: true}
-  tls: {description: Whether clients speak TLS., type: bool, default: false}
-  probe: {description: File with the key with which deployments ask., type: str, default: ""}
-  proxy: {description: The proxy's configuration; see proxy_piece., type: dict, required: true}
-  certificate: {description: Chain and key of the proxy's piece., type: str, default: ""}
-  fence: {description: The lock under which it is done; see deploy_lock., type: dict, required: true}
-author: [The mlkit developers]
-"""
-
-EXAMPLES = r"""
-- name: Lead the clients to the new container
-  host_step:
-    module: deployment_switched
-    service: flights
-    listen: 8000
-"""
-
-RETURN = r"""
-before: {description: Processes of the proxy that finish their requests., type: list, returned: always}
-switched: {description: Whether the new container may still get requests., type: bool, returned: always}
-gates: {description: What was measured., type: list, returned: always}
-cause: {description: Why the old container gets the requests again., type: str, returned: failure}
-"""
 
 
 class Switch:
@@ -122,21 +77,3 @@ def switch(step):
         raise Failed(cause, switched=bool(stays), before=switching.before) from error
     return {"switched": True, "before": switching.before}
 
-
-if __name__ == "__main__":
-    options = {
-        "service": {"type": "str", "required": True},
-        "folder": {"type": "path", "required": True},
-        "release": {"type": "dict", "required": True},
-        "plan": {"type": "dict", "required": True},
-        "listen": {"type": "int", "required": True},
-        "pending": {"type": "dict", "required": True},
-        "share": {"type": "int", "default": 0},
-        "watch": {"type": "dict", "required": True},
-        "tls": {"type": "bool", "default": False},
-        "probe": {"type": "str", "default": ""},
-        "proxy": {"type": "dict", "required": True},
-        "certificate": {"type": "str", "default": "", "no_log": True},
-        "fence": {"type": "dict", "required": True},
-    }
-    run_stroke(switch, options)

@@ -1,71 +1,34 @@
-#!/usr/bin/python
-"The last stroke of a deployment on a host: it is recorded and the old container retired, or taken back; and the lock is given back."
+"""The last stroke of a deployment on a host: it is recorded, or taken back, and the lock is given back.
+
+    commit       write the state and the journal's next line; on the first host, that decides for all
+    keep         the same where it was not done yet; the host itself then retires what was replaced (see recovery)
+    take back    lead the clients to the old container again, remove what was prepared, and say so in the journal
+    unlock       only give the lock back, as `keep` and `take back` do at their end
+    leave        the same in doubt: the host ends the deployment by itself, as it does where the lock runs out
+
+What has to be recorded was written down by the stroke before. A lock that was lost is taken again to take back where nobody has it and the host is as this
+deployment left it; if not, nothing is touched.
+"""
 
 import os
 import time
 
-from ansible.module_utils.deploy_lock import Held, Lost, release, take
+from ansible.module_utils.deploy_lock import OWNER, Held, Lost, release, take
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import look_at_host
 from ansible.module_utils.journal_chain import append
-from ansible.module_utils.keeping import commit, finish, journal_of, last_lines, line_of, retire
-from ansible.module_utils.pending import clear_pending, read_pending, recorded
+from ansible.module_utils.keeping import commit, journal_of, last_lines, line_of, retire, settle
+from ansible.module_utils.pending import clear_pending, read_pending
 from ansible.module_utils.proxy_config import Refused
 from ansible.module_utils.proxy_piece import lead_clients
-from ansible.module_utils.recovery import OWNER
-from ansible.module_utils.stroke import run_stroke
-
-DOCUMENTATION = r"""
-module: deployment_ended
-short_description: Record a deployment or take it back, and give the lock back
-description:
-  - C(commit) writes the state and the journal's next line. On the first host that decides for all.
-  - C(keep) does so where it was not done yet. The old container finishes its requests and is stopped - its log can still be read - and
-    releases that are kept no longer go. What it needs was written down by deployment_switched.
-  - C(take back) leads the clients to the old container again, removes what was prepared, and says so in the journal. A lock that was
-    lost is taken again where nobody has it and the host is as this deployment left it; if not, nothing is touched.
-  - C(unlock) only gives the lock back, as C(keep) and C(take back) do at their end. What could not be recorded keeps it - when it runs
-    out, the host ends the deployment by itself. C(leave) has it do so at once.
-options:
-  do: {description: How it ends., type: str, required: true, choices: [commit, keep, take back, unlock, leave]}
-  home: {description: Where services keep their state., type: path, required: true}
-  service: {description: Name of the service., type: str, required: true}
-  begun: {description: What deployment_begun returned., type: dict, default: {}}
-  entry: {description: What the journal says., type: dict, default: {}}
-  listen: {description: The service's port., type: int, required: true}
-  switched: {description: Whether the new container may get requests., type: bool, default: false}
-  drain: {description: Processes of the proxy that finish their requests., type: list, elements: str, default: []}
-  drain_seconds: {description: How long they may take., type: int, default: 30}
-  lock: {description: "Owner, seconds and why of a lock that has to be taken again.", type: dict, default: {}}
-  proxy: {description: The proxy's configuration; see proxy_piece., type: dict, default: {}}
-  certificate: {description: Chain and key of the proxy's piece., type: str, default: ""}
-  fence: {description: The lock under which it is done; see deploy_lock., type: dict, required: true}
-author: [The mlkit developers]
-"""
-
-EXAMPLES = r"""
-- name: Record the deployment, or take it back
-  host_step:
-    module: deployment_ended
-    do: keep
-    home: /var/lib/mlkit
-    service: flights
-"""
-
-RETURN = r"""
-entry: {description: The journal's new line., type: dict, returned: success}
-committed: {description: Whether the deployment counts now, for all its hosts., type: bool, returned: when committed}
-log: {description: The last lines of the container that was taken back., type: str, returned: when taken back}
-left: {description: Whether nothing was taken back, since another deployer may have been here., type: bool, returned: failure}
-cause: {description: What could not be done., type: str, returned: failure}
-"""
+from ansible.module_utils.service_records import recorded
 
 PATIENCE = 60  # seconds: a host that ends the deployment by itself is waited for
 
 
 def end(step):
     ways = {"commit": only_commit, "keep": keep, "take back": take_back, "unlock": unlock, "leave": unlock}
-    return ways[step.want["do"]](step)
+    return ways[step.want["stroke"]](step)
 
 
 def unlock(step):
@@ -79,7 +42,7 @@ def only_commit(step):
     "Record what is live, on the host that decides."
     pending, entry = wait_for_hold(step)
     try:
-        return {"committed": True, "entry": entry or commit(pending, step.want["entry"], step)[0]}
+        return {"committed": True, "entry": entry or commit(pending, step.want["entry"], step)}
     except OSError:
         if recorded(os.path.join(pending["home"], pending["service"])) != pending["deployment"]:
             raise
@@ -87,12 +50,15 @@ def only_commit(step):
 
 
 def keep(step):
-    "Record what is live, then retire what was. What is not recorded keeps the lock: when it runs out, the host ends it by itself."
+    """Record what is live. What was is retired by the host itself, as soon as it has the lock (see recovery).
+
+    What is not recorded keeps the lock: when it runs out, the host ends it by itself, too.
+    """
     pending, entry = wait_for_hold(step)
     if not entry:
-        entry, seen = commit(pending, step.want["entry"], step)
+        entry = commit(pending, step.want["entry"], step)
         try:
-            finish(pending, step, seen)
+            settle(pending, step)
         finally:
             unlock(step)
     return {"entry": entry}
@@ -184,21 +150,3 @@ def regain_lock(step):
     if now["state"] != begun["state"] or not set(ours) <= set(running):
         raise Failed(words.format("another deployer was here since, or the host went back by itself"), left=True)
 
-
-if __name__ == "__main__":
-    options = {
-        "do": {"type": "str", "required": True, "choices": ["commit", "keep", "take back", "unlock", "leave"]},
-        "home": {"type": "path", "required": True},
-        "service": {"type": "str", "required": True},
-        "begun": {"type": "dict", "default": {}},
-        "entry": {"type": "dict", "default": {}},
-        "listen": {"type": "int", "required": True},
-        "switched": {"type": "bool", "default": False},
-        "drain": {"type": "list", "elements": "str", "default": []},
-        "drain_seconds": {"type": "int", "default": 30},
-        "lock": {"type": "dict", "default": {}},
-        "proxy": {"type": "dict", "default": {}},
-        "certificate": {"type": "str", "default": "", "no_log": True},
-        "fence": {"type": "dict", "required": True},
-    }
-    run_stroke(end, options)
