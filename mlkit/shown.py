@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "GOOD_OUTCOMES",
+    "shown_by",
     "of_signature",
     "of_bundle",
     "curl",
@@ -22,7 +23,7 @@ __all__ = [
 import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ from typing import Any
 from .cards import Card, Code, Facts, Mark, Table
 from .errors import MlkitError
 from .settings import find_project
+
+
+# %% ../notebooks/12_shown.ipynb #fed7e782
+def shown_by(
+    card: Callable[[Any], Card],
+) -> tuple[Callable[[Any], str], Callable[[Any], str]]:
+    "The two methods of a class that show its things: `__repr__` and `_repr_html_`."
+    return (lambda thing: str(card(thing))), (lambda thing: card(thing).html)
 
 
 # %% ../notebooks/12_shown.ipynb #d34d108d

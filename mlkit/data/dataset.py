@@ -23,7 +23,7 @@ import pandas as pd
 from ..errors import BadSettings, MissingData, WrongType
 from ..records import canonical, digest
 from ..settings import SETTINGS, Project
-from ..shown import of_dataset
+from ..shown import of_dataset, shown_by
 from .expectation import check, read_expectations
 from .fingerprint import Cache, Content, digest_files, fetch_rows, fingerprint, refuse_changed
 from .query import Query, find_query
@@ -42,11 +42,7 @@ class Dataset:
     files: dict[str, str] = field(default_factory=dict)  # name → digest; none for a query
     reading: dict[str, str] = field(default_factory=dict)  # how the bytes were read, as settings.ini says it
 
-    def __repr__(self) -> str:
-        return str(of_dataset(self))
-
-    def _repr_html_(self) -> str:
-        return of_dataset(self).html
+    __repr__, _repr_html_ = shown_by(of_dataset)
 
 
 def read_dataset(

@@ -29,7 +29,7 @@ from ..release.order import facts_of, order_key, sign_order
 from ..release.promotion import model_to_serve
 from ..release.release import Release, make_release, open_release, signers_of
 from ..settings import Environment, Project
-from ..shown import of_deployment
+from ..shown import of_deployment, shown_by
 from .heartbeat import lock_renewed
 from .hooks import Hooks, find_hooks
 from .inventory import hosts_of, narrowed
@@ -61,11 +61,7 @@ class Deployment:
     dry_run: bool = False
     hosts: dict[str, HostOutcome] = field(default_factory=dict)
 
-    def __repr__(self) -> str:
-        return str(of_deployment(self))
-
-    def _repr_html_(self) -> str:
-        return of_deployment(self).html
+    __repr__, _repr_html_ = shown_by(of_deployment)
 
     @property
     def missed(self) -> list[str]:

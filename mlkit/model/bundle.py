@@ -45,7 +45,7 @@ from mlkit.model.features import (
 from ..errors import CorruptRecord, NotReady, UnknownName, WrongType
 from ..flavors.flavor import find_flavor
 from ..records import canonical, digest, plain_name, read_record, write_record
-from ..shown import of_bundle
+from ..shown import of_bundle, shown_by
 from .output import refuse_other_numbers, with_names
 from .signature import Signature, json_rows
 
@@ -69,11 +69,7 @@ class Bundle:
     model: Any  # the flavour's loaded model
     step: FeatureStep | None
 
-    def __repr__(self) -> str:
-        return str(of_bundle(self))
-
-    def _repr_html_(self) -> str:
-        return of_bundle(self).html
+    __repr__, _repr_html_ = shown_by(of_bundle)
 
     def predict(
         self,

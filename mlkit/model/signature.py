@@ -39,7 +39,7 @@ from mlkit.model.column import (
 )
 
 from ..errors import LeakColumn, WrongType, unknown_name
-from ..shown import of_signature
+from ..shown import of_signature, shown_by
 from .json_rows import JsonBody
 from .output import Output
 
@@ -56,11 +56,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     inputs: tuple[Column, ...]
     output: Output
 
-    def __repr__(self) -> str:
-        return str(of_signature(self))
-
-    def _repr_html_(self) -> str:
-        return of_signature(self).html
+    __repr__, _repr_html_ = shown_by(of_signature)
 
     def __post_init__(self):
         for fault in _unsendable([column.name for column in self.inputs]):

@@ -41,7 +41,7 @@ from ..notebook.outputs import show
 from ..provenance import new_run_id
 from ..registry import find_model, load_model, mark_latest, read_registry
 from ..settings import SETTINGS, Project, find_project
-from ..shown import of_run
+from ..shown import of_run, shown_by
 from ..store import Store
 from ..validation import report
 from ..validation import verdict as gate
@@ -132,11 +132,7 @@ class Run(Trainer):
         facts = {"project": self.project.name, "store": self.store.url}
         return of_run(self.id, "by hand" if self.scratch else "at work", self.said, facts)
 
-    def __repr__(self) -> str:
-        return str(self._card())
-
-    def _repr_html_(self) -> str:
-        return self._card().html
+    __repr__, _repr_html_ = shown_by(_card)
 
     def read(
         self,

@@ -36,7 +36,7 @@ from ..records import canonical, digest, read_record, utc_now, write_record
 from ..redaction import Redactor
 from ..secrecy import known_secrets
 from ..settings import Project
-from ..shown import of_record
+from ..shown import of_record, shown_by
 from ..store import Store
 
 # %% ../../notebooks/runs/01_record.ipynb #ddd32ba1
@@ -96,11 +96,7 @@ class RunRecord:
     inputs: str = ""  # digest of what may change the result and is known before the run
     key: str = ""  # digest of all that may change the result
 
-    def __repr__(self) -> str:
-        return str(of_record(self))
-
-    def _repr_html_(self) -> str:
-        return of_record(self).html
+    __repr__, _repr_html_ = shown_by(of_record)
 
     @property
     def folder(self) -> str:

@@ -30,7 +30,7 @@ from ..notebook.parameters import check_parameters, read_parameters
 from ..records import canonical, digest, read_record, write_record
 from ..runs.execute import inputs_digest
 from ..settings import Project
-from ..shown import of_sweep
+from ..shown import of_sweep, shown_by
 from ..store import Store
 from ..validation.metrics import LESS_IS_BETTER
 from .search import Range, combinations, values_of
@@ -205,11 +205,7 @@ class SweepRecord:
     outcome: str = "running"  # then "done", "failed" (a trial failed), or "stopped"
     trials: list[Trial] = field(default_factory=list)
 
-    def __repr__(self) -> str:
-        return str(of_sweep(self))
-
-    def _repr_html_(self) -> str:
-        return of_sweep(self).html
+    __repr__, _repr_html_ = shown_by(of_sweep)
 
     def with_outcome(self, *outcomes: str) -> list[Trial]:
         return [trial for trial in self.trials if trial.outcome in outcomes]

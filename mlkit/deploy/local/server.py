@@ -41,7 +41,7 @@ from ...model.hold import held
 from ...records import inside
 from ...registry import load_model, require_admission
 from ...settings import Project, shipped
-from ...shown import of_local
+from ...shown import of_local, shown_by
 
 SUPERVISE = "from mlkit.deploy.local.supervisor import main; main()"
 OWN_NAMES = "localhost,127.0.0.1,[::1]"  # another site's page may have its name lead here (DNS rebinding)
@@ -56,11 +56,7 @@ class LocalDeployment:
 
     project: Project
 
-    def __repr__(self) -> str:
-        return str(of_local(self))
-
-    def _repr_html_(self) -> str:
-        return of_local(self).html
+    __repr__, _repr_html_ = shown_by(of_local)
 
     @property
     def folder(self) -> Path:
