@@ -227,9 +227,9 @@ def data(as_json):
 @click.command(
     short_help="Start JupyterLab on this project.", context_settings={"ignore_unknown_options": True}
 )
-@click.argument("options", nargs=-1)
+@click.argument("options", nargs=-1, metavar="[OPTION OF JUPYTER LAB]…")
 def lab(options):
-    """Start JupyterLab with the project's own package importable. OPTIONS go to jupyter lab.
+    """Start JupyterLab with the project's own package importable. Options go to jupyter lab.
 
     \b
     Example:

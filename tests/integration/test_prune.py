@@ -95,9 +95,8 @@ from mlkit.model.hold import hold
 from mlkit.runs.current import _put_bundle
 from mlkit.registry import load_model
 from mlkit.settings import read_project
-from mlkit.store import Store
 
-store = Store(read_project(Path(sys.argv[1])).store)
+store = read_project(Path(sys.argv[1])).store
 bundle = load_model(store, sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
