@@ -39,7 +39,6 @@ def test_a_model_shows_its_contract_its_golden_rows_and_how_it_is_asked():
 def test_a_hostile_name_is_text_on_every_card():
     BAD = BAD_NAME
     signature = Signature((Column(BAD, "category", levels=(BAD,)),), Output(BAD, "value"))
-    bundle = small_model()
     record = RunRecord(
         *(
             BAD,
