@@ -65,6 +65,8 @@ GROUND = (
     "secrecy.py",
     "redaction.py",
     "provenance.py",
+    "cards.py",
+    "shown.py",
 )
 
 

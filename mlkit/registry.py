@@ -39,6 +39,7 @@ from mlkit.errors import (
 )
 
 from .model.bundle import Bundle, model_key, open_bundle
+from .model.hold import held
 from .provenance import who
 from .records import read_record, utc_now, write_record
 from .store import Store
@@ -128,6 +129,11 @@ def register(
     override: str = "",  # why it shall be registered without a passing verdict; recorded
 ) -> int:
     "Give the model the next version number, or the one that it has. Raises `GateFailed` without a passing verdict."
+    with held(store, model=model):
+        return _register(store, name, model, override)
+
+
+def _register(store: Store, name: str, model: str, override: str) -> int:
     registry = read_registry(store, name)
     for entry in registry.versions:
         if entry["model"] == model:
@@ -297,6 +303,8 @@ def _by_prefix(store: Store, reference: str) -> str:
             "write flights@champion, flights@3, sha256:1f2e…, a run's id or latest",
         )
     folders = [f for f in store.folders("models") if f.startswith(f"sha256-{prefix}")]
+    if len(folders) < 20:  # a folder without a record is what a killed prune leaves
+        folders = [f for f in folders if store.has(f"models/{f}/bundle.json")]
     if len(folders) != 1:
         found = (
             "\n".join(folder.replace("-", ":") for folder in folders) or "mlkit models lists those registered"

@@ -8,6 +8,7 @@ __all__ = [
     "LOGGED_MODEL",
     "LOGGED_SIGNATURE",
     "LOGGED_ROW",
+    "LONG_AGO",
     "small_frame",
     "small_model",
     "small_classes",
@@ -18,14 +19,18 @@ __all__ = [
     "store_with_model",
     "prediction_id",
     "log_predictions",
+    "fill_store",
 ]
 
 # %% ../notebooks/10_testing.ipynb #3caf79b7
 import json
+import os
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import lightgbm
 import msgspec
@@ -37,10 +42,13 @@ from .model.bundle import BUNDLE, Bundle, make_bundle, model_key
 from .model.column import Column
 from .model.features import FeatureStep, encode, fit_features
 from .model.signature import Output, Signature, frame_columns, infer_signature
-from .records import write_record
+from .records import digest, write_record
+from .registry import read_registry
+from .runs.record import RunRecord
 from .serve.logs.predictions import PredictionLog, Recorder
 from .settings import Project, read_project
 from .store import Store
+from .validation.training_rows import keep_training_rows
 
 LATE = 20  # a flight of a greater distance is late
 
@@ -186,3 +194,106 @@ def log_predictions(
         body = json.dumps({"rows": [LOGGED_ROW | {"seats": number} | changes]}).encode()
         log.write(recorder.of_json(id, body, b"[0.25]", asked_by=asked_by))
     return ids
+
+
+# %% ../notebooks/10_testing.ipynb #ed97345c
+LONG_AGO = datetime(2020, 1, 5, tzinfo=UTC)
+
+
+def fill_store(
+    project: Project,
+    runs: int,
+    first: int = 0,  # the number of the first: others than those that were made before
+) -> None:
+    "Runs of long ago, with rows, models, verdicts, sweeps and versions, as they lie in a store that is a folder."
+    store, (booster, signature, columns) = project.store, _small_booster()
+    versions, trials = list(read_registry(store, project.model).versions), []
+    for number in range(first, first + runs):
+        chain, step = divmod(number, 3)
+        rows = {"name": f"rows{chain % 50}", "fingerprint": digest(b"%d" % chain), "rows": 5}
+        id, before = (
+            f"{LONG_AGO + timedelta(minutes=n):%Y%m%dT%H%M%S}-{n:06x}" for n in (number, number - 1)
+        )
+        if step == 0:
+            made = {"written": [rows]}
+        elif step == 1:
+            other = Signature(signature.inputs, Output(f"late{chain}", "probability"))
+            model = make_bundle(project.model, "lightgbm", booster, other, columns, run=id)
+            for name, content in model.files.items():
+                store.put(f"{model_key(model.digest)}/{name}", content)
+            keep_training_rows(store, model, columns)
+            made = {"datasets": [rows], "model": model.digest}
+            trials.append({"run": id, "model": model.digest})
+        else:
+            verdict = {"id": f"{chain:012x}", "passed": True, "model": model.digest, "words": ""}
+            record = {
+                "id": verdict["id"],
+                "model": model.digest,
+                "run": id,
+                "passed": True,
+                "judged": _day(number),
+            }
+            store.put(f"verdicts/{verdict['id']}/verdict.json", write_record("verdict", record))
+            store.put(f"verdicts/{verdict['id']}/report.html", b"<p>" * 1000)
+            made = {
+                "datasets": [rows],
+                "models": [{"reference": "latest", "digest": model.digest}],
+                "verdict": verdict,
+            }
+            if chain % 10 == 0:
+                entry = {"version": len(versions) + 1, "model": model.digest, "verdict": verdict["id"]}
+                versions.append(entry | {"registered": _day(number)})
+        _run_of_long_ago(project, id, number, made).save(store)
+        store.put(f"runs/{id}/executed.ipynb", b"{}" * 1000)
+    for start in range(0, len(trials), 30):
+        sweep = f"{first + start:012x}"
+        store.put(
+            f"sweeps/{sweep}/sweep.json",
+            write_record("sweep", {"id": sweep, "trials": trials[start : start + 3]}),
+        )
+    fields = {"name": project.model, "number": len(versions), "versions": versions, "aliases": {}}
+    store.put(f"registry/{project.model}/{len(versions):06}.json", write_record("registry", fields))
+    for file in Path(store.root).rglob("*.*"):
+        os.utime(file, (LONG_AGO.timestamp(), LONG_AGO.timestamp()))
+
+
+# %% ../notebooks/10_testing.ipynb #87687f9c
+def _day(number: int) -> str:
+    return (LONG_AGO + timedelta(minutes=number)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _run_of_long_ago(project: Project, id: str, number: int, made: dict) -> RunRecord:
+    failed = number % 30 == 21
+    return RunRecord(
+        id=id,
+        notebook={
+            "path": "notebooks/pipelines/train.ipynb",
+            "code": digest(b"code"),
+            "cells": [digest(b"cell")] * 12,
+        },
+        parameters={"trees": number},
+        given={"trees": number},
+        source={"commit": "0" * 40, "clean": True, "diff": None, "library": "", "settings": ""},
+        lock=None,
+        packages={f"package{n}": "1.0" for n in range(200)},
+        machine={"python": "3.11.7"},
+        process={"host": "elsewhere", "pid": 1, "since": 0.0},
+        start=_day(number),
+        end=_day(number),
+        outcome="failed" if failed else "done",
+        **({} if failed else made),
+    )
+
+
+def _small_booster() -> tuple[Any, Signature, dict]:
+    "A tree of a few rows, with their signature and columns."
+    frame = small_frame(rows=40)
+    signature = infer_signature(frame, Output("late", "probability"))
+    columns = frame_columns(signature, frame)
+    matrix = encode(fit_features(columns), columns)
+    data = lightgbm.Dataset(matrix, matrix[:, 0] > LATE, params={"verbose": -1})
+    return (
+        lightgbm.train({"objective": "binary", "num_threads": 1, "verbose": -1}, data, 1),
+        signature,
+        columns,
+    )

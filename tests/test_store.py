@@ -3,6 +3,7 @@
 # %% ../notebooks/02_store.ipynb #imports
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,23 @@ def test_a_new_record_never_replaces_one_that_is_there():
         store.put("registry/flights.json", b"second", new=True)
     assert store.get("registry/flights.json") == b"first"
     assert store.keys("registry") == ["registry/flights.json"]
+
+
+# %% ../notebooks/02_store.ipynb #1eac3209
+def test_what_was_deleted_is_gone_with_its_folder_and_nothing_else_is():
+    store = new_store()
+    for key in ("runs/a/run.json", "runs/a/deep/er", "runs/b/run.json", "notes/x"):
+        store.put(key, b"12")
+    size, written = store.files("runs")["runs/a/run.json"]
+    assert size == 2 and abs(written - time.time()) < 3600
+    store.delete(["runs/a/deep/er", "notes/x", "runs/never/there"])
+    assert store.keys("") == ["runs/a/run.json", "runs/b/run.json"]
+    assert store.folders("runs/a") == [] and store.folders("runs") == ["a", "b"]
+    assert Path(store.root, "notes").is_dir()
+    store.delete(["runs/a/run.json"])
+    assert list(store.files("")) == ["runs/b/run.json"] and store.files("nothing") == {}
+    with pytest.raises(CorruptRecord):
+        store.delete(["runs/../../b"])
 
 
 # %% ../notebooks/02_store.ipynb #5921e2c2

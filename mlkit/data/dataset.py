@@ -23,6 +23,7 @@ import pandas as pd
 from ..errors import BadSettings, MissingData, WrongType
 from ..records import canonical, digest
 from ..settings import SETTINGS, Project
+from ..shown import of_dataset, shown_by
 from .expectation import check, read_expectations
 from .fingerprint import Cache, Content, digest_files, fetch_rows, fingerprint, refuse_changed
 from .query import Query, find_query
@@ -30,7 +31,7 @@ from .source import Files, find_files, read_rows
 
 
 # %% ../../notebooks/data/10_dataset.ipynb #dd0600cb
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     "What a run says about the rows that it read."
 
@@ -40,6 +41,8 @@ class Dataset:
     source: str = ""  # as settings.ini writes it: variables, not their values
     files: dict[str, str] = field(default_factory=dict)  # name → digest; none for a query
     reading: dict[str, str] = field(default_factory=dict)  # how the bytes were read, as settings.ini says it
+
+    __repr__, _repr_html_ = shown_by(of_dataset)
 
 
 def read_dataset(

@@ -29,6 +29,7 @@ from ..release.order import facts_of, order_key, sign_order
 from ..release.promotion import model_to_serve
 from ..release.release import Release, make_release, open_release, signers_of
 from ..settings import Environment, Project
+from ..shown import of_deployment, shown_by
 from .heartbeat import lock_renewed
 from .hooks import Hooks, find_hooks
 from .inventory import hosts_of, narrowed
@@ -48,7 +49,7 @@ class HostOutcome:
     entry: dict = field(default_factory=dict)  # of its journal; empty where nothing was changed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Deployment:
     "A deployment or a rollback, and what came of it on each host."
 
@@ -59,6 +60,8 @@ class Deployment:
     model: str = ""  # digest
     dry_run: bool = False
     hosts: dict[str, HostOutcome] = field(default_factory=dict)
+
+    __repr__, _repr_html_ = shown_by(of_deployment)
 
     @property
     def missed(self) -> list[str]:

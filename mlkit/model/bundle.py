@@ -46,6 +46,7 @@ from mlkit.model.features import (
 from ..errors import CorruptRecord, NotReady, UnknownName, WrongType
 from ..flavors.flavor import find_flavor
 from ..records import canonical, digest, plain_name, read_record, write_record
+from ..shown import of_bundle, shown_by
 from .output import refuse_other_numbers, with_names
 from .signature import Signature, json_rows
 
@@ -54,7 +55,7 @@ PINNED = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+")  # a line of requiremen
 
 
 # %% ../../notebooks/model/06_bundle.ipynb #6c3072d0
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     "A model with its contract, ready to be asked."
 
@@ -68,6 +69,8 @@ class Bundle:
     files: dict[str, bytes]  # all files, as they lie on disk
     model: Any  # the flavour's loaded model
     step: FeatureStep | None
+
+    __repr__, _repr_html_ = shown_by(of_bundle)
 
     def predict(
         self,

@@ -39,6 +39,7 @@ from mlkit.model.column import (
 )
 
 from ..errors import LeakColumn, WrongType, unknown_name
+from ..shown import of_signature, shown_by
 from .frame import frame_array
 from .json_rows import JsonBody
 from .output import Output
@@ -55,6 +56,8 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
 
     inputs: tuple[Column, ...]
     output: Output
+
+    __repr__, _repr_html_ = shown_by(of_signature)
 
     def __post_init__(self):
         for fault in _unsendable([column.name for column in self.inputs]):
@@ -97,6 +100,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         return [column.name for column in self.inputs if column.type == "time"]
 
 
+# %% ../../notebooks/model/04_signature.ipynb #ef0dbe79
 def _unsendable(names: list[str]) -> list[WrongType]:
     found = ", ".join(repr(name) for name in names if UNSENDABLE.search(name))
     return [WrongType(f"no request can carry the names of these columns: {found}", NAMES)] if found else []

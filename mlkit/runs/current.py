@@ -25,6 +25,7 @@ from mlkit.validation.training_rows import (
     training_digest,
 )
 
+from ..cards import Card
 from ..data import dataset
 from ..data.reading import read_reading
 from ..data.split import read_split
@@ -33,12 +34,14 @@ from ..errors import AlreadyThere, MissingData, MlkitError, WrongType
 from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle, codes_are_known, make_bundle, model_key
 from ..model.features import Columns, FeatureStep
+from ..model.hold import hold
 from ..model.signature import WORDS, Signature, refuse_leaks
 from ..model.training import Training, make_training
 from ..notebook.outputs import show
 from ..provenance import new_run_id
 from ..registry import find_model, load_model, mark_latest, read_registry
 from ..settings import SETTINGS, Project, find_project
+from ..shown import of_run, shown_by
 from ..store import Store
 from ..validation import report
 from ..validation import verdict as gate
@@ -123,6 +126,13 @@ class Run(Trainer):
         )  # another one for a reproduction
         self.sources: dict[str, dataset.Dataset] = {}  # what was read so far
         self.columns: dict[str, list[str]] = {}  # of each dataset that was read or written so far
+        self.said: list[tuple[str, dict]] = []  # noun and fields of what it read, measured and made so far
+
+    def _card(self) -> Card:
+        facts = {"project": self.project.name, "store": self.store.url}
+        return of_run(self.id, "by hand" if self.scratch else "at work", self.said, facts)
+
+    __repr__, _repr_html_ = shown_by(_card)
 
     def read(
         self,
@@ -178,7 +188,8 @@ class Run(Trainer):
             learned, step = signature.learned, signature.step
             signature, columns = signature.signature, signature.rows.columns
         refuse_leaks(signature, self.project.leaks)
-        self._note_unknown_leaks()
+        if note := _unknown_leaks(self.project.leaks, self.columns):
+            self._show("note", {"words": note}, f"note: {note}")
         bundle = make_bundle(
             self.project.model, flavor, model, signature, columns, step, self.id, predictions
         )
@@ -189,6 +200,7 @@ class Run(Trainer):
                 "train on a DataFrame with categories, or on `encode(…)`; where they were coded by hand, say what\n"
                 "the model answers: run.save_model(…, predictions=booster.predict(matrix))",
             )
+        hold(self.output, self.id, model=bundle.digest)  # an equal one may be there, and old
         _put_bundle(self.output, bundle)
         trained = keep_training_rows(self.output, bundle, *learned)
         if self.scratch:  # a runner decides it when the run has ended well
@@ -202,7 +214,9 @@ class Run(Trainer):
         reference: str,  # "flights@champion", a digest, "latest"
     ) -> Bundle:
         "A model of the store. Raises `UnknownName`, `MissingData`, `CorruptRecord`."
-        bundle = load_model(self.store, find_model(self.store, reference, self.project.model))
+        digest = find_model(self.store, reference, self.project.model)
+        hold(self.store, self.id, model=digest)  # a prune at the same moment waits for us, or we for it
+        bundle = load_model(self.store, digest)
         fields = {"reference": reference, "digest": bundle.digest}
         fields["training"] = training_digest(self.store, bundle.digest)
         self._show("loaded", fields, f"loaded {bundle.name} {bundle.digest[:19]}")
@@ -257,27 +271,27 @@ class Run(Trainer):
         self._show("loaded", {"reference": f"{name}@champion", "digest": None}, "no champion yet")
         return None
 
-    def _note_unknown_leaks(self) -> None:
-        "No refusal: what these datasets do not have may have been dropped by an earlier notebook."
-        known = {str(column) for columns in self.columns.values() for column in columns}
-        unknown = [leak for leak in self.project.leaks if leak not in known]
-        if not known or not unknown:
-            return
-        near = {leak: get_close_matches(leak, known, n=1, cutoff=0.85) for leak in unknown}
-        named = ", ".join(
-            f"{leak} (did you mean {near[leak][0]}?)" if near[leak] else leak for leak in unknown
-        )
-        words = (
-            f"no dataset that this run read or made has a column {named}, named by `leaks` in {SETTINGS}: "
-            "right if an earlier step drops it; misspelled, it guards nothing"
-        )
-        self._show("note", {"words": words}, f"note: {words}")
-
     def _show(self, noun: str, fields: dict, words: str, html: str = "") -> None:
         show(noun, fields, words, html)
+        self.said.append((noun, fields))
         if self.scratch:
             self.scratch.add_output(noun, fields)
             self.scratch.save(self.output)
+
+
+# %% ../../notebooks/runs/02_current.ipynb #e1afaa60
+def _unknown_leaks(leaks: tuple[str, ...], columns: dict[str, list[str]]) -> str:
+    "A note on leaks that no dataset has. No refusal: what these datasets do not have may have been dropped by an earlier notebook."
+    known = {str(column) for each in columns.values() for column in each}
+    unknown = [leak for leak in leaks if leak not in known]
+    if not known or not unknown:
+        return ""
+    near = {leak: get_close_matches(leak, known, n=1, cutoff=0.85) for leak in unknown}
+    named = ", ".join(f"{leak} (did you mean {near[leak][0]}?)" if near[leak] else leak for leak in unknown)
+    return (
+        f"no dataset that this run read or made has a column {named}, named by `leaks` in {SETTINGS}: "
+        "right if an earlier step drops it; misspelled, it guards nothing"
+    )
 
 
 # %% ../../notebooks/runs/02_current.ipynb #ff9c73c3

@@ -38,6 +38,7 @@ from .. import errors
 from ..data.dataset import fingerprint_dataset
 from ..errors import BadSettings, MissingData, MlkitError, NotebookFailed, SecretFound, UnknownName
 from ..model.bundle import model_key
+from ..model.hold import hold, is_running, let_go
 from ..notebook.outputs import NOUNS, injected_parameters, read_evidence, read_figures, unfinished_cells
 from ..notebook.parameters import check_parameters, parse_cell, read_parameters
 from ..provenance import cell_digests, changes_of, new_run_id, read_notebook
@@ -48,7 +49,7 @@ from ..secrecy import known_secrets
 from ..settings import Project
 from ..store import Store
 from ..validation.training_rows import training_digest
-from .record import RunRecord, begin_record, is_running, list_runs, read_as, read_run
+from .record import RunRecord, begin_record, list_runs, read_as, read_run
 
 log = logging.getLogger("mlkit.runs.execute")
 
@@ -85,6 +86,8 @@ def run_notebook(
     if not force and (earlier := _equal_run(project, record, summaries)):
         if latest and not output and earlier.model:
             mark_latest(store, project.model, earlier.model)
+        if latest:  # a sweep goes on to name it, and holds it as long as its workers are there
+            let_go(project.store, record.id)
         return earlier
     if note := found_only_here(project, notebook):
         record.notes.append(note)
@@ -105,6 +108,8 @@ def run_notebook(
         record.end = utc_now()
         _keep_evidence(store, record, work)
         record.save(store)
+        for each in (project.store, store):
+            let_go(each, record.id)
         shutil.rmtree(work, ignore_errors=True)
     if record.outcome != "done":
         raise SecretFound(
@@ -128,9 +133,11 @@ def _equal_run(project: Project, record: RunRecord, summaries: list[dict]) -> Ru
     store = project.store
     for summary in reversed(summaries):
         if summary["inputs"] == record.inputs and summary["outcome"] == "done":
-            earlier = read_run(store, summary["id"])
-            if still_holds(project, store, earlier):
-                return earlier
+            hold(store, record.id, run=summary["id"])
+            with suppress(MissingData):  # a prune was faster
+                earlier = read_run(store, summary["id"])
+                if still_holds(project, store, earlier):
+                    return earlier
     return None
 
 

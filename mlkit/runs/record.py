@@ -9,8 +9,6 @@ __all__ = [
     "library_digest",
     "RunRecord",
     "read_as",
-    "this_process",
-    "is_running",
     "begin_record",
     "read_run",
     "list_runs",
@@ -21,7 +19,6 @@ __all__ = [
 # %% ../../notebooks/runs/01_record.ipynb #346e84c9
 import json
 import os
-import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -29,16 +26,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 import mlkit
 
 from ..errors import CorruptRecord, MissingData, MlkitError, UnknownName, unknown_name
+from ..model.hold import this_process
 from ..provenance import GROUND, cell_digests, code_digest, lock_digest, machine, packages, read_commit
 from ..records import canonical, digest, read_record, utc_now, write_record
 from ..redaction import Redactor
 from ..secrecy import known_secrets
 from ..settings import Project
+from ..shown import of_record, shown_by
 from ..store import Store
 
 # %% ../../notebooks/runs/01_record.ipynb #ddd32ba1
@@ -67,7 +65,7 @@ def library_digest(
 
 
 # %% ../../notebooks/runs/01_record.ipynb #687468f8
-@dataclass
+@dataclass(repr=False)
 class RunRecord:
     "run.json"
 
@@ -97,6 +95,8 @@ class RunRecord:
     notes: list[str] = field(default_factory=list)  # what a person should look at
     inputs: str = ""  # digest of what may change the result and is known before the run
     key: str = ""  # digest of all that may change the result
+
+    __repr__, _repr_html_ = shown_by(of_record)
 
     @property
     def folder(self) -> str:
@@ -154,26 +154,6 @@ def read_as(
     "What identifies rows: the dataset's name, its bytes, and how they were read if anything was said."
     said = dataset.get("reading")
     return (dataset["name"], dataset["fingerprint"], *([canonical(said).decode()] if said else []))
-
-
-# %% ../../notebooks/runs/01_record.ipynb #81b1f567
-def this_process() -> dict:
-    "What tells this process from a later one with the same number."
-    return {"host": socket.gethostname(), "pid": os.getpid(), "since": psutil.Process().create_time()}
-
-
-def is_running(
-    process: dict,  # of a record that says `running`
-) -> bool:
-    "Whether that process can still be at it: it is there, or is on another machine."
-    if process["host"] != socket.gethostname():
-        return True
-    try:
-        runner = psutil.Process(process["pid"])
-        same = abs(runner.create_time() - process["since"]) < 5  # seconds: the clock may be set meanwhile
-        return same and runner.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 # %% ../../notebooks/runs/01_record.ipynb #fde9e0e5
@@ -264,8 +244,8 @@ def list_runs(
             found[id] = cached[id]
             continue
         try:
-            record = asdict(read_run(store, id))
-            found[id] = {"stamp": stamp, **{name: record[name] for name in SUMMARY}}
+            record = read_run(store, id)
+            found[id] = {"stamp": stamp, **{name: getattr(record, name) for name in SUMMARY}}
         except MlkitError as error:
             on_broken(error)
     changed = sum(cached.get(id) is not entry for id, entry in found.items()) + len(cached.keys() - found)
@@ -309,6 +289,8 @@ def find_run(
     matches = ids[-1:] if reference == "latest" else [id for id in ids if id.startswith(reference)]
     if reference in ids:
         matches = [reference]
+    if len(matches) < 20:  # a folder without a record is what a killed prune leaves
+        matches = [id for id in matches if store.has(f"runs/{id}/run.json")]
     if len(matches) > 1:
         shown = [*matches[:10], *(["…"] if len(matches) > 10 else [])]
         raise UnknownName(f"{len(matches)} runs begin with {reference}", "\n".join(shown))

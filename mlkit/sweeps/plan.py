@@ -30,6 +30,7 @@ from ..notebook.parameters import check_parameters, read_parameters
 from ..records import canonical, digest, read_record, write_record
 from ..runs.execute import inputs_digest
 from ..settings import Project
+from ..shown import of_sweep, shown_by
 from ..store import Store
 from ..validation.metrics import LESS_IS_BETTER
 from .search import Range, combinations, values_of
@@ -192,7 +193,7 @@ class Trial:
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class SweepRecord:
     "sweep.json"
 
@@ -203,6 +204,8 @@ class SweepRecord:
     end: str | None = None
     outcome: str = "running"  # then "done", "failed" (a trial failed), or "stopped"
     trials: list[Trial] = field(default_factory=list)
+
+    __repr__, _repr_html_ = shown_by(of_sweep)
 
     def with_outcome(self, *outcomes: str) -> list[Trial]:
         return [trial for trial in self.trials if trial.outcome in outcomes]

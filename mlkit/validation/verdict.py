@@ -35,6 +35,7 @@ from mlkit.errors import (
 from ..provenance import who
 from ..records import canonical, digest, read_record, utc_now, write_record
 from ..settings import Gate
+from ..shown import of_verdict
 from ..store import Store
 
 
@@ -96,6 +97,9 @@ class Verdict:
         return "\n".join(
             [f"verdict {self.id}: {'passed' if self.passed else 'FAILED'}", *map(str, self.gates)]
         )
+
+    def _repr_html_(self) -> str:
+        return of_verdict(self).html
 
     @property
     def html(self) -> str:

@@ -37,9 +37,11 @@ import psutil
 
 from ...errors import NotReady, PortInUse
 from ...model.bundle import Bundle, model_key, open_folder
+from ...model.hold import held
 from ...records import inside
 from ...registry import load_model, require_admission
 from ...settings import Project, shipped
+from ...shown import of_local, shown_by
 
 SUPERVISE = "from mlkit.deploy.local.supervisor import main; main()"
 OWN_NAMES = "localhost,127.0.0.1,[::1]"  # another site's page may have its name lead here (DNS rebinding)
@@ -48,11 +50,13 @@ ALL_WORKERS = 16  # answers in a row from the new model: no old worker listens a
 
 
 # %% ../../../notebooks/deploy/local/02_server.ipynb #3de1d7cf
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LocalDeployment:
     "The deployment of a project on this machine."
 
     project: Project
+
+    __repr__, _repr_html_ = shown_by(of_local)
 
     @property
     def folder(self) -> Path:
@@ -127,7 +131,8 @@ def deploy_local(
     store, local = project.store, LocalDeployment(project)
     require_admission(store, project.model, model)
     local.make_folder()
-    folder = _fetch(project, local, model)
+    with held(store, model=model):  # from then on its folder here says that it is live
+        folder = _fetch(project, local, model)
     bundle = open_folder(folder, model)
     bundle.verify_golden_rows()
     running = local.pid("gunicorn")
