@@ -146,6 +146,7 @@ FILES = {
     "settings.ini.jinja": SETTINGS,
     "README.md.jinja": "README.md",
     "gitignore.jinja": ".gitignore",
+    "ci.yml.jinja": ".github/workflows/mlkit.yml",
     "explore.ipynb.jinja": "notebooks/pipelines/explore.ipynb",
     "train.ipynb.jinja": "notebooks/pipelines/train.ipynb",
     "validate.ipynb.jinja": "notebooks/pipelines/validate.ipynb",
