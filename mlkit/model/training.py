@@ -6,7 +6,7 @@
 __all__ = ["Rows", "Training", "make_training"]
 
 # %% ../../notebooks/model/07_training.ipynb #f916fe68
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,8 @@ def make_training(
     ] = (),  # their labels, in the order that the model shall have  [default: those of y, sorted]
     positive: Any = None,  # of a probability, where y is not 0 and 1: the value that is likely or not
     unseen: Mapping[str, str] = {},  # noqa: B006  as `infer_signature` takes it
+    missing: Collection[str] = (),  # these too
+    types: Mapping[str, str] = {},  # noqa: B006
     step: FeatureStep | None = None,  # the function `features`, if there is one
     all_rows: Any = None,  # all that is known, held-out rows too: what is missing or new there may be asked  [default: X]
     tuning: tuple[Any, Any] | None = None,  # an X and a y that early stopping watches
@@ -121,7 +123,7 @@ def make_training(
         raise WrongType(f"the answer {name!r} is among the inputs", f"leave it out: X.drop(columns={name!r})")
     output = Output(name, kind, tuple(classes) or _labels(y)) if kind == "classes" else Output(name, kind)
     known = X if all_rows is None else all_rows[list(X)]
-    signature = infer_signature(known, output, unseen)
+    signature = infer_signature(known, output, unseen, missing, types)
     columns, answer = frame_columns(signature, X), _answers(X, y, output, positive, "the training rows")
     stepped = step(columns) if step else columns
     features = fit_features(stepped)

@@ -67,7 +67,7 @@ class Trainer:
         X: pd.DataFrame,  # the training rows: exactly the columns that a client is asked for
         y: Any,  # the answers, one per row
         kind: str,  # of the output: probability, classes or value
-        **more: Any,  # name, classes, positive, unseen, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
+        **more: Any,  # name, classes, positive, unseen, missing, types, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
     ) -> Training:
         "What a model learns from, in one call. Raises `LeakColumn`, `WrongType` for rows that are held out, and what `make_training` raises."
         training = make_training(X, y, kind, **more)
@@ -224,8 +224,9 @@ class Run(Trainer):
         # a model of this very run lies where the run puts things, and a reproduction puts them elsewhere
         here = self.output if training_digest(self.output, bundle.digest) else self.store
         trained, everything = read_training_rows(here, bundle.digest), partial(self._again, source)
+        own = {name: float(value) for name, value in (more or {}).items()}  # NumPy's numbers are no JSON
         found = judge_rows(
-            self.project, bundle, frame, truth, guess, self._champion(), more, trained, everything
+            self.project, bundle, frame, truth, guess, self._champion(), own, trained, everything
         )
         data = {"name": source.name, "fingerprint": source.fingerprint, "rows": source.rows}
         details = {"data": data | {"judged": len(frame), "period": _period(frame)}} | found.details

@@ -131,15 +131,6 @@ def test_a_strangers_table_is_live_after_the_four_commands_of_its_readme(newcome
     assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_the_page_on_own_data_shows_what_the_command_shows(newcomer):
-    passengers(newcomer.folder)
-    [shown] = re.findall(r"^```console\n\$ (mlkit new .*?)\n(.*?)^```", OWN_DATA.read_text(), re.M | re.S)
-    command, words = shown
-    assert newcomer.types(command).stdout == words
-    gates = re.search(r"^```ini\n(.*?)^```", OWN_DATA.read_text(), re.M | re.S)[1]
-    assert gates in (newcomer.folder / "ship/settings.ini").read_text()
-
-
 def shown_on(page):
     "Each command of a page's console blocks, and what it shows there."
     for block in re.findall(r"^```console\n(.*?)^```", page, re.M | re.S):
@@ -148,7 +139,7 @@ def shown_on(page):
 
 
 def without_chance(words):
-    "Ids, times and digests are others each time."
+    "Ids and digests are others each time, or on another processor."
     words = re.sub(r"\d{8}T\d{6}-[0-9a-f]{6}", "RUN", words)
     words = re.sub(r"(?<=verdict )[0-9a-f]{12}|(?<=verdicts/)[0-9a-f]{12}", "VERDICT", words)
     words = re.sub(r"[0-9a-f]{12}-[0-9a-f]{12}-[0-9a-f]{12}", "PREDICTION", words)
@@ -171,6 +162,8 @@ def test_every_command_of_the_page_on_own_data_shows_what_the_page_shows(newcome
         said = "\n".join(line for line in said.splitlines() if not line.startswith("running "))
         said = said.replace(str(newcomer.folder), "~")
         assert without_chance(said) == without_chance(words), command
+    gates = re.search(r"^```ini\n(.*?)^```", OWN_DATA.read_text(), re.M | re.S)[1]
+    assert gates in (newcomer.folder / "ship/settings.ini").read_text()
 
 
 def test_a_person_at_a_terminal_is_asked_what_the_table_cannot_say(newcomer):
