@@ -9,9 +9,10 @@ HOME = {
     "Bundle": "model.bundle",
     "Column": "model.column",
     "MlkitError": "errors",
-    "Output": "model.signature",
+    "Output": "model.output",
     "Signature": "model.signature",
     "Store": "store",
+    "class_figures": "validation.class_figures",
     "current_run": "runs.current",
     "encode": "model.features",
     "figures": "validation.figures",
@@ -39,6 +40,7 @@ __all__ = [
     "Output",
     "Signature",
     "Store",
+    "class_figures",
     "current_run",
     "encode",
     "figures",
@@ -69,7 +71,7 @@ if TYPE_CHECKING:  # what an editor and a type checker see
     from .model.column import Column as Column
     from .model.features import encode as encode
     from .model.features import fit_features as fit_features
-    from .model.signature import Output as Output
+    from .model.output import Output as Output
     from .model.signature import Signature as Signature
     from .model.signature import frame_columns as frame_columns
     from .model.signature import infer_signature as infer_signature
@@ -83,6 +85,7 @@ if TYPE_CHECKING:  # what an editor and a type checker see
     from .runs.record import read_run as read_run
     from .settings import find_project as find_project
     from .store import Store as Store
+    from .validation import class_figures as class_figures
     from .validation import figures as figures
     from .validation.metrics import plain_metrics as plain_metrics
 

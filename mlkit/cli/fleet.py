@@ -249,7 +249,7 @@ def remove(environment, why, with_predictions, hosts):
     gone = {step.host: step.result["gone"] for step in steps if "gone" in step.result}
     for host in sorted({step.host for step in steps}):
         words = ", ".join(gone.get(host, ["nothing, it was not there"]))
-        click.echo(f"{host}: removed {words}")
+        click.echo(harmless(f"{host}: removed {words}"))
     if hosts and gone:
         click.echo(f"to have the next deploy leave them out, take them out of {target.inventory}")
 

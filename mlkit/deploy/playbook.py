@@ -6,6 +6,7 @@
 __all__ = [
     "OUTCOMES",
     "ANSIBLE",
+    "ATTEMPTS",
     "SWITCHING",
     "WRONG_TYPE",
     "UNKNOWN_KEY",
@@ -43,6 +44,7 @@ from mlkit.errors import (
     full_disks,
 )
 
+from ..records import harmless
 from ..settings import Environment, shipped
 from .inventory import no_host, require_files
 
@@ -87,6 +89,7 @@ def read_event(
     ]
     message = [item.get("msg", "") for item in failed_items] or result.get("msg", "") if says else ""
     words = "\n".join(map(str, message)) if isinstance(message, list) else str(message)
+    words = "\n".join(map(harmless, words.split("\n")))  # a host's, for somebody's terminal
     return TaskEvent(
         data.get("host", ""), data.get("task", ""), outcome, words, data.get("duration") or 0.0, result
     )
@@ -207,6 +210,19 @@ def ansible_environment(playbook: Path, environment: Environment) -> dict[str, s
     }
 
 
+ATTEMPTS = {  # playbook → what it tries, as a sentence begins
+    "deploy": "deploy to {}",
+    "rollback": "rollback of {}",
+    "setup": "setup of {}",
+    "remove": "removal from {}",
+    "lock": "locking {}",
+    "unlock": "unlocking {}",
+    "unlocked": "looking at the lock of {}",
+    "keys": "sending the keys to {}",
+    "status": "looking at {}",
+    "journal": "reading the journal of {}",
+    "accept": "accepting what differs on {}",
+}
 SWITCHING = "Lead the clients to the new container"  # the task in roles/service/tasks/switch.yml
 
 
@@ -227,7 +243,7 @@ def _stopped(name: str, environment: Environment, steps: list[TaskEvent]) -> Dep
         else "a host that has switched and not yet recorded it goes back by itself when the lock runs out",
         f"to finish, run the same command again; mlkit status {environment.name} says what runs",
     ]
-    return DeployStopped(f"{name} to {environment.name} was stopped", "\n".join(lines))
+    return DeployStopped(f"{ATTEMPTS[name].format(environment.name)} was stopped", "\n".join(lines))
 
 
 # %% ../../notebooks/deploy/02_playbook.ipynb #88b089a5
@@ -265,7 +281,7 @@ def _failure(name: str, environment: Environment, steps: list[TaskEvent], done) 
         words = re.sub(r"\x1b\[[\d;]*m", "", done.stdout.read()).strip().splitlines()[-8:]
         if "vault" in "\n".join(words).lower():
             words.append(f"[environment {environment.name}] vault_password_file says where the password is")
-    return DeployFailed(f"{name} to {environment.name} failed", "\n".join(words))
+    return DeployFailed(f"{ATTEMPTS[name].format(environment.name)} failed", "\n".join(words))
 
 
 def _wrong_type(environment: Environment, wrong: list[tuple[str, str]]) -> BadSettings:

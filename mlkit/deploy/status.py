@@ -7,6 +7,7 @@ __all__ = ["BALANCER", "TRAFFIC", "look", "last_failures", "fleet_status", "stat
 
 # %% ../../notebooks/deploy/05_status.ipynb #218629f4
 from ..errors import DeployFailed
+from ..records import harmless
 from ..settings import Environment
 from .playbook import TaskEvent, run_playbook
 
@@ -184,7 +185,7 @@ def status_table(
     lines = _aligned(rows)
     if status["balancers"]:
         lines += ["", *_aligned(_balancer_rows(status["balancers"]))]
-    return "\n".join([*lines, *(f"drift: {each}" for each in status["drift"])])
+    return "\n".join(map(harmless, [*lines, *(f"drift: {each}" for each in status["drift"])]))
 
 
 # %% ../../notebooks/deploy/05_status.ipynb #bf823c99

@@ -45,7 +45,8 @@ from mlkit.model.features import (
 from ..errors import CorruptRecord, NotReady, UnknownName, WrongType
 from ..flavors.flavor import find_flavor
 from ..records import canonical, digest, plain_name, read_record, write_record
-from .signature import Output, Signature, json_rows
+from .output import refuse_other_numbers, with_names
+from .signature import Signature, json_rows
 
 BUNDLE, GOLDEN, STEP, REQUIREMENTS = "bundle.json", "golden.json", "features.py", "requirements.txt"
 PINNED = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+")  # a line of requirements.txt
@@ -87,7 +88,7 @@ class Bundle:
 
     def verify_golden_rows(self) -> None:
         "Ask for the golden rows. Raises `NotReady` at the first answer that differs by a bit."
-        rows, expected = self.golden["rows"], self.golden["predictions"]
+        expected = self.golden["predictions"]
         for row, (answer, wanted) in enumerate(zip(self.golden_answers(), expected, strict=True)):
             if answer != wanted:
                 raise NotReady(
@@ -122,7 +123,8 @@ def make_bundle(
     stepped = step(columns) if step else columns
     _refuse_raw(signature, stepped)
     features, levels = features_of(library, files, stepped)
-    signature = _with_classes(signature, library, model)
+    labels = library.told_classes(model) if hasattr(library, "told_classes") else None
+    signature = Signature(signature.inputs, with_names(signature.output, labels))
     bundle = Bundle(name, "", flavor, signature, features, run, {}, files, library.load(files), _step(files))
     rows = len(next(iter(columns.values())))
     chosen = np.linspace(0, rows - 1, min(GOLDEN_ROWS, rows)).astype(int)
@@ -134,7 +136,7 @@ def make_bundle(
             f"the feature step needs something from outside: {error}",
             "import what it needs inside the function; numpy is there as np",
         ) from error
-    _refuse_other_outputs(signature.output, predicted)
+    refuse_other_numbers(signature.output, predicted)
     golden["predictions"] = signature.output.answers(predicted)
     _refuse_other_answers(bundle, library, model, columns, stepped, levels, predictions)
     files[GOLDEN] = write_record("golden", golden)
@@ -143,45 +145,6 @@ def make_bundle(
     fields = _fields(bundle)
     files[BUNDLE] = write_record("bundle", fields | {"checksum": digest(canonical(fields))})
     return bundle
-
-
-# %% ../../notebooks/model/06_bundle.ipynb #3307056d
-def _with_classes(signature: Signature, library: Any, model: Any) -> Signature:
-    "With the names of the classes, where the output has some."
-    output = signature.output
-    if output.kind != "classes":
-        return signature
-    labels = library.told_classes(model) if hasattr(library, "told_classes") else None
-    if labels is None and not output.classes:
-        raise WrongType(
-            f"nothing says what the classes of {output.name!r} are called",
-            f'in the order of their numbers: Output("{output.name}", "classes", [NAME, NAME, NAME])',
-        )
-    if labels is None:
-        return signature
-    told = Output(output.name, "classes", tuple(labels))
-    if output.classes and output.classes != told.classes:
-        raise WrongType(
-            f"the model's classes are {', '.join(told.classes[:20])}, and the output says {', '.join(output.classes[:20])}",
-            f'the model knows them and their order: Output("{output.name}", "classes")',
-        )
-    return Signature(signature.inputs, told)
-
-
-def _refuse_other_outputs(output: Output, predicted: np.ndarray) -> None:
-    "Raises `WrongType` for a model that answers with more numbers, or fewer, than its output has names for."
-    numbers = predicted.shape[1] if predicted.ndim == 2 else 1
-    if output.kind != "classes" and numbers > 1:
-        raise WrongType(
-            f"the model answers with {numbers} numbers per row, and the output {output.name!r} is one {output.kind}",
-            f'if they are classes: Output("{output.name}", "classes", [NAME, …]), {numbers} names in the model\'s order',
-        )
-    if output.kind == "classes" and numbers != len(output.classes):
-        answers = f"{numbers} probabilities" if numbers > 1 else "one number"
-        raise WrongType(
-            f"the model answers with {answers} per row, and {len(output.classes)} classes are named: {', '.join(output.classes[:20])}",
-            "one name for each class that it was trained with (num_class), in the order of their numbers",
-        )
 
 
 # %% ../../notebooks/model/06_bundle.ipynb #ccd2ca54

@@ -4,17 +4,12 @@
 
 # %% auto #0
 __all__ = [
-    "KINDS_OF_OUTPUT",
-    "FEWEST_CLASSES",
-    "LONGEST_CLASS",
     "MAX_ROWS",
     "UNSENDABLE",
     "NAMES",
     "MANY_LEVELS",
     "WORDS",
     "FAULTS_SHOWN",
-    "class_name",
-    "Output",
     "Signature",
     "frame_columns",
     "json_rows",
@@ -28,7 +23,7 @@ from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -40,104 +35,12 @@ from mlkit.model.column import (
     mismatch,
     problem_entry,
     times_of,
-    unknown_choice,
     without_words,
 )
 
 from ..errors import LeakColumn, WrongType, unknown_name
-from .json_errors import first_twice
 from .json_rows import JsonBody
-
-# %% ../../notebooks/model/04_signature.ipynb #f2a615e7
-KINDS_OF_OUTPUT = ("probability", "classes", "value")
-FEWEST_CLASSES = 3  # two are a probability
-LONGEST_CLASS = 200  # characters
-
-
-def class_name(
-    label: Any,  # of a training table: a text, a whole number, or true or false
-) -> str:
-    "The name of the class that a label means, as JSON writes it. Raises `WrongType`."
-    if isinstance(label, str):
-        return str(label)
-    if isinstance(label, bool | np.bool_):
-        return "true" if label else "false"
-    if isinstance(label, int | float | np.integer | np.floating) and label == label // 1:
-        return str(int(label))
-    raise WrongType(f"{label!r} names no class", "a label is a text, a whole number, or true or false")
-
-
-class Output(msgspec.Struct, frozen=True, omit_defaults=True):
-    "What a model answers."
-
-    name: str  # "late"
-    kind: Literal["probability", "classes", "value"]
-    classes: tuple[str, ...] = ()  # their names, in the model's order; empty: as the model itself says
-
-    def __post_init__(self):
-        if self.kind not in KINDS_OF_OUTPUT:
-            raise unknown_choice(f"output {self.name!r}: kind", self.kind, KINDS_OF_OUTPUT)
-        names = tuple(map(class_name, self.classes))
-        msgspec.structs.force_setattr(self, "classes", names)
-        if names:
-            self._refuse_names(names)
-
-    def _refuse_names(self, names: tuple[str, ...]) -> None:
-        what, hint = f"output {self.name!r}", f'Output("{self.name}", "classes", [NAME, NAME, NAME])'
-        if self.kind != "classes":
-            raise WrongType(f"{what} is a {self.kind}, and a {self.kind} has no classes", hint)
-        if len(names) < FEWEST_CLASSES:
-            raise WrongType(
-                f"{what} has {len(names)} classes", "two classes are a probability: of the second"
-            )
-        if twice := first_twice(names):
-            raise WrongType(f"{what} has two classes named {twice!r}", "give each a name of its own")
-        if odd := [name for name in names if not 0 < len(name) <= LONGEST_CLASS or not name.isprintable()]:
-            raise WrongType(
-                f"{what}: {odd[0][:60]!r} cannot be the name of a class",
-                f"1 to {LONGEST_CLASS} characters, all of them printable",
-            )
-
-    def places(
-        self,
-        labels: Any,  # as a training table has them, one per row
-    ) -> np.ndarray:
-        "Of each label its place among the classes, NaN where it is missing. Raises `WrongType` for one that is no class."
-        place = {name: float(number) for number, name in enumerate(self.classes)}
-        labels = labels.tolist() if hasattr(labels, "tolist") else list(labels)
-        found = [np.nan if _is_missing(label) else place.get(class_name(label)) for label in labels]
-        if None in found:
-            row = found.index(None)
-            raise WrongType(
-                f"row {row} has the {self.name} {labels[row]!r}, which is none of the model's classes",
-                f"its classes: {', '.join(self.classes[:20])}",
-            )
-        return np.array(found, dtype=float)
-
-    def answer(
-        self,
-        prediction: float | list[float],  # of one row, by the model
-    ) -> Any:
-        "What a client gets for it: of classes the likeliest, the first of those that tie, and the probability of each."
-        if not self.classes:
-            return prediction
-        likeliest = self.classes[prediction.index(max(prediction))]
-        return {"prediction": likeliest, "probabilities": dict(zip(self.classes, prediction, strict=True))}
-
-    def answers(
-        self,
-        predictions: np.ndarray,  # of the model: rows, or rows × classes
-    ) -> list:
-        "What a client gets, one per row."
-        return [self.answer(prediction) for prediction in predictions.tolist()]
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or bool(label != label)
-    except TypeError:
-        return True  # pandas.NA is neither equal to itself nor not
-
+from .output import Output
 
 # %% ../../notebooks/model/04_signature.ipynb #ec1583a2
 MAX_ROWS = 100_000

@@ -16,7 +16,8 @@ from ..errors import WrongType, unknown_name
 from ..flavors.lightgbm_training import answered_kind, fit, make_dataset
 from .column import unknown_choice
 from .features import Columns, Feature, FeatureStep, encode, fit_features
-from .signature import KINDS_OF_OUTPUT, Output, Signature, frame_columns, infer_signature
+from .output import KINDS_OF_OUTPUT, Output
+from .signature import Signature, frame_columns, infer_signature
 
 
 # %% ../../notebooks/model/07_training.ipynb #340123bc

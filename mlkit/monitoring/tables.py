@@ -234,6 +234,7 @@ def _prediction_table(signature: Signature, columns: dict[str, np.ndarray], reco
     return pyarrow.table(table)
 
 
+# %% ../../notebooks/monitoring/01_tables.ipynb #e9c2ecbf
 def column_name(
     name: str,  # of an input
     of_classes: bool = False,  # the table's model

@@ -116,6 +116,7 @@ def _guess(
     return lightgbm.train(settings, data, PARAMETERS["trees"]).predict(matrix.to_numpy()[held_out])
 
 
+# %% ../../notebooks/new/05_baseline.ipynb #999ed750
 def _shares(answer: np.ndarray, classes: int) -> np.ndarray:
     "How often each class came; one that never did may come all the same."
     return (np.bincount(answer.astype(int), minlength=classes) + 1) / (len(answer) + classes)

@@ -86,6 +86,7 @@ def values(
     return "\n".join(["[", *lines, "]  # fmt: skip"])
 
 
+# %% ../../notebooks/new/06_folder.ipynb #6a2d3006
 def inside_fstring(
     text: str,
 ) -> str:

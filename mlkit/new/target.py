@@ -192,6 +192,7 @@ def _positive(column: TableColumn, known: pd.Series, positive: str) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+# %% ../../notebooks/new/02_target.ipynb #7b531035
 def _classes(column: TableColumn, known: pd.Series) -> tuple[Any, ...]:
     "The different values in order, which a model can tell apart and be judged on."
     counts = known.value_counts()

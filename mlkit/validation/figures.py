@@ -10,10 +10,8 @@ __all__ = [
     "RED",
     "GRAY",
     "INK",
-    "STYLE",
     "COLORS",
-    "MOST_NUMBERS",
-    "LONGEST_LABEL",
+    "STYLE",
     "svg",
     "few_ticks",
     "roc",
@@ -26,25 +24,22 @@ __all__ = [
     "importance",
     "confusion",
     "profit",
-    "confusion_matrix",
-    "calibration_by_class",
-    "by_class",
 ]
 
 # %% ../../notebooks/validation/05_figures.ipynb #5d444e0e
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from .metrics import by_class as one_class_each
 from .metrics import calibration as calibration_groups
 from .metrics import contributions
 from .profit import Outcomes, profit_curve
 
 BLUE, ORANGE, GREEN, RED, GRAY, INK = "#4477aa", "#ee7733", "#228866", "#cc3311", "#8a94a0", "#1d2733"
+COLORS = (BLUE, ORANGE, GREEN, "#aa3377", "#66ccee", "#bbaa22")  # of classes, the most frequent first
 STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -336,91 +331,3 @@ def profit(
     axis.set(xlabel="share of rows acted on", ylabel=f"{worth.unit} per thousand", title="what it is worth")
     if champion is not None:
         axis.legend(loc="lower left")
-
-
-# %% ../../notebooks/validation/05_figures.ipynb #b2ef15c7
-COLORS = (BLUE, ORANGE, GREEN, "#aa3377", "#66ccee", "#bbaa22")  # of classes, the most frequent first
-MOST_NUMBERS, LONGEST_LABEL = 15, 18  # classes whose cells hold numbers; characters of a label
-
-
-def confusion_matrix(
-    axis: Any,
-    truth: np.ndarray,  # the place of the class that came
-    guess: np.ndarray,  # rows × classes
-    classes: Sequence[str],
-) -> None:
-    "How often each class was the likeliest, by the class that came. A color is the share of those that came."
-    count = len(classes)
-    rows = np.bincount(truth.astype(int) * count + guess.argmax(axis=1), minlength=count**2).reshape(
-        count, count
-    )
-    shares = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1)
-    for came, told in np.ndindex(rows.shape):
-        color, share = BLUE if came == told else ORANGE, shares[came, told]
-        alpha = 0.06 + 0.84 * share
-        axis.fill_between([told, told + 1], came, came + 1, color=color, alpha=alpha, lw=0)
-        if count <= MOST_NUMBERS:
-            words = f"{rows[came, told]:,}" + (f"\n{share:.0%}" if count <= 6 else "")
-            ink = "white" if alpha > 0.55 else INK if rows[came, told] else GRAY
-            axis.text(
-                told + 0.5, came + 0.5, words, ha="center", va="center", size=9 + 3 * (count <= 4), color=ink
-            )
-    names = [_short(name) for name in classes]
-    slanted = (
-        {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
-        if max(map(len, names)) * count > 36
-        else {}
-    )
-    axis.set_xticks(np.arange(count) + 0.5, names, **slanted)
-    axis.set_yticks(np.arange(count) + 0.5, names)
-    axis.set(xlim=(0, count), ylim=(count, 0), xlabel="the likeliest", ylabel="what came", title="confusion")
-    axis.grid(visible=False)
-    axis.tick_params(length=0, labelsize=10 if count <= 20 else 6)
-    axis.spines[:].set_visible(False)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
-
-
-def calibration_by_class(
-    axis: Any,
-    truth: np.ndarray,  # the place of the class that came
-    guess: np.ndarray,  # rows × classes
-    classes: Sequence[str],
-) -> None:
-    "Predicted against observed share of each class, in groups of equally many rows; of many classes, the most frequent."
-    shown = np.argsort(-np.bincount(truth.astype(int), minlength=len(classes)), kind="stable")[: len(COLORS)]
-    ones = one_class_each(truth, guess)
-    for place, color in zip(shown, COLORS, strict=False):
-        predicted, observed, rows = calibration_groups(*ones[place], groups=10)
-        spread = 1.96 * np.sqrt(observed * (1 - observed) / rows)
-        low, high = np.clip(observed - spread, 0, 1), np.clip(observed + spread, 0, 1)
-        axis.fill_between(predicted, low, high, color=color, alpha=0.12, lw=0)
-        axis.plot(predicted, observed, "o-", ms=4, lw=1.5, color=color, label=_short(classes[place]))
-    axis.plot([0, 1], [0, 1], ":", color=GRAY)
-    more = f" (of the {len(shown)} most frequent classes)" if len(classes) > len(shown) else ""
-    axis.set(xlabel="predicted probability", ylabel="observed share", title=f"calibration{more}")
-    axis.legend(loc="upper left")
-
-
-def by_class(
-    axis: Any,
-    table: list[dict],  # of an `Evaluation`
-) -> None:
-    "Precision, recall and F1 of each class, with their 95 % intervals."
-    at = np.arange(len(table), dtype=float)
-    for shift, (metric, color) in zip(
-        (-0.22, 0, 0.22), (("precision", ORANGE), ("recall", GREEN), ("f1", BLUE)), strict=True
-    ):
-        known = [n for n, row in enumerate(table) if row[metric] is not None]
-        values = np.array([table[n][metric] for n in known])
-        ends = np.array([table[n][f"{metric}_interval"] for n in known]).reshape(-1, 2)
-        spread = np.abs(ends.clip(0, 1) - values[:, None]).T
-        axis.errorbar(
-            values, at[known] + shift, xerr=spread, fmt="o", ms=5, lw=1.5, color=color, label=metric
-        )
-    axis.set_yticks(at, [_short(row["class"]) for row in table])
-    axis.set(ylim=(len(table) - 0.4, -0.6), xlabel="with its 95 % interval", title="by class")
-    axis.grid(axis="y", visible=False)
-    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)

@@ -24,7 +24,7 @@ from ..model.bundle import Bundle
 from ..provenance import machine
 from ..records import read_record, utc_now
 from ..store import Store
-from . import figures
+from . import class_figures, figures
 from .evaluation import RATIOS, Evaluation
 from .metrics import LESS_IS_BETTER
 from .verdict import Unmeasured, Verdict, is_low_end, shown
@@ -56,9 +56,9 @@ def draw_figures(
     if found.kind == "classes":
         rows = {"truth": found.truth, "guess": found.guess, "classes": found.classes}
         draw = {
-            "confusion_matrix": partial(figures.confusion_matrix, **rows),
-            "calibration_by_class": partial(figures.calibration_by_class, **rows),
-            "by_class": partial(figures.by_class, table=found.by_class),
+            "confusion_matrix": partial(class_figures.confusion_matrix, **rows),
+            "calibration_by_class": partial(class_figures.calibration_by_class, **rows),
+            "by_class": partial(class_figures.by_class, table=found.by_class),
         }
     elif found.kind == "value":
         draw = {

@@ -34,6 +34,15 @@ def test_a_failed_task_says_which_host_and_why():
     assert read_event({"event": "runner_on_ok", "event_data": said}).message == "flights\nready"
 
 
+# %% ../../notebooks/deploy/02_playbook.ipynb #f895bbf5
+def test_words_of_a_host_command_no_terminal():
+    event = {
+        "event": "runner_on_failed",
+        "event_data": {"host": "h1", "task": "Lock", "res": {"msg": "owned\x1b]0;by\x07\nme\x1b[2J"}},
+    }
+    assert read_event(event).message == "owned\\x1b]0;by\\x07\nme\\x1b[2J"
+
+
 # %% ../../notebooks/deploy/02_playbook.ipynb #5f8154f0
 def test_an_environment_without_an_inventory_says_how_one_is_made():
     nowhere = Environment("lab", Path("/nowhere/inventory.ini"), {})

@@ -80,6 +80,13 @@ def test_hosts_that_differ_drift_and_a_host_that_is_away_are_all_said():
     )
 
 
+# %% ../../notebooks/deploy/05_status.ipynb #c1ad745a
+def test_what_root_on_a_host_calls_its_release_commands_no_terminal():
+    hosts = [a_host("h1", "flights\x1b[2J", drift=["its container \x07 is gone"])]
+    table = status_table({"hosts": hosts, "balancers": [], "drift": ["its container \x07 is gone"]})
+    assert "\x1b" not in table and "flights\\x1b[2J" in table and "container \\x07 is gone" in table
+
+
 # %% ../../notebooks/deploy/05_status.ipynb #14776a5d
 def test_a_host_without_the_service_differs_and_one_that_could_not_be_looked_at_is_drift():
     one = a_host("h1", "flights-2-aa")

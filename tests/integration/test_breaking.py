@@ -37,6 +37,7 @@ def test_a_signature_that_breaks_clients_goes_live_only_for_a_reason_that_is_kep
     assert played.code == 0, played.output
     with Load(hosts.fleet.address(1)) as load:
         breaking = taking(32, DISTANCE, REQUIRED)
+        hosts.only_container()
         before, played = hosts.containers(), hosts.deploy(breaking)
         assert played.code != 0
         assert "input 'carrier' is not known any more" in played.output

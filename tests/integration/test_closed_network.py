@@ -157,3 +157,20 @@ def test_another_word_for_it_is_refused_before_a_host_is_touched(reaching, relea
     played = reaching.deploy(release(3), "-e", "service_network=internal", limit="h2")
     assert played.code == 2 and "value of service_network must be one of: closed, open" in played.output
     assert reaching.containers(2) == before
+
+
+@pytest.mark.parametrize("number", ENGINES)
+def test_where_the_last_service_is_removed_nothing_is_left_but_its_journal(reaching, number):
+    words = (
+        f"{ENGINES[number]} network ls --format '{{{{.Name}}}}' | grep mlkit; ls -A /usr/local/lib/mlkit; ls -d /etc/init.d/*mlkit*; "
+        "nft list ruleset | grep mlkit; iptables -t mangle -S PREROUTING | grep conntrack; cat /etc/haproxy/mlkit.deployments; "
+        "ls -A /var/lib/mlkit/flights"
+    )
+    left = f"( {words} ) 2>/dev/null; true"
+    before = reaching.fleet.ssh(number, left)
+    assert "mlkit-closed" in before and "closed-mlkit-network" in before and "recover-mlkit-flights" in before
+    assert ("table inet mlkit_closed" if number == 1 else "ctstate") in before
+    named = ("-e", "service=flights", "-e", "with_predictions=true", "--limit", f"h{number}")
+    played = reaching.play("remove", *named)
+    assert played.code == 0 and "the closed network" in played.output, played.output
+    assert reaching.fleet.ssh(number, left).split() == ["journal.jsonl"]

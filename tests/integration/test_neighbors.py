@@ -84,6 +84,10 @@ def test_a_service_that_is_removed_leaves_its_journal_and_nobody_notices(neighbo
         ).stdout
         assert "h2: removed its port, " in said and "take them out of" in said
         assert of_churn(flights.fleet, 2) == ["journal.jsonl"]
+        left = flights.fleet.ssh(
+            2, "docker network ls; ls /etc/init.d /usr/local/lib/mlkit"
+        )  # flights has it, too
+        assert "mlkit-closed" in left and "recover-mlkit-flights" in left and "ansible" in left
         again = churn.mlkit("remove", "lab", "--hosts", "h2").stdout
         assert again == "h2: removed nothing, it was not there\n" and of_churn(flights.fleet, 2) == [
             "journal.jsonl"

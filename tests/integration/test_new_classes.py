@@ -136,9 +136,8 @@ from mlkit import find_project, frame_columns
 from mlkit.data.dataset import read_dataset
 from mlkit.data.split import read_split
 from mlkit.registry import find_model, load_model
-from mlkit.store import Store
 import json
-project = find_project(); store = Store(project.store)
+project = find_project(); store = project.store
 rows = read_split(project).parts(read_dataset(project, "mine")[0])[1]
 bundle = load_model(store, find_model(store, "mine@champion", "mine"))
 answers = bundle.signature.output.answers(bundle.predict(frame_columns(bundle.signature, rows)))

@@ -210,6 +210,10 @@ def test_a_lock_keeps_deployments_out_until_it_is_given_back(lab):
     assert refused.returncode == 3 and "moving the database" in refused.stderr
     assert "mlkit unlock lab --break" in refused.stderr
     assert "locked by" in lab.mlkit("status", "lab").stdout
+    live = status(lab)[1]["hosts"][0]["services"][0]["release"]
+    other = next(each for each in (lab.first, lab.second) if each != live)
+    planned = lab.mlkit("deploy", "lab", other, "--hosts", "h1", "--dry-run").stdout
+    assert "not now, for the host is locked: " in planned and "(moving the database)" in planned
     lab.mlkit("unlock", "lab")
     assert status(lab)[1]["hosts"][0]["services"][0]["lock"] is None
 

@@ -14,7 +14,8 @@ import pytest
 from mlkit.errors import CorruptRecord, NotReady, WrongType
 from mlkit.model.bundle import BUNDLE, GOLDEN, _digest, _fields, make_bundle, open_folder
 from mlkit.model.features import encode, fit_features
-from mlkit.model.signature import Output, Signature, frame_columns, infer_signature
+from mlkit.model.output import Output
+from mlkit.model.signature import Signature, frame_columns, infer_signature
 from mlkit.records import canonical, digest, read_record, write_record
 
 

@@ -11,15 +11,8 @@ import pytest
 
 from mlkit.errors import LeakColumn, SignatureMismatch, UnknownName, WrongType
 from mlkit.model.column import Column
-from mlkit.model.signature import (
-    WORDS,
-    Output,
-    Signature,
-    frame_columns,
-    infer_signature,
-    json_rows,
-    refuse_leaks,
-)
+from mlkit.model.output import Output
+from mlkit.model.signature import WORDS, Signature, frame_columns, infer_signature, json_rows, refuse_leaks
 
 
 # %% ../../notebooks/model/04_signature.ipynb #a58bd6c8
@@ -40,54 +33,6 @@ def flights_signature():
     distance = Column("distance", "integer", range=(733.0, 2475.0))
     temp = Column("temp", "number", range=(39.0, 41.5), missing=True)
     return Signature((carrier, model, distance, temp), Output("late", "probability"))
-
-
-# %% ../../notebooks/model/04_signature.ipynb #d9197806
-def test_labels_of_any_type_name_classes_and_two_of_one_name_are_refused():
-    assert Output("grade", "classes", np.array([1, 2, 3])).classes == ("1", "2", "3")
-    assert Output("grade", "classes", [1.0, True, np.str_("b")]).classes == ("1", "true", "b")
-    grade = Output("grade", "classes", pd.Categorical(["low", "high", "mid"]).categories)
-    assert grade.classes == ("high", "low", "mid")
-    assert grade.places(pd.Series(["mid", None, "high"], dtype="category")).tolist()[::2] == [2.0, 0.0]
-    assert np.isnan(Output("n", "classes", [1, 2, 3]).places(pd.array([1, pd.NA], "Int64"))).tolist() == [
-        False,
-        True,
-    ]
-    for classes, words in [
-        (["a", "b"], "has 2 classes"),
-        (["a", "b", "a"], "two classes named 'a'"),
-        ([1, "1", "b"], "two classes named '1'"),
-        (["a", "", "b"], "'' cannot be the name"),
-        (["a", "b\n", "c"], "cannot be the name"),
-        (["a", "b", "c" * 201], "cannot be the name"),
-        (["a", "b", 1.5], "1.5 names no class"),
-        (["a", "b", None], "None names no class"),
-    ]:
-        with pytest.raises(WrongType, match=words):
-            Output("grade", "classes", classes)
-    with pytest.raises(WrongType, match="a probability has no classes"):
-        Output("grade", "probability", ["a", "b", "c"])
-
-
-# %% ../../notebooks/model/04_signature.ipynb #5b628e96
-def test_of_classes_that_tie_the_first_is_the_answer_as_numpy_and_the_classifier_decide():
-    output = Output("species", "classes", ["b", "a", "c"])
-    assert output.answer([0.4, 0.4, 0.2])["prediction"] == "b"
-    tied = np.array([[0.2, 0.4, 0.4], [1 / 3] * 3, [0.5, 0.0, 0.5]])
-    assert [answer["prediction"] for answer in output.answers(tied)] == [
-        output.classes[k] for k in tied.argmax(1)
-    ]
-    assert list(output.answers(tied)[0]["probabilities"]) == ["b", "a", "c"]
-    assert Output("late", "probability").answers(np.array([0.5, 0.25])) == [0.5, 0.25]
-
-
-# %% ../../notebooks/model/04_signature.ipynb #ba0ed733
-def test_an_output_without_classes_is_the_record_that_it_always_was():
-    assert msgspec.to_builtins(Output("late", "probability")) == {"name": "late", "kind": "probability"}
-    classes = Output("species", "classes", ["b", "a", "c"])
-    record = msgspec.json.decode(msgspec.json.encode(classes))
-    assert record == {"name": "species", "kind": "classes", "classes": ["b", "a", "c"]}
-    assert msgspec.convert(record, Output) == classes
 
 
 # %% ../../notebooks/model/04_signature.ipynb #d4f20b7b

@@ -8,7 +8,8 @@ import pytest
 
 from mlkit.errors import MlkitError, WrongType
 from mlkit.model.features import encode, fit_features
-from mlkit.model.signature import Output, frame_columns, infer_signature
+from mlkit.model.output import Output
+from mlkit.model.signature import frame_columns, infer_signature
 from mlkit.model.training import make_training
 
 

@@ -57,7 +57,7 @@ def test_a_label_may_be_a_string():
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #80e6bec7
 def test_classes_and_the_classes_that_came_are_joined_and_models_of_other_classes_stand_in_one_table():
-    store, folder, ids = store_with_model(), Path(tempfile.mkdtemp()), []
+    store, folder = store_with_model(), Path(tempfile.mkdtemp())
     for number, names in enumerate([("a", "b", "c"), ("b", "c", "d")]):
         model = f"sha256:{number}{'ab' * 31}c"
         signature = Signature((Column("probabilities", "integer"),), Output("species", "classes", names))

@@ -7,11 +7,8 @@ from matplotlib.figure import Figure
 
 from mlkit.validation.figures import (
     STYLE,
-    by_class,
     calibration,
-    calibration_by_class,
     confusion,
-    confusion_matrix,
     errors,
     few_ticks,
     importance,
@@ -58,28 +55,6 @@ def test_each_figure_says_what_it_shows():
         (lambda a: errors(a, TRUTH, GUESS)): "predicted minus truth",
     }.items():
         assert words in svg(draw, "figure"), words
-
-
-# %% ../../notebooks/validation/05_figures.ipynb #d9071664
-def test_the_confusion_of_classes_counts_each_pair_and_stays_readable_with_many():
-    truth, guess = np.array([0, 0, 0, 1, 2]), np.eye(3)[[0, 0, 1, 1, 0]]
-    drawn = svg(
-        lambda axis: confusion_matrix(axis, truth, guess, ["Adelie", "$a$", "a very long name of a class"]),
-        "three",
-    )
-    for words in (">Adelie<", ">$a$<", "a very long name …", ">67%<", ">33%<", ">100%<"):
-        assert words in drawn, words
-    many = [f"class number {n}" for n in range(40)]
-    places, shares = np.arange(400) % 40, np.random.default_rng(1).dirichlet(np.ones(40), 400)
-    drawn = svg(lambda axis: confusion_matrix(axis, places, shares, many), "forty")
-    assert drawn.count("class number") == 80 and ">100%<" not in drawn
-    drawn = svg(lambda axis: calibration_by_class(axis, places, shares, many), "calibrated")
-    assert "of the 6 most frequent classes" in drawn
-    table = [
-        {"class": "Adelie", "f1": 0.9, "precision": None, "recall": 0.8}
-        | dict.fromkeys(("f1_interval", "recall_interval"), [0.7, 1.0])
-    ]
-    assert "Adelie" in svg(lambda axis: by_class(axis, table), "alone")
 
 
 # %% ../../notebooks/validation/05_figures.ipynb #85ef7143

@@ -58,6 +58,17 @@ def test_the_mean_of_the_contributions_is_the_metric():
     )
 
 
+# %% ../../notebooks/validation/01_metrics.ipynb #9e861d37
+def test_predictions_that_are_twice_too_high_are_badly_calibrated_and_as_well_ordered():
+    truth, guess = guesses(noise=0)
+    good, bad = plain_metrics("probability", truth, guess), plain_metrics("probability", truth, guess / 2)
+    assert good["calibration_error"] < 0.03 < 0.1 < bad["calibration_error"]
+    assert good["auc"] == bad["auc"] and good["brier"] < bad["brier"]
+    assert plain_metrics("value", np.array([1.0, 2, 3]), np.array([1.0, 2, 5])) == pytest.approx(
+        {"mae": 2 / 3, "rmse": np.sqrt(4 / 3), "r2": -1}
+    )
+
+
 # %% ../../notebooks/validation/01_metrics.ipynb #1ee87a73
 def test_the_metrics_of_classes_are_those_of_scikit_learn_also_where_a_class_never_came_or_was_never_predicted():
     random = np.random.default_rng(1)
@@ -94,17 +105,6 @@ def test_the_metrics_of_classes_are_those_of_scikit_learn_also_where_a_class_nev
     ]:
         with pytest.raises(WrongType, match=words):
             checked("classes", truth, guess)
-
-
-# %% ../../notebooks/validation/01_metrics.ipynb #9e861d37
-def test_predictions_that_are_twice_too_high_are_badly_calibrated_and_as_well_ordered():
-    truth, guess = guesses(noise=0)
-    good, bad = plain_metrics("probability", truth, guess), plain_metrics("probability", truth, guess / 2)
-    assert good["calibration_error"] < 0.03 < 0.1 < bad["calibration_error"]
-    assert good["auc"] == bad["auc"] and good["brier"] < bad["brier"]
-    assert plain_metrics("value", np.array([1.0, 2, 3]), np.array([1.0, 2, 5])) == pytest.approx(
-        {"mae": 2 / 3, "rmse": np.sqrt(4 / 3), "r2": -1}
-    )
 
 
 # %% ../../notebooks/validation/01_metrics.ipynb #3645855e

@@ -99,7 +99,7 @@ def test_the_report_of_classes_shows_each_by_its_name_and_no_class_hides_in_a_ta
     )
     drawn = draw_figures(found)
     assert list(drawn) == ["confusion_matrix", "calibration_by_class", "by_class", "importance", "slices"]
-    page = render_report(verdict, found, bundle, how_made(Store(project.store), bundle, verdict), drawn)
+    page = render_report(verdict, found, bundle, how_made(project.store, bundle, verdict), drawn)
     assert page.count("<svg") == 5 and "<b>Chin" not in page and "&lt;b&gt;Chin&lt;/b&gt; &amp; strap" in page
     for words in ("macro f1", "accuracy", "f1_Gentoo", "accuracy by slice", "right", "sure", "better by"):
         assert words in page, words

@@ -31,7 +31,7 @@ import msgspec
 from ...errors import BodyRefused, LabelsRefused, LogFull, NotReady, UnsupportedType, WrongType
 from ...model.column import PROBLEMS_SHOWN
 from ...model.json_errors import plain_json, plain_lines
-from ...model.signature import class_name
+from ...model.output import class_name
 from ...records import utc_now
 from ..formats.negotiation import JSON, NDJSON, request_type
 from ..metrics import telemetry
@@ -115,6 +115,7 @@ def _name(value: bool | float | str) -> str:
 _EXPECTED_OF = {"probability": "0, 1, true or false: whether it happened", "value": "a number"}
 
 
+# %% ../../../notebooks/serve/logs/03_labels.ipynb #88e18e3e
 def read_labels(
     body: bytes,
     content_type: str,

@@ -157,6 +157,7 @@ def _likeliest(classes: dict) -> list[dict]:
     return names
 
 
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #6865a536
 def _scale(classes: dict, score: float) -> str:
     if len(classes) == 1 and math.isclose(classes[0], score, rel_tol=1e-6, abs_tol=1e-9):
         return ""

@@ -173,6 +173,7 @@ def _answer_schema(bundle: Bundle) -> dict:
     }
 
 
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #e2ed5a0a
 def _class_answer_schema(classes: tuple[str, ...]) -> dict:
     words = "the likeliest class; of those that tie, the first in the order of the signature"
     return _only(

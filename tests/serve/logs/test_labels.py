@@ -67,26 +67,6 @@ def test_each_wrong_label_is_named_by_its_position():
     assert len(refused.value.problems) == 20 and refused.value.problems[0]["column"] == "label"
 
 
-# %% ../../../notebooks/serve/logs/03_labels.ipynb #18a360f8
-def test_the_label_of_a_class_is_its_name_whatever_type_it_had_in_the_table():
-    asked = Asked("abababababab", "classes", ("1", "2", "true", "Adelie"))
-    log = open_label_log(Path(tempfile.mkdtemp()))
-    labels = [
-        {"id": ID, "row": row, "label": label} for row, label in enumerate([1, 2.0, True, "Adelie", "2"])
-    ]
-    take_labels(sent(labels), "application/json", log, asked)
-    other = ID.replace("abababababab", "cdcdcdcdcdcd")
-    take_labels(sent([{"id": other, "label": 7}]), "application/json", log, asked)
-    kept, of_another = kept_by(log)
-    assert [label["label"] for label in kept["labels"]] == ["1", "2", "true", "Adelie", "2"]
-    assert of_another["labels"][0]["label"] == 7
-    wrong = [{"id": ID, "label": label} for label in ("adelie", 3, 1.5, False)]
-    with pytest.raises(LabelsRefused) as refused:
-        read_labels(sent(wrong), "application/json", asked)
-    assert [problem["row"] for problem in refused.value.problems] == [0, 1, 2, 3]
-    assert refused.value.problems[0]["expected"] == "one of 1, 2, true, Adelie"
-
-
 # %% ../../../notebooks/serve/logs/03_labels.ipynb #e458f703
 def test_what_is_not_a_list_of_labels_is_refused():
     for body, words in (
@@ -146,6 +126,26 @@ def test_a_label_is_of_the_kind_that_the_model_answers():
         assert {p["column"] for p in refused.value.problems} == {"label"}
     other = ID.replace("abababababab", "cdcdcdcdcdcd")  # of a model that was here before
     assert read_labels(sent([{"id": other, "label": "late"}]), "application/json", probability)
+
+
+# %% ../../../notebooks/serve/logs/03_labels.ipynb #18a360f8
+def test_the_label_of_a_class_is_its_name_whatever_type_it_had_in_the_table():
+    asked = Asked("abababababab", "classes", ("1", "2", "true", "Adelie"))
+    log = open_label_log(Path(tempfile.mkdtemp()))
+    labels = [
+        {"id": ID, "row": row, "label": label} for row, label in enumerate([1, 2.0, True, "Adelie", "2"])
+    ]
+    take_labels(sent(labels), "application/json", log, asked)
+    other = ID.replace("abababababab", "cdcdcdcdcdcd")
+    take_labels(sent([{"id": other, "label": 7}]), "application/json", log, asked)
+    kept, of_another = kept_by(log)
+    assert [label["label"] for label in kept["labels"]] == ["1", "2", "true", "Adelie", "2"]
+    assert of_another["labels"][0]["label"] == 7
+    wrong = [{"id": ID, "label": label} for label in ("adelie", 3, 1.5, False)]
+    with pytest.raises(LabelsRefused) as refused:
+        read_labels(sent(wrong), "application/json", asked)
+    assert [problem["row"] for problem in refused.value.problems] == [0, 1, 2, 3]
+    assert refused.value.problems[0]["expected"] == "one of 1, 2, true, Adelie"
 
 
 # %% ../../../notebooks/serve/logs/03_labels.ipynb #3582c70e

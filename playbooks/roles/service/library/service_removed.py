@@ -9,12 +9,13 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.boot_script import remove_from_boot
+from ansible.module_utils.closed_network import take_away
 from ansible.module_utils.container_engine import removal
 from ansible.module_utils.deploy_lock import Lost, fence
 from ansible.module_utils.journal_chain import append
 from ansible.module_utils.pending import publish
 from ansible.module_utils.proxy_state import wait_for_end
-from ansible.module_utils.recover_at_boot import name_of
+from ansible.module_utils.recover_at_boot import forget_at_boot
 
 DOCUMENTATION = r"""
 module: service_removed
@@ -93,12 +94,13 @@ def remove(want, run):
     for image in images:
         lines_of(engine, "image", "rm", image)
     at_boot = remove_from_boot("mlkit-" + want["service"], run)
-    remove_from_boot(name_of(want["service"]), run)
+    forget_at_boot(want["service"], run)
+    is_closed = take_away(engine, run)
     fence(want["fence"])
     remove_files(folder)
     publish(want["service"], folder)
     counted = [f"{len(containers)} containers", f"{len(images) // 2} images", "its files"]
-    return ["its port", *counted, *(["its start at boot"] if at_boot else [])]
+    return ["its port", *counted, *(["its start at boot"] if at_boot else []), *(["the closed network"] if is_closed else [])]
 
 
 def main():

@@ -9,7 +9,7 @@ and is put there at boot before a container starts.
 import json
 import os
 
-from ansible.module_utils.boot_script import run_at_boot, script_places
+from ansible.module_utils.boot_script import remove_from_boot, run_at_boot, script_places
 
 NAME = "mlkit-closed"
 # What the engine itself can do for it: containers do not see one another, and nothing that leaves gets the host's address.
@@ -39,6 +39,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 with_nft() {
   case $1 in
     check) nft list table inet mlkit_closed 2>/dev/null | grep -q 'iifname "@bridge@" .*drop' ;;
+    stop) nft delete table inet mlkit_closed 2>/dev/null || : ;;
     start) nft -f - <<END
 table inet mlkit_closed
 delete table inet mlkit_closed
@@ -58,6 +59,8 @@ with_iptables() {
   [ ! -e /proc/net/if_inet6 ] || protocols="iptables ip6tables"
   for iptables in $protocols; do
     # shellcheck disable=SC2086  # the rule is words
+    if [ "$1" = stop ]; then "$iptables" -w 10 -t mangle -D $rule 2>/dev/null; continue; fi
+    # shellcheck disable=SC2086
     "$iptables" -w 10 -t mangle -C $rule 2>/dev/null && continue
     # shellcheck disable=SC2086
     [ "$1" = start ] && "$iptables" -w 10 -t mangle -I $rule || return 1
@@ -65,8 +68,8 @@ with_iptables() {
 }
 
 case $1 in
-  start | check) ;;
-  *) echo "usage: $0 start | check" >&2; exit 2 ;;
+  start | check | stop) ;;
+  *) echo "usage: $0 start | check | stop" >&2; exit 2 ;;
 esac
 if command -v nft >/dev/null; then with_nft "$1"; else with_iptables "$1"; fi
 """
@@ -97,6 +100,17 @@ def close(engine, run):
     code, out, err = run([script, "start"])
     if code:
         raise OSError((err or out).strip() or f"{script} ended with exit code {code}")
+
+
+def take_away(engine, run):
+    "Remove the network and its rule where no container is in it; whether they were there, and are gone. `run` is a module's run_command."
+    bridge = _bridge(engine, run)
+    if not bridge or run([engine, "ps", "--all", "--quiet", "--filter", "network=" + NAME])[1].strip():
+        return False
+    if run([engine, "network", "rm", NAME])[0]:  # a container has come since
+        return False
+    run(["sh", "-s", "stop"], data=SCRIPT.replace("@bridge@", bridge))
+    return remove_from_boot(SCRIPT_NAME, run)
 
 
 def complaints(run):

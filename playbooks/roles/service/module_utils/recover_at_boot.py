@@ -3,13 +3,15 @@
 There is no Ansible then, so the files that `recovery` imports are copied to the host.
 """
 
+import glob
 import os
 import re
+import shutil
 import sys
 from importlib import import_module
 
 from ansible.module_utils import recovery
-from ansible.module_utils.boot_script import run_at_boot
+from ansible.module_utils.boot_script import remove_from_boot, run_at_boot, script_places
 from ansible.module_utils.proxy_config import read, write_whole
 
 PROGRAM = "/usr/local/lib/mlkit"
@@ -65,6 +67,15 @@ def recover_at_boot(service, folder, engine, run):
     }
     script, unit = (re.sub("@([a-z]+)@", lambda match: words[match[1]], text) for text in (SCRIPT, UNIT))
     run_at_boot(name_of(service), script, unit, run)
+
+
+def forget_at_boot(service, run):
+    "Remove what `recover_at_boot` has written for a service, and with that of the last one the program."
+    remove_from_boot(name_of(service), run)
+    if not any(glob.glob(place) for place in script_places(name_of("*"))):
+        shutil.rmtree(os.path.join(PROGRAM, "ansible"), ignore_errors=True)
+        if os.path.isdir(PROGRAM) and not os.listdir(PROGRAM):  # what renews certificates may be there, too
+            os.rmdir(PROGRAM)
 
 
 def copy_program(module):

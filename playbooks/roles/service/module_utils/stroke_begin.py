@@ -9,7 +9,7 @@ import json
 import os
 import time
 
-from ansible.module_utils.deploy_lock import ENDING, OWNER, Held, release, take
+from ansible.module_utils.deploy_lock import ENDING, OWNER, Held, look, release, take
 from ansible.module_utils.deployment_plan import release_of, rollback_target, service_plan
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.host_look import look_at_host
@@ -25,7 +25,7 @@ RECENT = 10.0  # seconds: a lock that is older was not taken at the same moment
 def begin(step):
     "What has to happen. Where that is nothing, the lock is given back at once."
     if step.check_mode:
-        return decide(step)
+        return foresee(step)
     want, folder = step.want, os.path.join(step.want["home"], step.want["service"])
     lock(folder, want)
     # What the last deployment replaced may still be finishing its requests. Where nothing is changed, that needs no waiting for.
@@ -35,6 +35,15 @@ def begin(step):
         found = decide(step)
     if not changes(found):
         release(os.path.join(folder, "lock.json"), want["lock"]["token"])
+    return found
+
+
+def foresee(step):
+    "What would happen, without a lock; whether somebody has it is said, and who (`owner`)."
+    found, held = decide(step), look(os.path.join(step.want["home"], step.want["service"], "lock.json"))
+    if held and held["owner"] not in (step.want["dead"], OWNER) and found.get("plan", {}).get("change"):
+        found["plan"]["summary"] += f"; but not now, for the host is locked: {Held(held, time.time())}"
+        found["owner"] = held["owner"]
     return found
 
 
