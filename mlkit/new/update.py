@@ -46,6 +46,9 @@ def write_template_record(
 ) -> str:
     "The text of `.template.json`: the answers, and what the templates wrote."
     said = msgspec.to_builtins({"plan": plan, "gates": gates, "levels": levels})
+    said["plan"]["left_out"] = list(
+        said["plan"]["left_out"].items()
+    )  # a record sorts its keys, README.md does not
     return write_record("template", said | {"files": files}).decode()
 
 
@@ -71,7 +74,7 @@ def read_template_record(
         )
     record = read_record("template", path.read_bytes(), RECORD)
     try:
-        plan = msgspec.convert(record["plan"], Plan)
+        plan = msgspec.convert(record["plan"] | {"left_out": dict(record["plan"]["left_out"])}, Plan)
         gates = msgspec.convert(record["gates"], list[BaselineGate])
         levels = msgspec.convert(record["levels"], dict[str, list[str]])
         before = msgspec.convert(record["files"], dict[str, str])
