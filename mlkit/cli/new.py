@@ -193,12 +193,21 @@ def new(name, data, read_as, notebook, parameters, inputs, split, yes, **given):
       cd diamonds && mlkit train && mlkit validate
       mlkit new ship --from mine.ipynb
     """
-    from mlkit.new.folder import first_commit, refuse_name, refuse_place, whole_folder, write_files
+    from mlkit.new.folder import (
+        clear_killed,
+        first_commit,
+        refuse_name,
+        refuse_place,
+        whole_folder,
+        write_files,
+    )
 
     refuse_name(name)
     refuse_place(Path(name))
     chosen = {"parameters": parameters, "inputs": inputs, "split": split}
     _refuse_mixed(data, notebook, given | {"read_as": read_as}, chosen)
+    if left := clear_killed(Path(name)):
+        click.echo(f"note: took away {', '.join(left)}, left by a mlkit new that was killed", err=True)
     with whole_folder(Path(name)) as folder:
         files = (
             _files_of_notebook(folder, name, Path(notebook), chosen, yes)
