@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -129,3 +130,15 @@ def test_a_lock_that_a_newer_mlkit_wrote_is_not_taken_for_none(path):
         ):
             ask()
     assert json.loads(Path(path).read_text()) == lock
+
+
+def test_a_host_that_ends_a_deployment_by_itself_is_waited_for_and_nobody_else(path):
+    locks.take(path, locks.OWNER, "h", 60, "ending a deployment")
+    seen = []
+    waiting = threading.Thread(target=lambda: seen.append(locks.wait_for_host(path)))
+    waiting.start()
+    locks.release(path, "h")
+    waiting.join(10)
+    assert seen == [None]
+    locks.take(path, "ann", "a", 60, "")
+    assert locks.wait_for_host(path)["owner"] == "ann"

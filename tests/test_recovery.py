@@ -129,8 +129,8 @@ def test_a_deployment_that_lost_its_lock_takes_no_other_s_pending_away(tmp_path)
     "text, words",
     [
         ('{"format": "mlkit.pending/2"}', "has the format 'mlkit.pending/2', expected 'mlkit.pending/1'"),
-        ("[1]", "is no record of a deployment"),
-        ("{", "is no record of a deployment"),
+        ("[1]", "is not a record of a deployment"),
+        ("{", "is not a record of a deployment"),
     ],
 )
 def test_what_another_mlkit_left_pending_is_refused_in_words(tmp_path, text, words):

@@ -1,10 +1,10 @@
 """What breaks while a release goes live, at each step, under load: does the fleet keep serving, and is the lock free again?
 
-    python bench/deploy/faults.py [--only kill,cut,deployer] [--steps "lock;send"]      needs root and a container engine
+    python bench/deploy/faults.py [--only kill,cut,deployer] [--steps "lock;send"] [--lock 25]      needs root and a container engine
 
 Two hosts. The fault hits h2 (or h1, which decides, or the deployer) at a step, by plain ansible-playbook with a lock of 25 s. Then:
 what clients of the other host saw, what both serve by themselves and how long after the host came back (of a dead deployer the lock
-of 25 s has to run out first), and what one more `mlkit deploy` makes of it. The table is that of docs/faults.md.
+has to run out first), and what one more `mlkit deploy` makes of it. The table is that of docs/faults.md.
 """
 
 import argparse
@@ -35,7 +35,6 @@ STEPS = {
         "grep -q {release} /var/lib/mlkit/flights/state.json",
     ),
 }
-LOCK = 25  # seconds: longer than a deployment to two hosts takes
 FOLDER = "/var/lib/mlkit/flights"
 FAULTS = {
     "kill": "h2 loses power",
@@ -46,6 +45,7 @@ FAULTS = {
     "sleep": "the deployer sleeps for longer than its lock, and wakes up",
     "proxy": "h2's proxy is killed",
     "engine": "h2's container engine is killed",
+    "twin": "a deployer of the same name, in a pid namespace of its own, begins, too",
 }
 
 SERVICES = {"proxy": ("haproxy", "haproxy"), "engine": ("dockerd", "docker")}  # program and service on a host
@@ -55,8 +55,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(FAULTS), help="separated by ,")
     parser.add_argument("--steps", default=";".join(STEPS), help="separated by ;")
+    parser.add_argument(
+        "--lock", type=int, default=25, help="seconds: longer than a deployment to two hosts takes"
+    )
     given = parser.parse_args()
-    with lab_of(2, deploy_batch=1, service_lock_seconds=LOCK) as lab:
+    with lab_of(2, deploy_batch=1, service_lock_seconds=given.lock) as lab:
         releases = [lab.release(3), lab.release(5), lab.release(7)]
         lab.deploy(releases[0])
         print(
@@ -76,10 +79,10 @@ def hit(lab: Lab, releases: list[str], fault: str, step: str, when: tuple[str, s
     new, third = (each for each in releases if each != old)
     last = third if fault == "another" else new
     with load_on(lab, 600, with_wrk=False) as (clients, _):
-        code = deploy_with(lab, new, fault, *when)
+        code = deploy_with(lab, new, lambda deployer: strike(lab, deployer, fault, third), *when)
         heal(lab, fault)
         began = time.monotonic()
-        eventually(lambda: is_settled(lab), seconds=30 + 2 * LOCK)
+        eventually(lambda: is_settled(lab), seconds=30 + 2 * lab.settings["service_lock_seconds"])
         seconds, served = time.monotonic() - began, live_on(lab)
         again = lab.mlkit("deploy", "fleet", last, check=False)
         finally_ = lab.releases_live()
@@ -98,14 +101,20 @@ def hit(lab: Lab, releases: list[str], fault: str, step: str, when: tuple[str, s
     return good
 
 
-def deploy_with(lab: Lab, release: str, fault: str, task: str, sight: str) -> int:
-    "Deploy, and hit when the task begins, which plain ansible-playbook tells, or within it at the sight of something; the exit code."
+def playing(lab: Lab, release: str) -> list:
+    "The command that deploys a release with plain ansible-playbook."
     variables = {"release": lab.folder / ".mlkit/releases" / release, **lab.settings}
     words = [word for key, value in variables.items() for word in ("-e", f"{key}={value}")]
     program = Path(sys.executable).parent / "ansible-playbook"
+    return [program, "-i", lab.fleet.inventory, ROOT / "playbooks/deploy.yml", *words]
+
+
+def deploy_with(lab: Lab, release: str, strike, task: str, sight: str) -> int:
+    "Deploy, and strike when the task begins, which plain ansible-playbook tells, or within it at the sight of something; the exit code."
     deployer = subprocess.Popen(
-        [program, "-i", lab.fleet.inventory, ROOT / "playbooks/deploy.yml", *words],
-        env=os.environ | {"PYTHONUNBUFFERED": "1", "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        playing(lab, release),
+        env=os.environ
+        | {"PYTHONUNBUFFERED": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -121,23 +130,28 @@ def deploy_with(lab: Lab, release: str, fault: str, task: str, sight: str) -> in
                 seen = lab.fleet("ssh", 2, sight.format(release=release), check=False)
                 if seen.returncode == 0:
                     break
-            strike(lab, deployer, fault)
+            strike(deployer)
     clock.cancel()
     if not is_hit:
         sys.exit(f"no task {task!r} in the deployment")
     return deployer.wait()
 
 
-def strike(lab: Lab, deployer: subprocess.Popen, fault: str) -> None:
+def strike(lab: Lab, deployer: subprocess.Popen, fault: str, third: str) -> None:
     "What happens, and, where the deployer sleeps, until it is awake again."
     if fault in ("deployer", "another"):
         os.killpg(deployer.pid, signal.SIGKILL)
     elif fault == "sleep":
         os.killpg(deployer.pid, signal.SIGSTOP)
-        eventually(lambda: lock_is_free(lab), seconds=3 * LOCK)
+        eventually(lambda: lock_is_free(lab), seconds=3 * lab.settings["service_lock_seconds"])
         os.killpg(deployer.pid, signal.SIGCONT)
     elif fault in SERVICES:
         lab.fleet("ssh", 2, f"pkill -KILL {SERVICES[fault][0]}", check=False)
+    elif fault == "twin":
+        alone = ["unshare", "--pid", "--fork", "--mount-proc"]
+        twin = subprocess.run([*alone, *playing(lab, third)], capture_output=True, text=True, check=False)
+        if twin.returncode == 0 or "locked: " not in twin.stdout:
+            sys.exit(f"the twin was not refused, exit {twin.returncode}: {twin.stdout[-2000:]}")
     elif fault == "first":
         lab.fleet("kill", 1)
     else:
@@ -151,7 +165,9 @@ def live_on(lab: Lab) -> list[str]:
 
 def is_settled(lab: Lab) -> bool:
     "Whether no host has a deployment to end, and each is ready, with nothing missed."
-    look = f"test ! -e {FOLDER}/pending.json && test $(grep -c ' server ' /etc/haproxy/mlkit.d/flights.cfg) = 1"
+    look = (
+        f"test ! -e {FOLDER}/pending.json && test $(grep -c ' server ' /etc/haproxy/mlkit.d/flights.cfg) = 1"
+    )
     ended = all(lab.fleet("ssh", host, look, check=False).returncode == 0 for host in (1, 2))
     return lock_is_free(lab) and ended and bool(live_on(lab))
 

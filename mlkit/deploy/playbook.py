@@ -6,8 +6,8 @@
 __all__ = [
     "OUTCOMES",
     "ANSIBLE",
-    "ATTEMPTS",
     "SWITCHING",
+    "ATTEMPTS",
     "WRONG_TYPE",
     "UNKNOWN_KEY",
     "PLANNING",
@@ -210,19 +210,6 @@ def ansible_environment(playbook: Path, environment: Environment) -> dict[str, s
     }
 
 
-ATTEMPTS = {  # playbook → what it tries, as a sentence begins
-    "deploy": "deploy to {}",
-    "rollback": "rollback of {}",
-    "setup": "setup of {}",
-    "remove": "removal from {}",
-    "lock": "locking {}",
-    "unlock": "unlocking {}",
-    "unlocked": "looking at the lock of {}",
-    "keys": "sending the keys to {}",
-    "status": "looking at {}",
-    "journal": "reading the journal of {}",
-    "accept": "accepting what differs on {}",
-}
 SWITCHING = "Lead the clients to the new container"  # the task in roles/service/tasks/switch.yml
 
 
@@ -245,6 +232,21 @@ def _stopped(name: str, environment: Environment, steps: list[TaskEvent]) -> Dep
     ]
     return DeployStopped(f"{ATTEMPTS[name].format(environment.name)} was stopped", "\n".join(lines))
 
+
+# %% ../../notebooks/deploy/02_playbook.ipynb #2a012a81
+ATTEMPTS = {  # playbook → what it tries, as a sentence begins
+    "deploy": "deploy to {}",
+    "rollback": "rollback of {}",
+    "setup": "setup of {}",
+    "remove": "removal from {}",
+    "lock": "locking {}",
+    "unlock": "unlocking {}",
+    "unlocked": "looking at the lock of {}",
+    "keys": "sending the keys to {}",
+    "status": "looking at {}",
+    "journal": "reading the journal of {}",
+    "accept": "accepting what differs on {}",
+}
 
 # %% ../../notebooks/deploy/02_playbook.ipynb #88b089a5
 WRONG_TYPE = re.compile(r"argument '(\w+)' is of type \w+ and we were unable to convert to (\w+)")

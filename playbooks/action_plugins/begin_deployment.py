@@ -71,7 +71,7 @@ def image_in(release):
             sizes = {layer: archive.getmember(name).size for layer, name in files.items()}
     except (tarfile.TarError, KeyError, ValueError) as error:
         raise ValueError(
-            f"image could not be loaded: {release['archive']} is no image archive: {error}"
+            f"image could not be loaded: {release['archive']} is not an image archive: {error}"
         ) from error
     return {"config": config, "layers": layers, "sizes": sizes}, files
 

@@ -54,12 +54,12 @@ def read_release(folder):
     folder = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(folder):
         raise Refused(
-            f"there is no release folder {folder}: give the folder that mlkit release printed;"
+            f"there is not a release folder {folder}: give the folder that mlkit release printed;"
             " a relative path starts where ansible-playbook was started"
         )
     for name in ("release.json", "golden.json"):
         if not os.path.isfile(os.path.join(folder, name)):
-            raise Refused(f"{folder} is no release folder: it has no {name}")
+            raise Refused(f"{folder} is not a release folder: it has no {name}")
     release = read_record(os.path.join(folder, "release.json"), "mlkit.release/1")
     try:
         wanted = {"id": release["id"], "name": release["name"]}
@@ -96,7 +96,7 @@ def service_name(name):
     'The name of a service, as `{"name": …}`, if it can be one.'
     if not name or not NAME.fullmatch(str(name)):
         raise Refused(
-            f"{name!r} is no service: say which with -e service=NAME, for example -e service=flights"
+            f"{name!r} is not a service: say which with -e service=NAME, for example -e service=flights"
             " (lower-case letters, digits, dashes)"
         )
     return {"name": name}

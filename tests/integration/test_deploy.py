@@ -369,8 +369,8 @@ def test_an_unknown_host_key_is_refused_whatever_the_inventory_says(hosts, servi
     ("playbook", "words", "said"),
     [
         ("deploy", [], "say which release to deploy: -e release=PATH_TO_RELEASE_FOLDER"),
-        ("deploy", ["-e", "release=nowhere"], "there is no release folder "),
-        ("deploy", ["-e", "release=."], " is no release folder: it has no release.json"),
+        ("deploy", ["-e", "release=nowhere"], "there is not a release folder "),
+        ("deploy", ["-e", "release=."], " is not a release folder: it has no release.json"),
         (
             "deploy",
             ["-e", "service_keep_releases=many"],

@@ -28,7 +28,7 @@ author: [The mlkit developers]
 """
 
 EXAMPLES = r"""
-- name: Put what renews the certificate on the host
+- name: Put the renewal program on the host
   proxy_renewal:
     folder: /etc/mlkit/acme
     files:
@@ -110,7 +110,7 @@ def main():
         module.fail_json(msg=cause, cause=cause)
     mine = thumbprint(key)
     if not mine:
-        cause = "the account's key is no RSA key in PEM: make one with openssl genrsa 3072"
+        cause = "the account's key is not an RSA key in PEM: make one with openssl genrsa 3072"
         module.fail_json(msg=cause, cause=cause)
     module.exit_json(changed=changed, thumbprint=mine, answers=proxy_says() == "probe." + mine)
 

@@ -50,7 +50,7 @@ def main():
     )
     folder, files, what = (module.params[name] for name in ("folder", "files", "what"))
     if wrong := [name for name, text in files.items() if not NAME.fullmatch(name) or not isinstance(text, str)]:
-        cause = f"{what}: {wrong[0]!r} is not a file name with a text, such as DB_PASSWORD"
+        cause = f"{what}: {wrong[0]!r} is not a file name with a string, such as DB_PASSWORD"
         module.fail_json(msg=cause, cause=cause)
     try:
         there = os.listdir(folder) if os.path.isdir(folder) else []

@@ -37,7 +37,7 @@ def main():
     state = "shown" if module.check_mode else asked["state"]
     changed, was = False, None
     try:
-        was = look(path) if state == "shown" else wait_for_host(path)
+        was = wait_for_host(path) if state in ("taken", "free", "broken") else look(path)
         if state == "taken":
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             take(path, asked["owner"], asked["token"], asked["seconds"], asked["why"])

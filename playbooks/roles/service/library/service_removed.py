@@ -121,7 +121,7 @@ def main():
         entry = append(os.path.join(want["folder"], "journal.jsonl"), want["entry"])
         module.exit_json(changed=True, entry=entry, gone=remove(want, module.run_command))
     except (Lost, OSError, ValueError, KeyError) as error:
-        cause = f"{want['service']} was not wholly removed: {error}"
+        cause = f"{want['service']} was not removed completely: {error}"
         module.fail_json(msg=cause, cause=cause)
 
 

@@ -90,14 +90,14 @@ def settle(pending, step):
 
 
 def stop_replaced(pending):
-    """Let the container that a recorded deployment replaced finish its requests, and stop it.
+    """Let the container that a recorded deployment replaced finish its requests, and stop it, unless it still answers for the new one.
 
     It goes by its id, and no container with this id will serve again: so others may deploy in the meantime.
     """
     wait_for_end(pending["drain"], pending["drain_seconds"] + 5)
-    old = (pending["begun"]["plan"]["old"] or {}).get("id")
-    if old:
-        said(pending["begun"]["engine"], "stop", "--time", str(pending["stop_seconds"]), old)
+    old = pending["begun"]["plan"]["old"] or {}
+    if old.get("id") and old["port"] not in served(pending["service"]):
+        said(pending["begun"]["engine"], "stop", "--time", str(pending["stop_seconds"]), old["id"])
 
 
 def finish(pending, step):

@@ -64,7 +64,7 @@ def read_pending(folder):
         pending = json.loads(read(path) or "null")
         found = pending and pending["format"]
     except (ValueError, TypeError, KeyError) as error:
-        raise Failed(f"{path} is no record of a deployment: {error}. {AWAY}") from error
+        raise Failed(f"{path} is not a record of a deployment: {error}. {AWAY}") from error
     if pending and found != FORMAT:
         raise Failed(f"{path} has the format {found!r}, expected {FORMAT!r}: another mlkit wrote it. {AWAY}")
     return pending
