@@ -44,7 +44,17 @@ every cell showed was compared. `python bench/papermill_notebooks.py > docs/pape
 def fetched(folder: Path) -> Path:
     "The notebooks of the installed version, from its source."
     name = f"papermill=={version('papermill')}"
-    words = ["download", "-q", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "-d", str(folder), name]
+    words = [
+        "download",
+        "-q",
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        "--no-build-isolation",
+        "-d",
+        str(folder),
+        name,
+    ]
     subprocess.run([sys.executable, "-m", "pip", *words], check=True, stdout=sys.stderr)
     [archive] = folder.glob("*.tar.gz")
     with tarfile.open(archive) as source:
@@ -55,13 +65,18 @@ def fetched(folder: Path) -> Path:
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLKIT_")}
     environment["PATH"] = f"{BIN}:{environment['PATH']}"
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
 
 
 def by_papermill(folder: Path, name: str) -> tuple[str, list]:
     given = [word for pair in GIVEN.get(name, {}).items() for word in ("-p", *pair)]
     out = folder / f"{name}.out"
-    done = run(["papermill", name, str(out), "--no-progress-bar", "--cwd", str((folder / name).parent), *given], folder)
+    done = run(
+        ["papermill", name, str(out), "--no-progress-bar", "--cwd", str((folder / name).parent), *given],
+        folder,
+    )
     said = "done" if not done.returncode else last_line(done.stderr)
     return said, cells_of(out, (folder / name).parent)
 
@@ -70,12 +85,22 @@ def by_mlkit(folder: Path, name: str) -> tuple[str, list]:
     given = [word for pair in GIVEN.get(name, {}).items() for word in ("-p", *pair)]
     project = folder / f"{name}.project"
     project.mkdir(parents=True)
-    shutil.copytree(folder / Path(name).parent, project / "in", ignore=shutil.ignore_patterns("*.project", "*.out"))
+    shutil.copytree(
+        folder / Path(name).parent, project / "in", ignore=shutil.ignore_patterns("*.project", "*.out")
+    )
     (project / "settings.ini").write_text("[project]\nname = papermill\n")
     done = run(["mlkit", "run", f"in/{Path(name).name}", *given], project)
     executed = list(project.glob("store/runs/*/executed.ipynb"))
-    said = "done" if not done.returncode else next(line for line in done.stderr.splitlines() if line.startswith("error: "))
-    return said.replace(f"{project}/in/", "").removeprefix("error: "), cells_of(executed[0], project / "in") if executed else []
+    said = (
+        "done"
+        if not done.returncode
+        else next(
+            (line for line in done.stderr.splitlines() if line.startswith("error: ")), last_line(done.stderr)
+        )
+    )
+    return said.replace(f"{project}/in/", "").removeprefix("error: "), cells_of(
+        executed[0], project / "in"
+    ) if executed else []
 
 
 def last_line(text: str) -> str:
@@ -89,7 +114,10 @@ def cells_of(path: Path, where: Path) -> list:
     found = []
     for cell in json.loads(path.read_text())["cells"]:
         if cell["cell_type"] == "code":
-            shown = ["".join(o.get("text", o.get("data", {}).get("text/plain", o.get("ename", "")))) for o in cell["outputs"]]
+            shown = [
+                "".join(o.get("text", o.get("data", {}).get("text/plain", o.get("ename", ""))))
+                for o in cell["outputs"]
+            ]
             found.append(("".join(cell["source"]), "".join(shown).replace(str(where), "")))
     return found
 
@@ -112,21 +140,28 @@ def main() -> None:
         shutil.copytree(source, folder)
         (folder / "check.txt").write_text("there")  # as papermill's test of read_check.ipynb makes it
         names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.ipynb"))
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(4) as pool:
             rows = list(pool.map(lambda name: compare(folder, name), names))
     for name, theirs, ours, same in rows:
         print(name, "|", theirs, "|", ours, "|", same, file=sys.stderr)
     same = [row for row in rows if row[3]]
-    table = "\n".join(f"| {n} | {cell(t)} | {cell(o)} | {'the same' if s else 'differs'} |" for n, t, o, s in rows)
+    table = "\n".join(
+        f"| {n} | {cell(t)} | {cell(o)} | {'the same' if s else 'differs'} |" for n, t, o, s in rows
+    )
     differ = "\n".join(f"- `{n}`: {WHY.get(n, '?')}" for n, _, _, s in rows if not s)
-    print(PAGE.format(version=version("papermill"), count=len(rows), same=len(same), differ=differ, table=table), end="")
+    print(
+        PAGE.format(
+            version=version("papermill"), count=len(rows), same=len(same), differ=differ, table=table
+        ),
+        end="",
+    )
 
 
 EARLY = "papermill takes `sys.exit(0)` for a good end, with cells that were not run. A record of a run says what all cells did, so mlkit says that they did not"
 WHY = {
     "blank-vscode.ipynb": "it names no kernel, as editors often leave it. mlkit takes Python's",
     "complex_parameters.ipynb": "its parameters cell is not Python on purpose, papermill's tests only inspect it. Both fail; mlkit does before a kernel starts",
-    "nb_version_4.4.ipynb": "`var = 1` is a whole number, and papermill's test gives it a text. mlkit checks parameters by the type of their default; `var: str = \"1\"` or `var = None` would take it",
+    "nb_version_4.4.ipynb": '`var = 1` is a whole number, and papermill\'s test gives it a text. mlkit checks parameters by the type of their default; `var: str = "1"` or `var = None` would take it',
     "no_parameters.ipynb": "no cell has the tag `parameters`. papermill warns and puts `msg` at the top, where the notebook's own `msg = None` undoes it: it prints None. mlkit refuses a parameter that would be lost",
     "notimplemented_translator.ipynb": "it needs a kernel for R, which is not installed here. Both say so",
     "sysexit.ipynb": EARLY,

@@ -193,12 +193,21 @@ def new(name, data, read_as, notebook, parameters, inputs, split, yes, **given):
       cd diamonds && mlkit train && mlkit validate
       mlkit new ship --from mine.ipynb
     """
-    from mlkit.new.folder import first_commit, refuse_name, refuse_place, whole_folder, write_files
+    from mlkit.new.folder import (
+        clear_killed,
+        first_commit,
+        refuse_name,
+        refuse_place,
+        whole_folder,
+        write_files,
+    )
 
     refuse_name(name)
     refuse_place(Path(name))
     chosen = {"parameters": parameters, "inputs": inputs, "split": split}
     _refuse_mixed(data, notebook, given | {"read_as": read_as}, chosen)
+    if left := clear_killed(Path(name)):
+        click.echo(f"note: took away {', '.join(left)}, left by a mlkit new that was killed", err=True)
     with whole_folder(Path(name)) as folder:
         files = (
             _files_of_notebook(folder, name, Path(notebook), chosen, yes)
@@ -232,6 +241,7 @@ def init(data, read_as, yes, **given):
 
     from mlkit.errors import AlreadyThere
     from mlkit.new.folder import add_files, refuse_name
+    from mlkit.new.update import RECORD, without
     from mlkit.settings import SETTINGS
 
     if not data:
@@ -244,7 +254,9 @@ def init(data, read_as, yes, **given):
         )
     with TemporaryDirectory() as folder:
         files = _files(Path(folder), here.name, data, dict(read_as), given, yes)
-    theirs = add_files(here, files)
+    theirs = [name for name in files if (here / name).exists()]
+    files[RECORD] = without(files[RECORD], theirs)  # what is theirs is no template's
+    add_files(here, files)
     click.echo("\n".join([f"made {here.name}/", *(f"  {file}" for file in files if file not in theirs)]))
     click.echo(f"next: {NEXT}")
     if theirs:
@@ -268,6 +280,7 @@ def _files(
     from mlkit.new.folder import render
     from mlkit.new.plan import make_plan
     from mlkit.new.table import look
+    from mlkit.new.update import RECORD, write_template_record
 
     place = place_of(data)
     frame, reading, guessed = read_table(folder, name, place, data, said)
@@ -289,11 +302,9 @@ def _files(
     by_lot = Split(share=0.2, seed=1, key=plan.key or None)
     split = Split(column=plan.time, at=plan.at) if plan.time else by_lot
     gates = baseline_gates(plan, split.parts(frame)[0])
-    return render(
-        plan,
-        gates,
-        {c.name: list(frame[c.name].dropna().unique()) for c in plan.columns if c.type == "category"},
-    )
+    levels = {c.name: list(frame[c.name].dropna().unique()) for c in plan.columns if c.type == "category"}
+    files = render(plan, gates, levels)
+    return files | {RECORD: write_template_record(plan, gates, levels, files)}
 
 
 def _plan_words(plan) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "refuse_place",
     "whole_folder",
     "write_files",
+    "clear_killed",
     "add_files",
     "first_commit",
 ]
@@ -147,6 +148,7 @@ FILES = {
     "settings.ini.jinja": SETTINGS,
     "README.md.jinja": "README.md",
     "gitignore.jinja": ".gitignore",
+    "ci.yml.jinja": ".github/workflows/mlkit.yml",
     "explore.ipynb.jinja": "notebooks/pipelines/explore.ipynb",
     "train.ipynb.jinja": "notebooks/pipelines/train.ipynb",
     "validate.ipynb.jinja": "notebooks/pipelines/validate.ipynb",
@@ -259,7 +261,7 @@ def whole_folder(
     folder: Path,  # what it will be called
 ) -> Iterator[Path]:
     "A folder beside it, which gets that name when all went well and is gone otherwise. Raises `AlreadyThere`."
-    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-{os.getpid()}-", dir=folder.parent))
     try:
         yield staged
         mask = os.umask(0)
@@ -282,6 +284,30 @@ def write_files(
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
+
+
+# %% ../../notebooks/new/06_folder.ipynb #19a83d2d
+def clear_killed(
+    folder: Path,  # what was to be made
+) -> list[str]:
+    "Take away what a `mlkit new` of this name left behind that was killed, and give the names."
+    left = []
+    for path in folder.parent.glob(f".{folder.name}-*-*"):
+        found = re.fullmatch(rf"\.{re.escape(folder.name)}-(\d+)-\w+", path.name)
+        if found and path.is_dir() and not _is_running(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
+            left.append(path.name)
+    return left
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
 
 
 # %% ../../notebooks/new/06_folder.ipynb #dc0ee06a

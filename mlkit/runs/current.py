@@ -237,8 +237,9 @@ class Run(Trainer):
         # a model of this very run lies where the run puts things, and a reproduction puts them elsewhere
         here = self.output if training_digest(self.output, bundle.digest) else self.store
         trained, everything = read_training_rows(here, bundle.digest), partial(self._again, source)
+        own = {name: float(value) for name, value in (more or {}).items()}  # NumPy's numbers are no JSON
         found = judge_rows(
-            self.project, bundle, frame, truth, guess, self._champion(), more, trained, everything
+            self.project, bundle, frame, truth, guess, self._champion(), own, trained, everything
         )
         data = {"name": source.name, "fingerprint": source.fingerprint, "rows": source.rows}
         details = {"data": data | {"judged": len(frame), "period": _period(frame)}} | found.details

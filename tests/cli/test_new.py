@@ -183,7 +183,7 @@ def test_flags_and_guesses_make_the_same_project():
             made.append({path: path.read_text().replace(os.getcwd(), "~") for path in files})
             place = read_project(Path("stays").resolve()).section("dataset stays")["source"]
             assert place == str(Path("stays.csv").resolve())
-    assert made[0] == made[1] and len(made[0]) == 6
+    assert made[0] == made[1] and len(made[0]) == 8
 
 
 # %% ../../notebooks/cli/09_new.ipynb #63222745
@@ -216,7 +216,7 @@ def test_a_folder_that_somebody_has_becomes_a_project_and_keeps_what_it_has():
         again = CliRunner().invoke(main, words)
     assert done.exit_code == 0 and "README.md was there and is as before" in done.stderr
     assert (root / "README.md").read_text() == "mine" and read_project(root).name == "stays"
-    assert len([path for path in root.rglob("*") if path.is_file()]) == 7
+    assert len([path for path in root.rglob("*") if path.is_file()]) == 9
     assert again.exit_code == 3 and "has a settings.ini already" in again.stderr
 
 

@@ -3,6 +3,7 @@
 # %% ../../notebooks/new/06_folder.ipynb #imports
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mlkit.new.folder import (
     FILES,
     _git,
     add_files,
+    clear_killed,
     first_commit,
     inside_fstring,
     is_settable,
@@ -121,6 +123,21 @@ def test_a_notebook_is_what_jupyterlab_would_save_and_its_code_what_the_formatte
                     text=True,
                 )
                 assert formatted.stdout == text, (target, name, formatted.stderr)
+
+
+# %% ../../notebooks/new/06_folder.ipynb #72f9f3ea
+def test_what_a_killed_command_left_is_cleared_and_what_a_running_one_makes_is_not():
+    root = Path(tempfile.mkdtemp())
+    code = f"from pathlib import Path; from mlkit.new.folder import whole_folder\nwith whole_folder(Path({str(root / 'demo')!r})): input()"
+    running = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    while not list(root.iterdir()):
+        assert running.poll() is None
+    (root / ".demo-mine").mkdir()
+    assert clear_killed(root / "demo") == []
+    running.kill()
+    running.wait()
+    [left] = [path.name for path in root.iterdir() if path.name != ".demo-mine"]
+    assert clear_killed(root / "demo") == [left] and [path.name for path in root.iterdir()] == [".demo-mine"]
 
 
 # %% ../../notebooks/new/06_folder.ipynb #d99fcb03

@@ -80,12 +80,12 @@ def test_what_was_probably_read_wrongly_is_noted_in_the_record():
 
 # %% ../../notebooks/runs/02_current.ipynb #0bba74e3
 def test_a_verdict_says_all_of_what_was_judged_and_keeps_its_report():
-    run = scratch_run()
+    run = scratch_run("auc = >= 0.6\nauc_against_champion = >= -0.001\nown = >= 2\n")
     frame, late = flights(seed=1)
     run.write("flights", frame)
     run.read("flights")
     bundle, guess = saved_model(run)
-    verdict = run.judge(bundle, frame, late, guess, {"own": 3})
+    verdict = run.judge(bundle, frame, late, guess, {"own": np.float64(3)})
     kept = read_record("verdict", run.store.get(f"verdicts/{verdict.id}/verdict.json"), "verdict.json")
     assert kept["model"] == bundle.digest and kept["run"] == "scratch" and kept["passed"]
     data = kept["data"]
