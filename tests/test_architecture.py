@@ -1,6 +1,7 @@
 "The house has rooms: who may import whom. See docs/architecture.md."
 
 import ast
+import collections
 import json
 import re
 import subprocess
@@ -129,6 +130,11 @@ def test_a_notebook_stands_in_the_room_of_its_module_and_numbers_rise_along_impo
         for other in imports[module]:
             if book[other].parent == path.parent:
                 assert book[other].name < path.name, f"{path} imports {book[other]}"
+
+
+def test_a_number_stands_once_in_a_room(root):
+    numbers = [(path.parent, path.name[:2]) for path in (root / "notebooks").rglob("[0-9][0-9]_*.ipynb")]
+    assert [where for where, times in collections.Counter(numbers).items() if times > 1] == []
 
 
 def test_each_room_begins_with_a_page_without_code(imports, root):
