@@ -65,6 +65,10 @@ class Hosts:
         "The name of the container that runs, once no other does: the host retires what was replaced after the deployment."
         return eventually(lambda: one(name for name, runs in self.containers(number).items() if runs))
 
+    def is_retired(self, number=1):
+        "Whether nothing is left to do after a deployment: what it replaced is stopped, and what is kept no longer is gone."
+        return not self.fleet.ssh(number, "ls /var/lib/mlkit/flights/pending.json", check=False)
+
     def live(self, number=1):
         "The digest of the model that answers through the proxy."
         connection = http.client.HTTPConnection(self.fleet.address(number), PORT, timeout=10)

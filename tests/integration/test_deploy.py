@@ -205,6 +205,7 @@ def test_a_cut_off_deployment_is_mended_by_the_next(hosts, serving, other):
     "Cut between the switch and the record, the state names the old container and the proxy the new one."
     state = hosts.fleet.ssh(1, "cat /var/lib/mlkit/flights/state.json")
     assert hosts.deploy(other).code == 0
+    eventually(hosts.is_retired)
     hosts.fleet.ssh(1, f"echo '{state}' > /var/lib/mlkit/flights/state.json")
     assert "a deployment was cut off" in hosts.play("status", "--limit", "h1").output
     with Load(hosts.fleet.address(1)) as load:
@@ -225,6 +226,7 @@ def test_rollback_without_anything_before_it_says_what_is_kept(hosts, release):
 def test_only_the_newest_releases_are_kept(hosts, serving, other):
     played = hosts.deploy(other, "-e", "service_keep_releases=1")
     assert played.code == 0, played.output
+    eventually(hosts.is_retired)
     assert hosts.fleet.ssh(1, "ls /var/lib/mlkit/flights/releases") == other.name
     assert hosts.fleet.ssh(1, "docker images --format '{{.Tag}}'") == other.name.removeprefix("flights-")
 
@@ -263,7 +265,7 @@ def test_a_failure_on_one_host_takes_the_release_back_on_all(hosts, release):
     assert played.code == 2, played.output
     assert f"{release(2).name} did not go live on h3." in played.output
     assert "cause: the proxy refuses its new configuration: no such proxy" in played.output
-    assert f"{release(2).name} was taken back on h1, since it failed on h3" in played.output
+    assert f"{release(2).name} was taken back on h1, because it failed on h3" in played.output
     assert load.failures == [] and model_of(2) in load.answers
     assert [hosts.live(number) for number in (1, 2, 3)] == [model_of(1)] * 3
     assert [hosts.journal(number)[-1]["outcome"] for number in (1, 2, 3)] == [

@@ -141,7 +141,7 @@ def test_the_deployer_does_not_wait_for_the_last_clients_of_the_old_container(ho
             number, f"docker inspect -f '{{{{.Config.Labels}}}}' {hosts.only_container(number)}"
         )
         assert f"mlkit.release:{other.name}" in labels
-    eventually(lambda: hosts.fleet.ssh(1, "ls /var/lib/mlkit/flights/pending.json", check=False) == "")
+    eventually(hosts.is_retired)
 
 
 @pytest.mark.parametrize("ends", ["the next deployment", "the next boot"])
