@@ -151,13 +151,13 @@ def table_options(command):
     options = [
         click.option("--data", metavar="FILE", help="CSV, Parquet, JSON lines, Arrow, Excel: a file, a pattern, a folder, a URL."),
         click.option("--read-as", nargs=2, multiple=True, metavar="OPTION VALUE", help="How the file is written: encoding, separator, decimal, missing, dates, format, sheet.  [default: by its bytes]"),
-        click.option("--target", metavar="COLUMN", help="The column that is asked for."),
+        click.option("--target", metavar="COLUMN", help="The column to predict."),
         click.option("--kind", metavar="KIND", help="probability, classes, count or value.  [default: by its values]"),
-        click.option("--positive", metavar="VALUE", help="Of which of two values it is the probability."),
-        click.option("--time", metavar="COLUMN", help="Says when; its newest fifth is held out. `none`: a fifth by lot."),
-        click.option("--key", metavar="COLUMN", help="Says whose a row is: all of one are held out together; or `none`."),
-        click.option("--leave-out", metavar="COLUMNS", help="What a model may not be asked with, such as id,refund; or `none`."),
-        click.option("--yes", is_flag=True, help="Take the guesses."),
+        click.option("--positive", metavar="VALUE", help="Which of the two values to give the probability of."),
+        click.option("--time", metavar="COLUMN", help="When a row happened: the newest fifth is held out. `none`: a fifth at random."),
+        click.option("--key", metavar="COLUMN", help="Whose row it is, such as customer_id: all rows of one are held out together; or `none`."),
+        click.option("--leave-out", metavar="COLUMNS", help="Columns that the model does not get, such as id,refund; or `none`."),
+        click.option("--yes", is_flag=True, help="Accept every guess."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -171,7 +171,7 @@ def table_options(command):
     "--from",
     "notebook",
     metavar="NOTEBOOK",
-    help="Of a notebook that you have, which stays as it is; not with --data.",
+    help="Start from a notebook of yours, which stays as it is; not with --data.",
 )
 @click.option(
     "--parameters", metavar="NAMES", help="With --from: the constants that become parameters; or `none`."
@@ -182,10 +182,10 @@ def table_options(command):
 )
 @table_options
 def new(name, data, read_as, notebook, parameters, inputs, split, yes, **given):
-    """Make a project in the folder NAME: of a table and its column that is asked for, or of a notebook.
+    """Make a project in the folder NAME: from a table and the column to predict, or from a notebook.
 
-    Of a table: settings and three notebooks that run as they are. Of a notebook: settings, and the notebook with a
-    parameters cell. What no flag says is asked.
+    From a table: settings and three notebooks that run as they are. From a notebook: settings, and the notebook with a
+    parameters cell. What no flag says, you are asked.
 
     \b
     Example:
@@ -295,12 +295,12 @@ def _files(
         {flag.replace("_", "-"): answer for flag, answer in given.items()}, yes, sys.stdin.isatty()
     )
     if given["target"] is None and not answers.person:
-        raise MissingData("nobody said which column is the answer", "say it: --target COLUMN")
+        raise MissingData("nobody said which column to predict", "say it: --target COLUMN")
     plan = replace(make_plan(name, place, frame, answers), reading=reading)
     answers.refuse_guesses()
     click.echo(_plan_words(plan))
-    by_lot = Split(share=0.2, seed=1, key=plan.key or None)
-    split = Split(column=plan.time, at=plan.at) if plan.time else by_lot
+    at_random = Split(share=0.2, seed=1, key=plan.key or None)
+    split = Split(column=plan.time, at=plan.at) if plan.time else at_random
     gates = baseline_gates(plan, split.parts(frame)[0])
     levels = {c.name: list(frame[c.name].dropna().unique()) for c in plan.columns if c.type == "category"}
     files = render(plan, gates, levels)
@@ -310,14 +310,12 @@ def _files(
 def _plan_words(plan) -> str:
     from mlkit.new.table import one_line
 
-    lines = [f"asked for: {one_line(plan.target.question, 80)} ({plan.target.kind})"]
+    lines = [f"predicts:  {one_line(plan.target.question, 80)} ({plan.target.kind})"]
     if plan.target.classes:
         lines += [f"classes:   {one_line(', '.join(map(str, plan.target.classes)), 100)}"]
     lines += [f"left out:  {one_line(name, 30)}: {why}" for name, why in plan.left_out.items()]
-    by_lot = (
-        f"a fifth of the rows, by lot{f'; all of one {one_line(plan.key, 30)} together' if plan.key else ''}"
-    )
-    lines += [f"held out:  {f'from {plan.at} on, by {one_line(plan.time, 30)}' if plan.time else by_lot}"]
+    at_random = f"a fifth of the rows, at random{f'; all of one {one_line(plan.key, 30)} together' if plan.key else ''}"
+    lines += [f"held out:  {f'from {plan.at} on, by {one_line(plan.time, 30)}' if plan.time else at_random}"]
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ from .target import KINDS, Target, guess_kind, guess_positive, make_target
 # %% ../../notebooks/new/04_plan.ipynb #48c5fe9e
 Ask = Callable[[str, str, str], str]  # flag without its dashes, question, guess → answer
 NONE = "none"  # the answer for no column
-LEAK = "it alone tells the answer of nearly every row: known only afterwards?"
+LEAK = "it alone gives away nearly every answer: known only afterwards?"
 GONE = "missing in rows without an answer and only there: known only afterwards?"
 FEW = 20  # rows: a level with fewer of them may be missing among the training rows
 
@@ -40,7 +40,7 @@ class Plan:
     left_out: dict[str, str]  # column → why
     leaks: tuple[str, ...]  # of those: known only afterwards
     unseen: tuple[str, ...]  # inputs of which a level that training did not see counts as missing
-    time: str = ""  # the split's column; empty: by lot
+    time: str = ""  # the split's column; empty: at random
     at: str = ""  # the first moment that is held out
     key: str = ""  # the column whose equal values are held out together
     reading: dict[str, str] = field(default_factory=dict)  # how the file is read, as settings.ini says it
@@ -86,15 +86,15 @@ def make_plan(
 # %% ../../notebooks/new/04_plan.ipynb #0b728ade
 def _ask_target(columns: list[TableColumn], frame: pd.DataFrame, ask: Ask) -> Target:
     names = [column.name for column in columns]
-    name = ask("target", "Which column is the answer", "")
+    name = ask("target", "Which column is to be predicted", "")
     if name not in names:
         raise unknown_name("the table has no column", name, names)
     [column] = [column for column in columns if column.name == name]
     guess = guess_kind(column, frame[name])
-    kind = ask("kind", f"What is asked for ({', '.join(KINDS)})", guess)
+    kind = ask("kind", f"What to predict ({', '.join(KINDS)})", guess)
     positive = ""
     if kind == "probability" and column.values == 2 and (likely := guess_positive(frame[name])):
-        positive = ask("positive", f"Of which value of {one_line(name, 30)} is it the probability", likely)
+        positive = ask("positive", f"Which value of {one_line(name, 30)} to give the probability of", likely)
     return make_target(column, frame[name], kind, positive)
 
 
@@ -104,7 +104,9 @@ def _ask_time(columns: list[TableColumn], frame: pd.DataFrame, ask: Ask) -> tupl
     found = {c.name: at for c in columns if c.type == "time" and (at := _newest_fifth(frame[c.name]))}
     if not found:
         return "", ""
-    name = ask("time", "Which column says when; its newest fifth is held out", next(iter(found)))
+    name = ask(
+        "time", "Which column says when a row happened; the newest fifth is held out", next(iter(found))
+    )
     if name == NONE and NONE not in found:
         return "", ""
     if name not in found:
@@ -117,7 +119,7 @@ def _ask_key(columns: list[TableColumn], ask: Ask) -> str:
     found = [c.name for c in columns if c.doubt == REPEATED and not c.missing and _is_plain(c.name)]
     if not found:
         return ""
-    name = ask("key", "Which column says whose a row is; all rows of one are held out together", found[0])
+    name = ask("key", "Which column says whose row it is; all rows of one are held out together", found[0])
     if name == NONE and NONE not in found:
         return ""
     if name not in found:

@@ -35,7 +35,7 @@ YES = ("yes", "y", "true", "t", "1", "1.0", "positive", "won", "bought", "churne
 
 @dataclass(frozen=True)
 class Target:
-    "The column that is asked for."
+    "The column to predict."
 
     name: str
     kind: str  # one of KINDS

@@ -172,10 +172,10 @@ def test_a_person_at_a_terminal_is_asked_what_the_table_cannot_say(newcomer):
     words = ["new", "mine", "--data", "ship.csv"]
     child = pexpect.spawn(str(BIN / "mlkit"), words, cwd=newcomer.folder, env=environment, timeout=60)
     for question, answer in {
-        r"Which column is the answer: ": "survived",
-        r"What is asked for .*\[probability\]: ": "",
-        r"Of which value of survived is it the probability \[yes\]: ": "no",
-        r"lifeboat: it alone tells .*\s+Which columns .* \[passenger,name,lifeboat\]: ": "passenger, name, lifeboat, fare",
+        r"Which column is to be predicted: ": "survived",
+        r"What to predict .*\[probability\]: ": "",
+        r"Which value of survived to give the probability of \[yes\]: ": "no",
+        r"lifeboat: it alone gives away .*\s+Which columns .* \[passenger,name,lifeboat\]: ": "passenger, name, lifeboat, fare",
     }.items():
         child.expect(question)
         child.sendline(answer)
