@@ -3,6 +3,7 @@
 import json
 
 from deploy_lab import Load, model_of
+from eventually import eventually
 
 SETTINGS = {
     "service_env": {"SHOP": "north & south"},
@@ -22,6 +23,7 @@ def test_a_container_gets_what_the_inventory_says_and_a_change_of_it_is_a_deploy
         played = hosts.deploy(release(1), "-e", json.dumps(SETTINGS))
         assert played.code == 0 and hosts.live() == model_of(1), played.output
     assert load.failures == []
+    eventually(hosts.is_retired)
     assert hosts.fleet.ssh(1, INSIDE + "printenv SHOP").strip() == "north & south"
     assert hosts.fleet.ssh(1, INSIDE + "cat /shop/list").strip() == "price"
     assert "Read-only" in hosts.fleet.ssh(1, INSIDE + "sh -c 'echo x 2>&1 > /shop/x' 2>&1; true")
@@ -45,6 +47,7 @@ def test_a_secret_is_a_file_of_the_container_and_is_nowhere_else(hosts, release,
 
     played = hosts.deploy(release(1), *with_secrets(SHOP_PASSWORD=planted))
     assert played.code == 0 and planted not in played.output, played.output[-3000:]
+    eventually(hosts.is_retired)
     assert hosts.fleet.ssh(1, INSIDE + "cat /run/secrets/SHOP_PASSWORD") == planted
     assert hosts.fleet.ssh(1, INSIDE + "stat -c '%a %u' /run/secrets/SHOP_PASSWORD").split() == [
         "400",
