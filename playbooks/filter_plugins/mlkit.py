@@ -54,7 +54,7 @@ def read_release(folder):
     folder = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(folder):
         raise Refused(
-            f"there is not a release folder {folder}: give the folder that mlkit release printed;"
+            f"there is no release folder {folder}: give the folder that mlkit release printed;"
             " a relative path starts where ansible-playbook was started"
         )
     for name in ("release.json", "golden.json"):

@@ -371,7 +371,7 @@ def test_an_unknown_host_key_is_refused_whatever_the_inventory_says(hosts, servi
     ("playbook", "words", "said"),
     [
         ("deploy", [], "say which release to deploy: -e release=PATH_TO_RELEASE_FOLDER"),
-        ("deploy", ["-e", "release=nowhere"], "there is not a release folder "),
+        ("deploy", ["-e", "release=nowhere"], "there is no release folder "),
         ("deploy", ["-e", "release=."], " is not a release folder: it has no release.json"),
         (
             "deploy",
@@ -383,8 +383,8 @@ def test_an_unknown_host_key_is_refused_whatever_the_inventory_says(hosts, servi
             ["-e", "engine_install=perhaps"],
             "argument 'engine_install' is of type str and we were unable",
         ),
-        ("rollback", [], "is no service: say which with -e service=NAME"),
-        ("rollback", ["-e", "service=../etc"], "'../etc' is no service"),
+        ("rollback", [], "is not a service: say which with -e service=NAME"),
+        ("rollback", ["-e", "service=../etc"], "'../etc' is not a service"),
     ],
 )
 def test_what_is_wrong_is_refused_before_any_host_is_reached(hosts, playbook, words, said):
