@@ -111,7 +111,7 @@ def test_metrics_follow_a_deployment_and_a_host_that_differs_is_told(hosts, prom
 
 
 def test_a_container_that_stopped_is_told(hosts, prometheus):
-    (name,) = [name for name, runs in hosts.containers().items() if runs]
+    name = hosts.only_container()
     hosts.fleet.ssh(1, f"docker stop {name}")
     (alert,) = eventually(lambda: prometheus.firing("ServiceNotReady"))
     assert (alert["host"], alert["service"]) == ("h1", "flights")
