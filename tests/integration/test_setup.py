@@ -151,7 +151,7 @@ def test_a_host_that_serves_is_set_up_again_without_a_failed_request(lab, listen
         opened = lab.setup(host_firewall_ports=listener)
         assert lets_in(lab, listener)
         closed = lab.setup("--json")
-    assert opened.returncode == 0 and "Keep the rules" in opened.stdout, opened.stderr
+    assert opened.returncode == 0 and "Confirm the rules" in opened.stdout, opened.stderr
     # what runs is not closed by mistake
     assert closed.returncode == 3 and f"{listener}/tcp (python3)" in closed.stderr, closed.stdout
     assert load.failures == [] and len(load.models) > 100
