@@ -176,7 +176,7 @@ def test_a_wheel_made_from_the_source_distribution_carries_what_stands_beside_th
     subprocess.run([uv, "build", "-q", "-o", tmp_path, root], check=True)  # the wheel from the sdist
     [wheel] = tmp_path.glob("*.whl")
     templates = {f"mlkit/new/templates/{path.name}" for path in (root / "mlkit/new/templates").iterdir()}
-    assert len(templates) == 6 and templates <= set(zipfile.ZipFile(wheel).namelist())
+    assert templates and templates <= set(zipfile.ZipFile(wheel).namelist())
     python = tmp_path / "venv/bin/python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     subprocess.run([uv, "pip", "install", "-q", "--python", python, "--no-deps", wheel], check=True)
