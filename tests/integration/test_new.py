@@ -162,7 +162,7 @@ def test_every_command_of_the_page_on_own_data_shows_what_the_page_shows(newcome
         said = "\n".join(line for line in said.splitlines() if not line.startswith("running "))
         said = said.replace(str(newcomer.folder), "~")
         assert without_chance(said) == without_chance(words), command
-    gates = re.search(r"^```ini\n(.*?)^```", OWN_DATA.read_text(), re.M | re.S)[1]
+    gates = re.search(r"^```ini\n(\[gates\].*?)^```", OWN_DATA.read_text(), re.M | re.S)[1]
     assert gates in (newcomer.folder / "ship/settings.ini").read_text()
 
 
