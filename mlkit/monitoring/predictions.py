@@ -8,6 +8,7 @@ __all__ = ["read_predictions", "labeled_predictions", "find_prediction"]
 # %% ../../notebooks/monitoring/03_predictions.ipynb #2e1e47f5
 import io
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,7 @@ def _decode(line: bytes) -> Record | None:
 
 
 def _find_in_store(store: Store, id: str) -> dict | None:
+    import pyarrow.compute as compute
     import pyarrow.parquet as parquet
 
     moment, model, _ = id.split("-")
@@ -133,10 +135,11 @@ def _find_in_store(store: Store, id: str) -> dict | None:
     for name in store.folders(PREDICTIONS):
         for near in (day, day + timedelta(days=1)):
             for key in store.keys(f"{PREDICTIONS}/{name}/date={near}/{model}"):
-                table = parquet.read_table(
-                    io.BytesIO(store.get(key)), partitioning=None, filters=[("id", "==", id)]
-                )
-                if found := as_of_today(table).sort_by("row").to_pylist():
+                # Filters and sorting of Arrow's own start threads, and a process that ends soon after may abort in them.
+                table = parquet.ParquetFile(io.BytesIO(store.get(key))).read(use_threads=False)
+                table = table.filter(compute.equal(table["id"], id))
+                if found := as_of_today(table).to_pylist():
+                    found.sort(key=itemgetter("row"))
                     return _asked_and_answered(found, is_of_classes(table))
     return None
 
