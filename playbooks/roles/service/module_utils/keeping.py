@@ -83,10 +83,8 @@ def settle(pending, step):
     Raises `Failed`, `OSError`.
     """
     service, plan, engine = pending["service"], pending["begun"]["plan"], pending["begun"]["engine"]
-    # A host with podman starts what is recorded: see start_at_boot. Not `unless-stopped`: an engine that was killed takes what it finds
-    # running, when it begins again, for stopped by hand.
-    if engine == "docker":
-        step.run(["docker", "update", "--restart=always", plan["container"]], check_rc=True)
+    if engine == "docker":  # a host with podman starts what is recorded: see start_at_boot
+        step.run(["docker", "update", "--restart=unless-stopped", plan["container"]], check_rc=True)
     forget_second(service, plan["colour"])
     require_serving(engine, plan["container"], service, "is recorded as live, and does not run or gets no requests")
 
@@ -99,7 +97,7 @@ def stop_replaced(pending):
     wait_for_end(pending["drain"], pending["drain_seconds"] + 5)
     old = pending["begun"]["plan"]["old"] or {}
     if old.get("id") and old["port"] not in served(pending["service"]):
-        stop_for_good(pending["begun"]["engine"], old["id"], pending["stop_seconds"])
+        said(pending["begun"]["engine"], "stop", "--time", str(pending["stop_seconds"]), old["id"])
 
 
 def finish(pending, step):
@@ -135,7 +133,7 @@ def retire(engine, service, folder, gone, step):
     live = served(service)
     stop = gone.get("stop")
     if stop and port_of(engine, stop) not in live:
-        stop_for_good(engine, stop, gone["stop_seconds"])
+        said(engine, "stop", "--time", str(gone["stop_seconds"]), stop)
         step.fence()
     unused = [each for each in gone["containers"] if running_at(engine, each) not in live]
     if unused:
@@ -144,13 +142,6 @@ def retire(engine, service, folder, gone, step):
         said(engine, "image", "rm", image)
     for release in gone["releases"]:
         shutil.rmtree(os.path.join(folder, "releases", release), ignore_errors=True)
-
-
-def stop_for_good(engine, container, seconds):
-    "Stop a container that must not come back with the engine, or at boot."
-    if engine == "docker":
-        said(engine, "update", "--restart=no", container)
-    said(engine, "stop", "--time", str(seconds), container)
 
 
 def require_serving(engine, container, service, doing):
