@@ -22,6 +22,7 @@ from ..provenance import who
 from ..records import read_record, utc_now, write_record
 from ..settings import Project
 from ..store import Store
+from ..validation.training_rows import rows_key, training_key
 from .references import HEADS, TRAINING, References, Thing, folder_of, levels, roots
 
 
@@ -102,25 +103,12 @@ def _plan(project: Project, older_than: timedelta) -> tuple[References, Plan]:
 # %% ../../notebooks/custody/06_prune.ipynb #6e754aa9
 def _keys(known: References, thing: Thing) -> tuple[str, list[str]]:
     "The head of a thing, and its other keys."
-    folder, place = HEADS[thing[0]][0], folder_of(thing)
+    place = folder_of(thing)
     head = f"{place}/{HEADS[thing[0]][1]}"
-    others = [key for key in _by_folder(known, folder).get(place, []) if key != head]
-    if thing[0] == "model" and (record := _training_record(thing[1])) in known.files[TRAINING]:
+    others = [key for key in known.below.get(place, []) if key != head]
+    if thing[0] == "model" and (record := training_key(thing[1])) in known.files[TRAINING]:
         others.append(record)
     return head, others
-
-
-def _by_folder(known: References, folder: str) -> dict[str, list[str]]:
-    found = known.__dict__.setdefault("by_folder", {})  # once for all things of a store
-    if folder not in found:
-        found[folder] = {}
-        for key in known.files[folder]:
-            found[folder].setdefault("/".join(key.split("/")[:2]), []).append(key)
-    return found[folder]
-
-
-def _training_record(model: str) -> str:
-    return f"{TRAINING}/{model.replace(':', '-')}.json"
 
 
 def _bytes(known: References, thing: Thing) -> int:
@@ -148,13 +136,11 @@ def _leftovers(known: References, stays: set[Thing]) -> Iterable[str]:
                 yield from [head, *others]
     if read_holds(known.store)[0]:
         return
-    records = [_training_record(id) for kind, id in stays if kind == "model"]
+    records = [training_key(id) for kind, id in stays if kind == "model"]
     records = [key for key in records if key in known.files[TRAINING]]
     read = zip(records, known.read(records), strict=True)
-    named = {read_record("training", data, key)["digests"].replace(":", "-") for key, data in read}
-    for key in known.files[TRAINING]:
-        if key.endswith(".rows") and key.split("/")[1].removesuffix(".rows") not in named:
-            yield key
+    named = {rows_key(read_record("training", data, key)["digests"]) for key, data in read}
+    yield from (key for key in known.files[TRAINING] if key.endswith(".rows") and key not in named)
 
 
 # %% ../../notebooks/custody/06_prune.ipynb #81aa0066
@@ -211,8 +197,9 @@ def prune(
     Raises what `plan_prune` raises, `AlreadyThere` where another prune is at work.
     """
     store = project.store
-    if not plan_prune(project, older_than):  # and the index of runs is warm: others wait for less
-        return _plan(project, older_than)[1]
+    plan = plan_prune(project, older_than)  # the index of runs is warm then: others wait for less
+    if not plan:
+        return plan
     with _marked(store) as still_ours:
         known, plan = _plan(project, older_than)
         condemned = store.keys(CONDEMNED)

@@ -21,6 +21,7 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from ..errors import CorruptRecord, MlkitError
 from ..model.bundle import BUNDLE, model_key
@@ -71,6 +72,11 @@ class References:
         self.writers = _grouped(
             (d["fingerprint"], run["id"]) for run in recorded_first for d in run["written"]
         )
+
+    @cached_property
+    def below(self) -> dict[str, list[str]]:
+        "The keys below each folder of a thing."
+        return _grouped(("/".join(key.split("/")[:2]), key) for files in self.files.values() for key in files)
 
     def _with_head(self, kind: str) -> Iterable[str]:
         folder, head = HEADS[kind]

@@ -14,6 +14,8 @@ __all__ = [
     "keep_training_rows",
     "read_training_rows",
     "training_digest",
+    "training_key",
+    "rows_key",
     "Overlap",
     "count_overlap",
     "again_among",
@@ -137,9 +139,9 @@ def keep_training_rows(
         "why": trained.why,
         "digests": digest(data),
     }
-    if not trained.why and not store.has(_rows_key(fields["digests"])):
-        store.put(_rows_key(fields["digests"]), data)
-    store.put(_record_key(bundle.digest), write_record("training", fields))
+    if not trained.why and not store.has(rows_key(fields["digests"])):
+        store.put(rows_key(fields["digests"]), data)
+    store.put(training_key(bundle.digest), write_record("training", fields))
     return trained
 
 
@@ -149,7 +151,7 @@ def read_training_rows(
     model: str,  # digest
 ) -> TrainingRows:
     "What was kept; of a model that was saved without its rows, that. Raises `CorruptRecord`, `NewerFormat`."
-    key = _record_key(model)
+    key = training_key(model)
     if not store.has(key):
         return NOT_RECORDED
     record = read_record("training", store.get(key), key)
@@ -159,7 +161,7 @@ def read_training_rows(
         raise CorruptRecord(f"{key} has no {error}", "train the model again") from None
     if why:
         return _unknown(str(why))
-    file = _rows_key(str(named))
+    file = rows_key(str(named))
     plain_name(file.removeprefix("training/"), key)
     if not store.has(file):
         return _unknown("the file of their digests is gone")
@@ -174,15 +176,21 @@ def training_digest(
     model: str,  # digest
 ) -> str:
     "What changes when other training rows are on record for the same model; empty where there are none."
-    key = _record_key(model)
+    key = training_key(model)
     return digest(store.get(key)) if store.has(key) else ""
 
 
-def _record_key(model: str) -> str:
+def training_key(
+    model: str,  # digest
+) -> str:
+    "Where the record of its training rows is kept."
     return f"training/{model.replace(':', '-')}.json"
 
 
-def _rows_key(digests: str) -> str:
+def rows_key(
+    digests: str,  # the digest of their file, as the record names it
+) -> str:
+    "Where the digests of the rows themselves are kept."
     return f"training/{digests.replace(':', '-')}.rows"
 
 

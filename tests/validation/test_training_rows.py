@@ -18,12 +18,12 @@ from mlkit.store import Store
 from mlkit.validation.training_rows import (
     METRIC,
     NOT_RECORDED,
-    _record_key,
     count_overlap,
     keep_training_rows,
     read_training_rows,
     row_digests,
     training_digest,
+    training_key,
 )
 from mlkit.validation.verdict import Unmeasured
 
@@ -125,8 +125,8 @@ def test_the_rows_are_kept_beside_the_model_and_are_no_part_of_it():
     store.put(first, store.get(second))
     with pytest.raises(CorruptRecord, match="is not what training/sha256-"):
         read_training_rows(store, bundle.digest)
-    record = read_record("training", store.get(_record_key(bundle.digest)), "")
-    store.put(_record_key(bundle.digest), write_record("training", record | {"digests": "../x"}))
+    record = read_record("training", store.get(training_key(bundle.digest)), "")
+    store.put(training_key(bundle.digest), write_record("training", record | {"digests": "../x"}))
     with pytest.raises(CorruptRecord, match="names '../x.rows'"):
         read_training_rows(store, bundle.digest)
 
