@@ -7,7 +7,6 @@ __all__ = [
     "FORMATS",
     "PACKINGS",
     "TEXTS",
-    "CSV_ONLY",
     "SIGNS",
     "CHUNK",
     "format_of",
@@ -27,7 +26,7 @@ import json
 import lzma
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 from zipfile import ZipFile
@@ -57,7 +56,6 @@ FORMATS = {
 }
 PACKINGS = (".gz", ".zip", ".bz2", ".xz", ".zst")
 TEXTS = ("csv", "json lines")  # what may be packed, and has an encoding
-CSV_ONLY = ("separator", "decimal")
 
 
 def format_of(
@@ -184,10 +182,13 @@ def csv_header(
 
 
 # %% ../../notebooks/data/04_formats.ipynb #71ce8aa2
+def _lines(text: BinaryIO, reading: Reading) -> Iterable[bytes | str]:
+    return codecs.getreader(reading.encoding)(text) if reading.encoding else text
+
+
 def _json_rows(text: BinaryIO, reading: Reading) -> pd.DataFrame:
     decoder, rows = msgspec.json.Decoder(dict[str, Any]), []
-    lines = codecs.getreader(reading.encoding)(text) if reading.encoding else text
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(text, reading), 1):
         line = line.encode() if isinstance(line, str) else line
         line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
         try:
@@ -206,7 +207,7 @@ def _arrow_table(opened: BinaryIO) -> pyarrow.Table:
     "An Arrow file, Feather of either version, or a stream."
     magic = opened.read(6)
     opened.seek(0)
-    if magic in (b"ARROW1", b"FEA1"[:6]) or magic.startswith(b"FEA1"):
+    if magic.startswith((b"ARROW1", b"FEA1")):
         return pyarrow.feather.read_table(opened)
     return pyarrow.ipc.open_stream(opened).read_all()
 
@@ -335,5 +336,4 @@ def count_rows(
         if kind == "csv":
             options = _csv_options(name, reading)
             return sum(map(len, pd.read_csv(text, usecols=[0], index_col=False, chunksize=CHUNK, **options)))
-        lines = codecs.getreader(reading.encoding)(text) if reading.encoding else text
-        return sum(1 for line in lines if line.strip())
+        return sum(1 for line in _lines(text, reading) if line.strip())
