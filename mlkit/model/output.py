@@ -9,6 +9,7 @@ __all__ = [
     "LONGEST_CLASS",
     "class_name",
     "Output",
+    "is_missing",
     "with_names",
     "refuse_other_numbers",
 ]
@@ -81,7 +82,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
         "Of each label its place among the classes, NaN where it is missing. Raises `WrongType` for one that is no class."
         place = {name: float(number) for number, name in enumerate(self.classes)}
         labels = labels.tolist() if hasattr(labels, "tolist") else list(labels)
-        found = [np.nan if _is_missing(label) else place.get(class_name(label)) for label in labels]
+        found = [np.nan if is_missing(label) else place.get(class_name(label)) for label in labels]
         if None in found:
             row = found.index(None)
             raise WrongType(
@@ -109,7 +110,10 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 # %% ../../notebooks/model/05_output.ipynb #ba2744c3
-def _is_missing(label: Any) -> bool:
+def is_missing(
+    label: Any,  # of a training table
+) -> bool:
+    "Whether it is None, NaN, NaT or pandas' NA."
     try:
         return label is None or bool(label != label)
     except TypeError:

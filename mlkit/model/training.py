@@ -16,7 +16,7 @@ from ..errors import WrongType, unknown_name
 from ..flavors.lightgbm_training import answered_kind, fit, make_dataset
 from .column import unknown_choice
 from .features import Columns, Feature, FeatureStep, encode, fit_features, refuse_raw
-from .output import KINDS_OF_OUTPUT, Output
+from .output import KINDS_OF_OUTPUT, Output, is_missing
 from .signature import Signature, frame_columns, infer_signature
 
 
@@ -168,10 +168,14 @@ def _answers(X: Any, y: Any, output: Output, positive: Any, where: str) -> np.nd
     if kind == "classes":
         return _numbers(X, output.places(y), "answer", where, like=y)
     if kind == "probability" and positive is not None:
-        known = set(np.asarray(y)[_there(y)].tolist())
+        there = _there(y)
+        labels = np.asarray(y, dtype=object)[there]
+        known = set(labels.tolist())
         if positive not in known:
             raise unknown_name(f"{where} have no answer", str(positive), sorted(map(str, known)))
-        answer = _numbers(X, np.where(_there(y), np.asarray(y) == positive, np.nan), "answer", where, like=y)
+        numbers = np.full(len(there), np.nan)
+        numbers[there] = labels == positive
+        answer = _numbers(X, numbers, "answer", where, like=y)
     else:
         answer = _numbers(X, y, "answer", where)
     if kind == "probability" and not np.isin(answer, (0, 1)).all():
@@ -190,10 +194,7 @@ def _labels(y: Any) -> tuple:
 
 def _there(y: Any) -> np.ndarray:
     "Which of them are not missing."
-    cells = np.asarray(y, dtype=object)
-    return np.array(
-        [cell is not None and cell == cell and type(cell).__name__ != "NAType" for cell in cells], bool
-    )
+    return np.array([not is_missing(cell) for cell in np.asarray(y, dtype=object)], bool)
 
 
 # %% ../../notebooks/model/10_training.ipynb #665708d6

@@ -151,3 +151,16 @@ def test_classes_are_learned_by_their_names():
         make_training(X, kinds, "classes").booster(lightgbm.LGBMRegressor(n_estimators=2))
     with pytest.raises(WrongType, match="the model answers classes, and 'age' is to be a value"):
         make_training(X[["city"]], X.age % 3, "value").booster(lightgbm.LGBMClassifier(n_estimators=2))
+
+
+# %% ../../notebooks/model/10_training.ipynb #4f17a182
+def test_a_missing_answer_of_pandas_own_kinds_is_told_as_any_other():
+    X, y = visits()
+    kinds = y.where(X.index > 0).astype("string")
+    for answers, kind, said in (
+        (kinds, "probability", {"positive": "yes"}),
+        (kinds.where(X.index != 1, "maybe"), "classes", {}),
+        ((y == "yes").astype("boolean").where(X.index > 0), "probability", {}),
+    ):
+        with pytest.raises(WrongType, match="1 of the training rows have no answer"):
+            make_training(X, answers, kind, **said)
