@@ -158,7 +158,7 @@ def test_what_a_crash_kept_from_being_retired_is_told_and_goes_later(
     if ends == "the next boot":
         hosts.fleet("kill", 1)
         hosts.fleet.restore()
-        eventually(lambda: hosts.serves(1) == model_in(other), seconds=120)  # it may wait for the drain first
+        eventually(lambda: hosts.serves(1) == model_in(other))
     else:
         assert hosts.deploy(both_serving, limit="h1:h2").code == 0
     hosts.only_container(1)

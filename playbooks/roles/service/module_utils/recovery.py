@@ -240,9 +240,13 @@ def recover(folder, service, engine):
     pending, lock = read_pending(folder), look(os.path.join(folder, "lock.json"))
     if pending and lock and digest_of_token(lock["token"]) == pending["token"]:
         break_lock(os.path.join(folder, "lock.json"))  # a deployer that is still there finds it lost
-    settle(folder, service, engine)
+    is_recorded = bool(pending) and recorded(folder) == pending["deployment"]
+    if not is_recorded:
+        settle(folder, service, engine)
     if wait and not has_missed(folder, others):
         stay_out(service, folder, False)
+    if is_recorded:  # what it replaced may take its time to stop: no balancer has to wait for that
+        settle(folder, service, engine)
 
 
 def has_missed(folder, others):
