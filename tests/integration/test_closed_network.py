@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from deploy_lab import Hosts, Load, model_of
+from deploy_lab import Hosts, Load, model_of, one
 from eventually import eventually
 
 ENGINES = {1: "podman", 2: "docker"}
@@ -51,9 +51,10 @@ class Reaching(Hosts):
         self.fleet.ssh(number, LISTEN)
 
     def inside(self, number, *words):
-        "Run a command in the live container."
+        "Run a command in the live container, once the one that it replaced is stopped."
         engine = ENGINES[number]
-        container = f"$({engine} ps --quiet --filter label=mlkit.service=flights)"
+        listed = f"{engine} ps --quiet --filter label=mlkit.service=flights"
+        container = eventually(lambda: one(self.fleet.ssh(number, listed).split()))
         return self.fleet.ssh(number, f"{engine} exec -i {container} {' '.join(words)}")
 
     def reached(self, number):
