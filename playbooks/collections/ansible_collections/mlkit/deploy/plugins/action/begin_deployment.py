@@ -15,9 +15,9 @@ import tarfile
 import time
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.loader import action_loader
 
-HostStep = action_loader.get("host_step", class_only=True)
+from .host_step import ActionModule as HostStep
+
 OWNER = re.compile(r"(?P<who>.*) pid (?P<process>\d+) \((?P<place>[0-9a-f]{8})-(?P<start>\d+)\)")
 PATIENCE = 10  # seconds: of two deployers that start at once, the one that did not get the first host gives the others back in this time
 
@@ -99,7 +99,7 @@ class ActionModule(HostStep):
         arguments["lock"] = {**arguments["lock"], "owner": name_of(who, os.getppid()), "token": token}
         arguments["patience"] = 0 if task_vars["inventory_hostname"] == hosts[0] else PATIENCE
         arguments["stroke"] = "begin"
-        result = self.on_host("deployment_stroke", arguments, task_vars)
+        result = self.on_host("mlkit.deploy.deployment_stroke", arguments, task_vars)
         if self.is_dead(result.get("owner", ""), who):
-            result = self.on_host("deployment_stroke", {**arguments, "dead": result["owner"]}, task_vars)
+            result = self.on_host("mlkit.deploy.deployment_stroke", {**arguments, "dead": result["owner"]}, task_vars)
         return result | told if result.get("failed") else result | told | {"image": image, "files": files}

@@ -5,9 +5,9 @@ import shlex
 import tarfile
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.loader import action_loader
 
-HostStep = action_loader.get("host_step", class_only=True)
+from .host_step import ActionModule as HostStep
+
 PIECE = 8 * 1024 * 1024  # bytes a command; what a cut costs at most
 
 
@@ -26,7 +26,7 @@ class ActionModule(HostStep):
             while "ready" not in result and not result.get("failed"):
                 told["sent_bytes"] += self.send(archive, files, result["missing"], arguments["folder"])
                 arguments |= {"sent": bool(result["missing"]), "everything": result["everything"]}
-                result = self.on_host("deployment_stroke", arguments, task_vars)
+                result = self.on_host("mlkit.deploy.deployment_stroke", arguments, task_vars)
                 told |= {"registry": result["registry"]} if result.get("registry") else {}
             return result | told
         except AnsibleConnectionFailure as error:

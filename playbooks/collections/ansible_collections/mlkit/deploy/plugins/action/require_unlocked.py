@@ -3,16 +3,14 @@
 As for a deployment, the lock of a deployer of this very machine that is dead keeps nobody out.
 """
 
-from ansible.plugins.loader import action_loader
-
-BeginDeployment = action_loader.get("begin_deployment", class_only=True)
+from .begin_deployment import ActionModule as BeginDeployment
 
 
 class ActionModule(BeginDeployment):
     def run(self, tmp=None, task_vars=None):
         arguments = dict(self._task.args)
         who = arguments.pop("deployer")
-        result = self.on_host("service_lock", {**arguments, "state": "free"}, task_vars)
+        result = self.on_host("mlkit.deploy.service_lock", {**arguments, "state": "free"}, task_vars)
         if not result.get("failed") or self.is_dead(result.get("owner", ""), who):
             return {"changed": False}
         return {**result, "msg": result["cause"]}

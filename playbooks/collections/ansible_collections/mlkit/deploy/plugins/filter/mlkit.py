@@ -229,8 +229,6 @@ def likely_cause(result, task):
 class FilterModule:
     def filters(self):
         return {
-            "read_release": read_release,
-            "service_name": service_name,
             "status_lines": status_lines,
             "host_differences": host_differences,
             "journal_lines": journal_lines,

@@ -4,7 +4,7 @@ import glob
 import os
 import shutil
 
-from ansible.module_utils.proxy_config import read, write_whole
+from .proxy_config import read, write_whole
 
 
 def script_places(name):

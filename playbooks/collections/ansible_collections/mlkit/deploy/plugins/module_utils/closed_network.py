@@ -9,7 +9,7 @@ and is put there at boot before a container starts.
 import json
 import os
 
-from ansible.module_utils.boot_script import remove_from_boot, run_at_boot, script_places
+from .boot_script import remove_from_boot, run_at_boot, script_places
 
 NAME = "mlkit-closed"
 # What the engine itself can do for it: containers do not see one another, and nothing that leaves gets the host's address.

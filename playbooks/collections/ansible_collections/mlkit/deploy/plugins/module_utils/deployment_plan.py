@@ -13,7 +13,7 @@ What cannot be done is `Failed`, with what to do.
 
 import json
 
-from ansible.module_utils.failed import Failed
+from .failed import Failed
 
 OTHER = {"blue": "green", "green": "blue"}
 

@@ -15,7 +15,7 @@ import syslog
 import time
 from contextlib import contextmanager
 
-from ansible.module_utils.detached import run_detached
+from .detached import run_detached
 
 PENDING = "/run/mlkit-firewall.json"  # not there after a boot, which ends a trial, too
 LOCK = "/run/mlkit-firewall.lock"

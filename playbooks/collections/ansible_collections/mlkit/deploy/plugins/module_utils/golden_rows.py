@@ -3,8 +3,8 @@
 import json
 import time
 
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.rollout import ask, gate, read_probe
+from .failed import Failed
+from .rollout import ask, gate, read_probe
 
 
 def same(one, other):

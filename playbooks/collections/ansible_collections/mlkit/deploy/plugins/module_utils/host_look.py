@@ -10,16 +10,15 @@ import re
 import shutil
 import time
 
-from ansible.module_utils.certificate import look_at_certificate
-from ansible.module_utils.closed_network import NAME as CLOSED
-from ansible.module_utils.closed_network import complaints as network_complaints
-from ansible.module_utils.container_engine import find, image_of, storage
-from ansible.module_utils.deploy_lock import look as look_at_lock
-from ansible.module_utils.drift import drift, port_drift
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.journal_chain import read, verify
-from ansible.module_utils.pending import read_pending, trouble_of
-from ansible.module_utils.proxy_state import (
+from .closed_network import NAME as CLOSED
+from .closed_network import complaints as network_complaints
+from .container_engine import find, image_of, storage
+from .deploy_lock import look as look_at_lock
+from .drift import drift, port_drift
+from .failed import Failed
+from .journal_chain import read, verify
+from .pending import read_pending, trouble_of
+from .proxy_state import (
     CONFIG,
     SOCKET,
     counts,
@@ -27,8 +26,8 @@ from ansible.module_utils.proxy_state import (
     routes_configured,
     routes_running,
 )
-from ansible.module_utils.rollout import ask
-from ansible.module_utils.service_records import recorded, releases_of, state_of
+from .rollout import ask
+from .service_records import recorded, releases_of, state_of
 
 RETIRING = 60  # seconds: more than it takes to remove a few images
 CERTIFICATE = re.compile(r"^\s+bind .* ssl crt (\S+)", re.MULTILINE)
@@ -169,7 +168,7 @@ def unended(folder, pending):
 
 
 def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG, wanted=None):
-    "What service_info returns; `wanted` is the inventory's port by service. Raises `Failed` for a record of ours that is no JSON."
+    "What service_info returns, without the certificates; `wanted` is the inventory's port by service. Raises `Failed` for a record of ours that is no JSON."
 
     def engine(*words):
         return run([tools["engine"], *words], check_rc=True)[1]
@@ -193,11 +192,10 @@ def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG, wanted=No
         for name in ([only] if only else known)
     }
     for name, here in services.items():
-        here["certificate"], wrong = look_at_certificate(certificate_of(config, name))
         here["listens"] = sorted(listens(name, config))
         here["lock"] = lock_of(os.path.join(home, name))
         here["traffic"] = traffic_of(socket, name)
-        here["drift"] = judge(here, os.path.join(home, name)) + port_drift(here, (wanted or {}).get(name)) + wrong
+        here["drift"] = judge(here, os.path.join(home, name)) + port_drift(here, (wanted or {}).get(name))
         here["drift"] += doubts(os.path.join(home, name), here)
         if here["live"] and here["live"].get("closed"):
             here["drift"] += network_complaints(run)

@@ -7,10 +7,10 @@ import os
 import shutil
 import tarfile
 
-from ansible.module_utils.container_engine import storage
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.full_disk import disk_full
-from ansible.module_utils.proxy_config import write_whole
+from .container_engine import storage
+from .failed import Failed
+from .full_disk import disk_full
+from .proxy_config import write_whole
 
 
 def digest_of(path):

@@ -19,17 +19,17 @@ import shutil
 import subprocess
 import time
 
-from ansible.module_utils.container_engine import removal
-from ansible.module_utils.deployment_plan import prunable, releases_after, state_after
-from ansible.module_utils.drift import LIVE
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.host_look import look_at_host
-from ansible.module_utils.journal_chain import append, read
-from ansible.module_utils.pending import clear_pending, publish, stay_out
-from ansible.module_utils.proxy_config import write_whole
-from ansible.module_utils.proxy_state import forget_second, servers, wait_for_end
-from ansible.module_utils.release_trust import note_signer
-from ansible.module_utils.service_records import recorded, releases_of, state_of
+from .container_engine import removal
+from .deployment_plan import prunable, releases_after, state_after
+from .drift import LIVE
+from .failed import Failed
+from .host_look import look_at_host
+from .journal_chain import append, read
+from .pending import clear_pending, publish, stay_out
+from .proxy_config import write_whole
+from .proxy_state import forget_second, servers, wait_for_end
+from .release_trust import note_signer
+from .service_records import recorded, releases_of, state_of
 
 
 def commit(pending, entry, step):

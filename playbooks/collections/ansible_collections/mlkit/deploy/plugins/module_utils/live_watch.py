@@ -7,9 +7,9 @@ life, and predictions are not compared: the old ones hold the golden rows.
 
 import time
 
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.proxy_state import SOCKET, counts
-from ansible.module_utils.rollout import (
+from .failed import Failed
+from .proxy_state import SOCKET, counts
+from .rollout import (
     answered,
     ask,
     gate,

@@ -6,15 +6,15 @@ import secrets
 import socket
 import time
 
-from ansible.module_utils.closed_network import NAME as CLOSED
-from ansible.module_utils.closed_network import close
-from ansible.module_utils.container_engine import exit_of, removal, steady_network, storage
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.full_disk import disk_full
-from ansible.module_utils.host_look import model_in
-from ansible.module_utils.proxy_config import write_whole
-from ansible.module_utils.proxy_state import listens, wait_for_end
-from ansible.module_utils.rollout import ask, gate
+from .closed_network import NAME as CLOSED
+from .closed_network import close
+from .container_engine import exit_of, removal, steady_network, storage
+from .failed import Failed
+from .full_disk import disk_full
+from .host_look import model_in
+from .proxy_config import write_whole
+from .proxy_state import listens, wait_for_end
+from .rollout import ask, gate
 
 
 def is_taken(port):

@@ -28,11 +28,11 @@ import ssl
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.proxy_config import alone, read, write_whole
-from ansible.module_utils.proxy_piece import DEPLOYMENT_PATH, DEPLOYMENTS
-from ansible.module_utils.proxy_state import PIECES, SOCKET, tell
-from ansible.module_utils.service_records import state_of
+from .failed import Failed
+from .proxy_config import alone, read, write_whole
+from .proxy_piece import DEPLOYMENT_PATH, DEPLOYMENTS
+from .proxy_state import PIECES, SOCKET, tell
+from .service_records import state_of
 
 FORMAT = "mlkit.pending/1"
 NONE = "-"

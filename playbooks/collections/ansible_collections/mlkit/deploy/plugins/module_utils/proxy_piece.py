@@ -4,8 +4,8 @@ import os
 import re
 import shutil
 
-from ansible.module_utils import proxy_config
-from ansible.module_utils.deploy_lock import fence
+from . import proxy_config
+from .deploy_lock import fence
 
 # What a host tells others of its deployments, by service, and whether it is to stay out of a balancer; see pending.
 DEPLOYMENTS = "/etc/haproxy/mlkit.deployments"

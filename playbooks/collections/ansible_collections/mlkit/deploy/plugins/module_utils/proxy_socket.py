@@ -3,7 +3,7 @@
 import csv
 import io
 
-from ansible.module_utils.proxy_config import SOCKET, tell
+from .proxy_config import SOCKET, tell
 
 
 def rows(path=SOCKET):

@@ -6,8 +6,8 @@ import os
 import re
 import time
 
-from ansible.module_utils.proxy_config import alone, joined, pieces_of, write_pieces
-from ansible.module_utils.proxy_socket import SOCKET, rows, tell
+from .proxy_config import alone, joined, pieces_of, write_pieces
+from .proxy_socket import SOCKET, rows, tell
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
 PIECES = "/etc/haproxy/mlkit.d"

@@ -10,12 +10,13 @@ import shutil
 import sys
 from importlib import import_module
 
-from ansible.module_utils import recovery
-from ansible.module_utils.boot_script import remove_from_boot, run_at_boot, script_places
-from ansible.module_utils.proxy_config import read, write_whole
+from . import recovery
+from .boot_script import remove_from_boot, run_at_boot, script_places
+from .proxy_config import read, write_whole
 
 PROGRAM = "/usr/local/lib/mlkit"
-IMPORT = re.compile(r"^from ansible\.module_utils(?:\.(\w+))? import (?:\(\s*)?(\w+)", re.MULTILINE)
+PACKAGE = "ansible.module_utils"  # what they are there: one name for all versions of this script
+IMPORT = re.compile(r"^from \.(\w*) import (?:\(\s*)?(\w+)", re.MULTILINE)
 
 # Its name is none that a service's own script can have, and comes after docker's and haproxy's: see closed_network.
 SCRIPT = r"""#!/bin/sh
@@ -80,13 +81,13 @@ def forget_at_boot(service, run):
 
 def copy_program(module):
     "Copy one of our modules, and what it imports of ours, to the host."
-    package = module.__name__.rpartition(".")[0]
-    folder, done, left = os.path.join(PROGRAM, *package.split(".")), set(), {module.__name__.rpartition(".")[2]}
+    ours, _, first = module.__name__.rpartition(".")
+    folder, done, left = os.path.join(PROGRAM, *PACKAGE.split(".")), set(), {first}
     os.makedirs(folder, mode=0o755, exist_ok=True)
     texts = {os.path.join(PROGRAM, "ansible/__init__.py"): "", os.path.join(folder, "__init__.py"): ""}
     while left:
         done.add(name := left.pop())
-        full = f"{package}.{name}"
+        full = f"{ours}.{name}"
         texts[os.path.join(folder, name + ".py")] = text = import_module(full).__loader__.get_source(full)
         left |= {found or imported for found, imported in IMPORT.findall(text)} - done
     for path, text in texts.items():

@@ -25,14 +25,14 @@ import syslog
 import time
 import uuid
 
-from ansible.module_utils.container_engine import find
-from ansible.module_utils.deploy_lock import OWNER, Held, break_lock, fence, look, ran_out, release, take
-from ansible.module_utils.detached import run_detached
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.journal_chain import append
-from ansible.module_utils.keeping import commit, entries_of, finish, journal_of, served, stop_replaced
-from ansible.module_utils.new_container import wait_until_ready
-from ansible.module_utils.pending import (
+from .container_engine import find
+from .deploy_lock import OWNER, Held, break_lock, fence, look, ran_out, release, take
+from .detached import run_detached
+from .failed import Failed
+from .journal_chain import append
+from .keeping import commit, entries_of, finish, journal_of, served, stop_replaced
+from .new_container import wait_until_ready
+from .pending import (
     clear_pending,
     digest_of_token,
     mark,
@@ -43,10 +43,10 @@ from ansible.module_utils.pending import (
     told_by,
     told_by_all,
 )
-from ansible.module_utils.proxy_config import reload
-from ansible.module_utils.proxy_piece import lead_clients
-from ansible.module_utils.proxy_state import keep_only, servers, wait_for_end
-from ansible.module_utils.service_records import recorded, state_of
+from .proxy_config import reload
+from .proxy_piece import lead_clients
+from .proxy_state import keep_only, servers, wait_for_end
+from .service_records import recorded, state_of
 
 POLL = 1.0
 AGAIN = 5.0  # seconds between two questions

@@ -18,8 +18,8 @@ import os
 import subprocess
 import tempfile
 
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.proxy_config import write_whole
+from .failed import Failed
+from .proxy_config import write_whole
 
 HOST_SIGNERS = "/etc/mlkit/signers"
 NAMESPACE = "mlkit-release"

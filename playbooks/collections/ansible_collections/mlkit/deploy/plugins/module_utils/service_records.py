@@ -10,7 +10,7 @@
 import json
 import os
 
-from ansible.module_utils.failed import Failed
+from .failed import Failed
 
 STATE = "mlkit.state/1"
 

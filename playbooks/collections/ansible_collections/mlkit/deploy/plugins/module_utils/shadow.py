@@ -9,8 +9,8 @@ import json
 import os
 import time
 
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.rollout import ask, gate, in_words, predictions_in, psi_of_values, read_probe
+from .failed import Failed
+from .rollout import ask, gate, in_words, predictions_in, psi_of_values, read_probe
 
 FILES = ("*.predictions.jsonl", "*.predictions.jsonl.open")
 TAIL = 64 * 1024 * 1024  # bytes of a file that are looked at for replay

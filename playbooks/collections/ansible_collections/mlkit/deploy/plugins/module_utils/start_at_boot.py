@@ -4,8 +4,8 @@ state names, and no other: a unit of systemd, or a script of sysvinit where that
 
 import errno
 
-from ansible.module_utils.boot_script import run_at_boot
-from ansible.module_utils.failed import Failed
+from .boot_script import run_at_boot
+from .failed import Failed
 
 SCRIPT = r"""#!/bin/sh
 ### BEGIN INIT INFO

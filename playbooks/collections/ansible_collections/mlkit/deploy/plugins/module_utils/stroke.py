@@ -5,10 +5,11 @@
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.deploy_lock import Held, Lost, fence
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.full_disk import why_not_written
-from ansible.module_utils.proxy_config import Refused
+
+from .deploy_lock import Held, Lost, fence
+from .failed import Failed
+from .full_disk import why_not_written
+from .proxy_config import Refused
 
 
 class Step:

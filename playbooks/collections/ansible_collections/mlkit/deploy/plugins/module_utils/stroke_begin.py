@@ -9,15 +9,15 @@ import json
 import os
 import time
 
-from ansible.module_utils.deploy_lock import ENDING, OWNER, Held, look, release, take
-from ansible.module_utils.deployment_plan import release_of, rollback_target, service_plan
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.host_look import look_at_host
-from ansible.module_utils.image_layers import Incoming
-from ansible.module_utils.pending import read_pending
-from ansible.module_utils.recovery import end_pending, watch_over
-from ansible.module_utils.release_trust import accepted, texts_of
-from ansible.module_utils.service_records import recorded
+from .deploy_lock import ENDING, OWNER, Held, look, release, take
+from .deployment_plan import release_of, rollback_target, service_plan
+from .failed import Failed
+from .host_look import look_at_host
+from .image_layers import Incoming
+from .pending import read_pending
+from .recovery import end_pending, watch_over
+from .release_trust import accepted, texts_of
+from .service_records import recorded
 
 RECENT = 10.0  # seconds: a lock that is older was not taken at the same moment
 

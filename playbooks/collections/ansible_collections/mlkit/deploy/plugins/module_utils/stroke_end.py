@@ -13,15 +13,15 @@ deployment left it; if not, nothing is touched.
 import os
 import time
 
-from ansible.module_utils.deploy_lock import OWNER, Held, Lost, release, take
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.host_look import look_at_host
-from ansible.module_utils.journal_chain import append
-from ansible.module_utils.keeping import commit, journal_of, last_lines, line_of, retire, settle
-from ansible.module_utils.pending import clear_pending, read_pending
-from ansible.module_utils.proxy_config import Refused
-from ansible.module_utils.proxy_piece import lead_clients
-from ansible.module_utils.service_records import recorded
+from .deploy_lock import OWNER, Held, Lost, release, take
+from .failed import Failed
+from .host_look import look_at_host
+from .journal_chain import append
+from .keeping import commit, journal_of, last_lines, line_of, retire, settle
+from .pending import clear_pending, read_pending
+from .proxy_config import Refused
+from .proxy_piece import lead_clients
+from .service_records import recorded
 
 PATIENCE = 60  # seconds: a host that ends the deployment by itself is waited for
 

@@ -7,13 +7,13 @@ before. Clients get none of these answers.
 
 import os
 
-from ansible.module_utils.golden_rows import replay
-from ansible.module_utils.image_layers import bring, keep_records
-from ansible.module_utils.new_container import start, wait_until_ready
-from ansible.module_utils.proxy_piece import lead_clients
-from ansible.module_utils.recover_at_boot import recover_at_boot
-from ansible.module_utils.shadow import compare
-from ansible.module_utils.start_at_boot import start_at_boot
+from .golden_rows import replay
+from .image_layers import bring, keep_records
+from .new_container import start, wait_until_ready
+from .proxy_piece import lead_clients
+from .recover_at_boot import recover_at_boot
+from .shadow import compare
+from .start_at_boot import start_at_boot
 
 
 def prepare(step):

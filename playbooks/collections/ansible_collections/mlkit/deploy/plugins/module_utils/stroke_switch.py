@@ -2,13 +2,13 @@
 
 import os
 
-from ansible.module_utils.deploy_lock import Lost
-from ansible.module_utils.failed import Failed
-from ansible.module_utils.golden_rows import replay
-from ansible.module_utils.live_watch import watch
-from ansible.module_utils.pending import digest_of_token, write_pending
-from ansible.module_utils.proxy_config import Refused
-from ansible.module_utils.proxy_piece import lead_clients
+from .deploy_lock import Lost
+from .failed import Failed
+from .golden_rows import replay
+from .live_watch import watch
+from .pending import digest_of_token, write_pending
+from .proxy_config import Refused
+from .proxy_piece import lead_clients
 
 
 class Switch:

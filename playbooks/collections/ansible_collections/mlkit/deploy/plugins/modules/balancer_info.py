@@ -3,34 +3,13 @@
 
 import os
 
-from ansible.module_utils.balancer_state import differences, services_of
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.certificate import look_at_certificate
-from ansible.module_utils.proxy_config import pieces_of
-from ansible.module_utils.proxy_socket import rows
 
-DOCUMENTATION = r"""
-module: balancer_info
-short_description: Look at a balancer
-description:
-  - Reads the pieces of the proxy's configuration that lead to hosts, their certificates, and what the running proxy knows of
-    each host. Changes nothing.
-options:
-  plans: {description: What the filter balancer_plan says of a service, by name., type: dict, default: {}}
-  proxy_socket: {description: The proxy's runtime socket., type: path, default: /run/haproxy.sock}
-  proxy_pieces: {description: The folder with the pieces of its configuration., type: path, default: /etc/haproxy/mlkit.d}
-author: [The mlkit developers]
-"""
+from ..module_utils.balancer_state import differences, services_of
+from ..module_utils.certificate import look_at_certificate
+from ..module_utils.proxy_config import pieces_of
+from ..module_utils.proxy_socket import rows
 
-EXAMPLES = r"""
-- name: Look at the balancer
-  balancer_info:
-    plans: {flights: "{{ 'flights' | balancer_plan(groups, hostvars, inventory_hostname, []) }}"}
-"""
-
-RETURN = r"""
-balanced: {description: "By service, its ports, its certificate, the hosts that it leads to, and what differs.", type: dict, returned: always}
-"""
 
 def main():
     options = {

@@ -8,41 +8,11 @@ import re
 import subprocess
 import uuid
 
-from ansible.module_utils import firewall_trial as trial
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.firewall_trial import Refused
-from ansible.module_utils.proxy_config import read, write_whole
 
-DOCUMENTATION = r"""
-module: host_firewall
-short_description: Let in ssh and the ports of services
-description:
-  - Has one table of nftables, C(inet mlkit), and touches no other. What a container engine has there stays as it is.
-  - The port of the ssh connection over which it runs is always let in, and so are those of sshd and of the running proxy.
-  - New rules are tried first. Unless a second call, over a new connection, keeps them, they go back by themselves.
-  - Refuses to close a port on which something listens that the host shows to others.
-options:
-  state: {description: Try the rules, or keep those that are tried., type: str, choices: [tried, kept], required: true}
-  ports: {description: "Ports of services, which are let in by TCP.", type: list, elements: int, default: []}
-  more: {description: "Ports that are let in, too, by TCP and UDP.", type: list, elements: int, default: []}
-  seconds: {description: How long rules are tried., type: int, default: 60}
-  token: {description: That of the trial which is kept., type: str, default: ""}
-  folder: {description: Where the rules are kept., type: path, default: /etc/mlkit}
-author: [The mlkit developers]
-"""
-
-EXAMPLES = r"""
-- name: Try the rules of the firewall
-  host_firewall:
-    state: tried
-    ports: [8000, 443]
-"""
-
-RETURN = r"""
-ports: {description: "All ports that are let in, by protocol.", type: dict, returned: when tried}
-token: {description: What keeps the rules., type: str, returned: when tried and changed}
-cause: {description: "Why nothing was changed, or all went back.", type: str, returned: failure}
-"""
+from ..module_utils import firewall_trial as trial
+from ..module_utils.firewall_trial import Refused
+from ..module_utils.proxy_config import read, write_whole
 
 # In numbers, for a small host has no /etc/protocols.
 RULES = """table inet mlkit {

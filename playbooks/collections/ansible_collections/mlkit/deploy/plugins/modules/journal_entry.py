@@ -1,16 +1,12 @@
 #!/usr/bin/python
-"""Add a line to a service's journal, or read and verify it.
-
-journal_entry: path=…/journal.jsonl entry={…}   -> changed, entry (as written)
-journal_entry: path=…/journal.jsonl             -> entries (list), problems (list of str), never changed
-`when` is set to the host's own UTC time when the entry has none.
-"""
+"Add a line to a service's journal, or read and verify it."
 
 import json
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.journal_chain import append, read, verify
+
+from ..module_utils.journal_chain import append, read, verify
 
 
 def main():

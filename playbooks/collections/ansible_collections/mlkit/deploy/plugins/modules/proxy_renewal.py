@@ -10,36 +10,10 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from ansible.module_utils import proxy_config
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.full_disk import why_not_written
 
-DOCUMENTATION = r"""
-module: proxy_renewal
-short_description: Put on a host what gets and renews its certificate
-description:
-  - Writes the programs and settings of the renewal, makes the account's key where none is given, and says how the proxy
-    has to answer the authority's questions. Asks no authority for anything.
-options:
-  folder: {description: Where the settings and the account's key are kept., type: path, required: true}
-  files: {description: Text by path., type: dict, required: true}
-  account: {description: Key of the account in PEM (RSA); empty to make one., type: str, default: ""}
-author: [The mlkit developers]
-"""
-
-EXAMPLES = r"""
-- name: Put the renewal program on the host
-  proxy_renewal:
-    folder: /etc/mlkit/acme
-    files:
-      /etc/mlkit/acme/domains.txt: "flights.example.com > proxy\n"
-"""
-
-RETURN = r"""
-thumbprint: {description: Of the account's key., type: str, returned: success}
-answers: {description: Whether the proxy answers the authority with it., type: bool, returned: success}
-cause: {description: What is missing., type: str, returned: failure}
-"""
+from ..module_utils import proxy_config
+from ..module_utils.full_disk import why_not_written
 
 PROBE = "http://127.0.0.1/.well-known/acme-challenge/probe"
 

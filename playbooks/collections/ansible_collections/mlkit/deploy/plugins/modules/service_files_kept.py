@@ -5,35 +5,10 @@ import os
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.container_file import is_current, put
-from ansible.module_utils.deploy_lock import Lost, fence
-from ansible.module_utils.full_disk import why_not_written
 
-DOCUMENTATION = r"""
-module: service_files_kept
-short_description: Put a service's API keys or secrets on the host
-description:
-  - Writes each file by rename, and removes those of the folder that are no longer named. Running containers see the change within
-    a second, without a restart.
-options:
-  folder: {description: The folder that is mounted into the containers., type: path, required: true}
-  files: {description: Text by file name., type: dict, required: true}
-  what: {description: What they are, for whoever reads why they could not be written., type: str, required: true}
-  fence: {description: The lock under which it is done; see deploy_lock., type: dict, default: {}}
-author: [The mlkit developers]
-"""
-
-EXAMPLES = r"""
-- name: Put the secrets on the host
-  service_files_kept:
-    folder: /var/lib/mlkit/flights/secrets
-    files: {DB_PASSWORD: "{{ vault_db_password }}"}
-    what: service_secrets
-"""
-
-RETURN = r"""
-cause: {description: Why they could not be written; tells nothing of what is in them., type: str, returned: failure}
-"""
+from ..module_utils.container_file import is_current, put
+from ..module_utils.deploy_lock import Lost, fence
+from ..module_utils.full_disk import why_not_written
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 

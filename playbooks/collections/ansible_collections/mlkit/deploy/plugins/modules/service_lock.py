@@ -1,22 +1,13 @@
 #!/usr/bin/python
-"""Take, renew, release, break or look at the lock of a service on this host.
-
-service_lock: path=…/lock.json state=taken owner=user@machine token=T seconds=120 why=TEXT environment=NAME
-service_lock: path=… state=renewed token=T      fails (cause) when the lock was lost
-service_lock: path=… state=released token=T     ok when it was not this token's: changed says whether it was
-service_lock: path=… state=released owner=O     releases whatever lock O holds
-service_lock: path=… state=broken               whoever holds it
-service_lock: path=… state=free                 fails (cause) while anybody has it; takes nothing
-service_lock: path=… state=shown                only looks
-Returns changed, lock (after; null when free; never the token) and, for broken and released, was (the lock before).
-"""
+"Take, renew, release, break or look at the lock of a service on this host."
 
 import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.deploy_lock import Held, Lost, break_lock, look, release, renew, take, wait_for_host
-from ansible.module_utils.full_disk import why_not_written
+
+from ..module_utils.deploy_lock import Held, Lost, break_lock, look, release, renew, take, wait_for_host
+from ..module_utils.full_disk import why_not_written
 
 
 def main():

@@ -8,48 +8,15 @@ import shutil
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.boot_script import remove_from_boot
-from ansible.module_utils.closed_network import take_away
-from ansible.module_utils.container_engine import removal
-from ansible.module_utils.deploy_lock import Lost, fence
-from ansible.module_utils.journal_chain import append
-from ansible.module_utils.pending import publish
-from ansible.module_utils.proxy_state import wait_for_end
-from ansible.module_utils.recover_at_boot import forget_at_boot
 
-DOCUMENTATION = r"""
-module: service_removed
-short_description: Remove what a service has on a host, but its journal
-description:
-  - Writes the journal's next line, waits until the processes in C(drain) have ended, then removes the containers and images of
-    the service, what starts it at boot, and all files in its folder but the journal.
-  - The proxy must send it nothing any more.
-options:
-  engine: {description: docker or podman., type: str, required: true}
-  service: {description: Name of the service., type: str, required: true}
-  folder: {description: The folder of the service., type: path, required: true}
-  entry: {description: What the journal says., type: dict, required: true}
-  drain: {description: Processes of the proxy that still serve it., type: list, elements: str, default: []}
-  drain_seconds: {description: How long they may take., type: int, default: 30}
-  fence: {description: The lock under which it is done; see deploy_lock. It goes with the folder., type: dict, required: true}
-author: [The mlkit developers]
-"""
-
-EXAMPLES = r"""
-- name: Remove what flights has on the host
-  service_removed:
-    engine: docker
-    service: flights
-    folder: /var/lib/mlkit/flights
-    entry: {outcome: removed}
-    fence: {path: /var/lib/mlkit/flights/lock.json, token: ops@desk}
-"""
-
-RETURN = r"""
-entry: {description: The journal's new line., type: dict, returned: success}
-gone: {description: What was removed., type: list, elements: str, returned: success}
-cause: {description: What could not be done., type: str, returned: failure}
-"""
+from ..module_utils.boot_script import remove_from_boot
+from ..module_utils.closed_network import take_away
+from ..module_utils.container_engine import removal
+from ..module_utils.deploy_lock import Lost, fence
+from ..module_utils.journal_chain import append
+from ..module_utils.pending import publish
+from ..module_utils.proxy_state import wait_for_end
+from ..module_utils.recover_at_boot import forget_at_boot
 
 
 def lines_of(*words):
