@@ -144,6 +144,17 @@ def test_the_deployer_does_not_wait_for_the_last_clients_of_the_old_container(ho
     eventually(hosts.is_retired)
 
 
+def test_an_engine_that_was_killed_brings_back_what_is_live_and_nothing_else(hosts, both_serving, other):
+    assert hosts.deploy(other).code == 0
+    eventually(hosts.is_retired)
+    hosts.fleet.ssh(
+        1, "pkill -9 -x dockerd; while pgrep -x dockerd; do sleep 0.1; done; service docker start"
+    )
+    eventually(lambda: hosts.serves(1) == model_in(other))
+    labels = hosts.fleet.ssh(1, f"docker inspect -f '{{{{.Config.Labels}}}}' {hosts.only_container()}")
+    assert f"mlkit.release:{other.name}" in labels
+
+
 @pytest.mark.parametrize("ends", ["the next deployment", "the next boot"])
 def test_what_a_crash_kept_from_being_retired_is_told_and_goes_later(
     hosts, both_serving, other, release, ends
