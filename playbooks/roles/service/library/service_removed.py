@@ -10,8 +10,9 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.boot_script import remove_from_boot
 from ansible.module_utils.closed_network import take_away
-from ansible.module_utils.container_engine import removal
+from ansible.module_utils.container_engine import bounded, complete, removal
 from ansible.module_utils.deploy_lock import Lost, fence
+from ansible.module_utils.failed import Failed
 from ansible.module_utils.journal_chain import append
 from ansible.module_utils.pending import publish
 from ansible.module_utils.proxy_state import wait_for_end
@@ -53,7 +54,7 @@ cause: {description: What could not be done., type: str, returned: failure}
 
 
 def lines_of(*words):
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    done = complete(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return done.stdout.decode("utf-8", "replace").split()
 
 
@@ -119,8 +120,8 @@ def main():
     try:
         fence(want["fence"])
         entry = append(os.path.join(want["folder"], "journal.jsonl"), want["entry"])
-        module.exit_json(changed=True, entry=entry, gone=remove(want, module.run_command))
-    except (Lost, OSError, ValueError, KeyError) as error:
+        module.exit_json(changed=True, entry=entry, gone=remove(want, bounded(module.run_command)))
+    except (Failed, Lost, OSError, ValueError, KeyError) as error:
         cause = f"{want['service']} was not removed completely: {error}"
         module.fail_json(msg=cause, cause=cause)
 

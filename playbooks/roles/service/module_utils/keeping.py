@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import time
 
-from ansible.module_utils.container_engine import removal
+from ansible.module_utils.container_engine import complete, removal
 from ansible.module_utils.deployment_plan import prunable, releases_after, state_after
 from ansible.module_utils.drift import LIVE
 from ansible.module_utils.failed import Failed
@@ -163,17 +163,17 @@ def last_lines(engine, container):
 
 
 def said(*words):
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    "What a command says that may fail."
+    try:
+        done = complete(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except Failed as hangs:
+        return str(hangs)
     return done.stdout.decode("utf-8", "replace").strip()
 
 
 def inspected(engine, container, what):
-    done = subprocess.run(
-        [engine, "container", "inspect", "-f", what, container],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
+    words = [engine, "container", "inspect", "-f", what, container]
+    done = complete(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return done.stdout.decode().strip()
 
 

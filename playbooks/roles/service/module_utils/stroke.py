@@ -5,6 +5,7 @@
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_engine import bounded
 from ansible.module_utils.deploy_lock import Held, Lost, fence
 from ansible.module_utils.failed import Failed
 from ansible.module_utils.full_disk import why_not_written
@@ -15,7 +16,7 @@ class Step:
     "What a stroke is given."
 
     def __init__(self, module):
-        self.want, self.run, self.check_mode = module.params, module.run_command, module.check_mode
+        self.want, self.run, self.check_mode = module.params, bounded(module.run_command), module.check_mode
         self.gates = []  # what was measured, for the journal, also when the stroke fails
 
     def fence(self):

@@ -118,7 +118,7 @@ def remove_prepared(step):
     engine, plan, wanted = begun["engine"], begun["plan"], begun["release"]
     folder = os.path.join(want["home"], want["service"])
     regain_lock(step)
-    log, draining, stays = last_lines(engine, plan["container"]), list(want["drain"]), ""
+    draining, stays = list(want["drain"]), ""
     if want["switched"]:
         try:
             draining += lead_clients(want, plan["old"]["listen"] if plan["old"] else 0, plan["old"])
@@ -126,7 +126,7 @@ def remove_prepared(step):
             stays = f"the old container could not be given the requests again: {error}"
     step.fence()
     clear_pending(want["service"], folder, want["entry"]["deployment"])
-    entry = append(journal_of(folder), want["entry"])
+    entry, log = append(journal_of(folder), want["entry"]), last_lines(engine, plan["container"])
     retired = {
         "drain": draining,
         "drain_seconds": want["drain_seconds"],
