@@ -32,7 +32,8 @@ STEPS = {
     "record": ("Record the deployment, or take it back", ""),
     "it is recorded": (
         "Record the deployment, or take it back",
-        "grep -q {release} /var/lib/mlkit/flights/state.json",
+        # not in its history, where an earlier case may have left it
+        """python3 -c 'import json; assert json.load(open("/var/lib/mlkit/flights/state.json"))["release"] == "{release}"'""",
     ),
 }
 FOLDER = "/var/lib/mlkit/flights"
