@@ -151,6 +151,22 @@ def test_the_cause_is_named_in_one_sentence(result, cause):
 
 
 @pytest.mark.parametrize(
+    ("batch", "pause", "words"),
+    [
+        ("zwei", 0, "deploy_batch = 'zwei' is not a number of hosts"),
+        ([1, "0%"], 0, "deploy_batch = '0%' is not a number of hosts"),
+        ([], 0, "deploy_batch = [] is not a number of hosts"),
+        ("2", "a minute", "deploy_pause = 'a minute' is not a number of seconds"),
+        ("25%", "60", ""),
+        ([1, "100%"], 0, ""),
+    ],
+)
+def test_a_batch_that_ansible_would_stumble_over_in_the_middle_is_refused_at_once(batch, pause, words):
+    said = filters.batch_mistake(batch, pause)
+    assert said.startswith(words) and bool(said) is bool(words)
+
+
+@pytest.mark.parametrize(
     ("wanted", "got", "said"),
     [
         ([0.1, 2], [0.1, 2.0], None),

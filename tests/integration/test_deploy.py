@@ -33,7 +33,7 @@ def test_the_container_can_do_nothing_but_answer(hosts, serving):
     assert limits["ReadonlyRootfs"] and limits["CapDrop"] == ["ALL"]
     assert limits["SecurityOpt"] == ["no-new-privileges"]
     assert limits["Memory"] == 512 * 1024**2 and limits["PidsLimit"] == 256
-    assert limits["RestartPolicy"]["Name"] == "unless-stopped"
+    assert limits["RestartPolicy"]["Name"] == "always"
     assert limits["PortBindings"]["8000/tcp"][0]["HostIp"] == "127.0.0.1"
     labels = seen["Config"]["Labels"]
     assert labels["mlkit.service"] == "flights" and labels["mlkit.release"] == serving.name
