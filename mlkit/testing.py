@@ -12,6 +12,8 @@ __all__ = [
     "small_frame",
     "small_model",
     "small_classes",
+    "small_quantiles",
+    "flats",
     "save_bundle",
     "small_project",
     "write_notebook",
@@ -97,6 +99,36 @@ def small_classes(
     data = lightgbm.Dataset(encode(fit_features(columns), columns), place, params={"verbose": -1})
     settings = {"objective": "multiclass", "num_class": 3, "num_threads": 1, "verbose": -1, "seed": 1}
     return make_bundle("penguins", "lightgbm", lightgbm.train(settings, data, trees), signature, columns)
+
+
+def small_quantiles(
+    quantiles: tuple[float, ...] = (0.05, 0.5, 0.95),
+    trees: int = 30,
+) -> Bundle:
+    "A model of quantiles: the price of a flat."
+    frame, price = flats()
+    signature = infer_signature(frame, Output("price", "quantiles", quantiles=quantiles))
+    columns = frame_columns(signature, frame)
+    data = lightgbm.Dataset(
+        encode(fit_features(columns), columns), price, params={"verbose": -1}, free_raw_data=False
+    )
+    settings = {"objective": "quantile", "num_threads": 1, "verbose": -1, "seed": 1}
+    boosters = {level: lightgbm.train(settings | {"alpha": level}, data, trees) for level in quantiles}
+    return make_bundle("flats", "lightgbm_quantiles", boosters, signature, columns)
+
+
+def flats(
+    rows: int = 1200,
+    seed: int = 4,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    "Flats, and prices that are the less certain the larger a flat is."
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({"area": random.uniform(20, 160, rows).round(1)})
+    frame["floor"] = random.integers(0, 12, rows)
+    frame["town"] = random.choice(["Kiel", "Ulm"], rows)
+    frame.loc[::13, "floor"] = np.nan
+    price = 3 * frame.area * (1 + 0.3 * (frame.town == "Ulm")) + 0.6 * frame.area * random.normal(size=rows)
+    return frame, price.to_numpy().round(1)
 
 
 def save_bundle(

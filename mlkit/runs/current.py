@@ -69,8 +69,8 @@ class Trainer:
         self,
         X: pd.DataFrame,  # the training rows: exactly the columns that a client is asked for
         y: Any,  # the answers, one per row
-        kind: str,  # of the output: probability, classes or value
-        **more: Any,  # name, classes, positive, unseen, missing, types, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
+        kind: str,  # of the output: probability, classes, value or quantiles
+        **more: Any,  # name, classes, quantiles, positive, unseen, missing, types, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
     ) -> Training:
         "What a model learns from, in one call. Raises `LeakColumn`, `WrongType` for rows that are held out, and what `make_training` raises."
         training = make_training(X, y, kind, **more)
@@ -170,11 +170,11 @@ class Run(Trainer):
 
     def save_model(
         self,
-        model: Any,  # what the library trained: a Booster, or a fitted estimator
+        model: Any,  # what the library trained: a Booster, or a fitted estimator; of quantiles one for each level: {0.05: low, …}
         signature: Signature | Training,  # a `Training` has columns, step and target, too
         columns: Columns | None = None,  # all training rows, as `frame_columns` gives them
         step: FeatureStep | None = None,  # the function `features`, if there is one
-        flavor: str = "lightgbm",  # the library
+        flavor: str = "",  # the library  [default: lightgbm, or lightgbm_quantiles for quantiles]
         predictions: Any = None,  # what the model answers these rows, where they were coded by hand
         target: Any = None,  # what it learned to answer them: with it, a judged row is told from one that only looks alike
     ) -> Bundle:
@@ -188,6 +188,7 @@ class Run(Trainer):
             learned, step = signature.learned, signature.step
             signature, columns = signature.signature, signature.rows.columns
         refuse_leaks(signature, self.project.leaks)
+        flavor = flavor or ("lightgbm_quantiles" if signature.output.quantiles else "lightgbm")
         if note := _unknown_leaks(self.project.leaks, self.columns):
             self._show("note", {"words": note}, f"note: {note}")
         bundle = make_bundle(
