@@ -7,6 +7,7 @@ __all__ = [
     "PLAIN",
     "PRIMARY",
     "LESS_IS_BETTER",
+    "NEITHER",
     "BY_ROW",
     "GROUPS",
     "DRAWS",
@@ -14,6 +15,7 @@ __all__ = [
     "contributions",
     "by_class",
     "ratio_of_class",
+    "pinball",
     "calibration",
     "calibration_error",
     "plain_metrics",
@@ -34,9 +36,25 @@ PLAIN = {
     "probability": ("auc", "average_precision", "brier", "log_loss", "calibration_error"),
     "classes": ("accuracy", "macro_f1", "log_loss", "calibration_error"),
     "value": ("mae", "rmse", "r2"),
+    "quantiles": ("pinball_loss", "coverage", "coverage_error", "width", "mae"),
 }
-PRIMARY = {"probability": "auc", "classes": "accuracy", "value": "mae"}  # what slices are compared by
-LESS_IS_BETTER = {"brier", "log_loss", "calibration_error", "mae", "rmse"}
+PRIMARY = {  # what slices are compared by
+    "probability": "auc",
+    "classes": "accuracy",
+    "value": "mae",
+    "quantiles": "pinball_loss",
+}
+LESS_IS_BETTER = {
+    "brier",
+    "log_loss",
+    "calibration_error",
+    "mae",
+    "rmse",
+    "pinball_loss",
+    "coverage_error",
+    "width",
+}
+NEITHER = {"coverage", "width"}  # alone neither more nor less is better than what the champion has
 
 
 def checked(
@@ -49,7 +67,11 @@ def checked(
         truth, guess = np.asarray(truth, dtype=float), np.asarray(guess, dtype=float)
     except (TypeError, ValueError) as error:
         raise WrongType(f"truth or predictions are not numbers: {error}", "one number per row") from None
-    if truth.ndim != 1 or truth.shape != guess.shape[:1] or guess.ndim != (2 if kind == "classes" else 1):
+    if (
+        truth.ndim != 1
+        or truth.shape != guess.shape[:1]
+        or guess.ndim != (2 if kind in ("classes", "quantiles") else 1)
+    ):
         raise WrongType(
             f"truth of shape {truth.shape}, predictions of shape {guess.shape}", "give one of each per row"
         )
@@ -59,7 +81,7 @@ def checked(
         raise WrongType(
             "truth or predictions hold NaN or infinity", "leave out rows whose outcome is not known"
         )
-    if kind != "value" and (guess.min() < 0 or guess.max() > 1):
+    if kind in ("probability", "classes") and (guess.min() < 0 or guess.max() > 1):
         raise WrongType("a predicted probability lies outside 0 to 1", "is the output a value?")
     if kind == "probability":
         if set(np.unique(truth)) != {0.0, 1.0}:
@@ -77,6 +99,7 @@ BY_ROW = {
     "probability": ("auc", "brier", "log_loss"),
     "classes": ("accuracy", "macro_f1", "log_loss"),
     "value": ("mae", "rmse", "r2"),
+    "quantiles": ("pinball_loss", "coverage", "width", "mae"),
 }
 
 
@@ -84,8 +107,11 @@ def contributions(
     metric: str,  # one of BY_ROW
     truth: np.ndarray,
     guess: np.ndarray,
+    levels: tuple[float, ...] = (),  # of quantiles
 ) -> np.ndarray:
     "One number per row; their mean is the metric. NaN where it has no value: the AUC of one class only."
+    if levels:
+        return _of_quantiles(metric, truth, guess, levels)
     if guess.ndim == 2:
         return _of_classes(metric, truth.astype(int), guess)
     error = guess - truth
@@ -160,6 +186,27 @@ def _of_classes(metric: str, truth: np.ndarray, guess: np.ndarray) -> np.ndarray
     return np.mean([ratio_of_class("f1", truth == place, told == place) for place in seen], axis=0)
 
 
+# %% ../../notebooks/validation/01_metrics.ipynb #d9ca91fe
+def pinball(
+    truth: np.ndarray,
+    guess: np.ndarray,  # of one quantile
+    level: float,
+) -> np.ndarray:
+    "What each row costs."
+    over = truth - guess
+    return np.maximum(level * over, (level - 1) * over)
+
+
+def _of_quantiles(metric: str, truth: np.ndarray, guess: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+    if metric == "coverage":
+        return ((guess[:, 0] <= truth) & (truth <= guess[:, -1])).astype(float)
+    if metric == "width":
+        return guess[:, -1] - guess[:, 0]
+    if metric == "mae":
+        return np.abs(guess[:, levels.index(0.5)] - truth)
+    return np.mean([pinball(truth, told, level) for told, level in zip(guess.T, levels, strict=True)], axis=0)
+
+
 # %% ../../notebooks/validation/01_metrics.ipynb #eb8e8614
 GROUPS = 20
 
@@ -191,9 +238,12 @@ def plain_metrics(
     kind: str,  # of the output
     truth: np.ndarray,
     guess: np.ndarray,
+    levels: tuple[float, ...] = (),  # of quantiles
 ) -> dict[str, float]:
     "The metrics of one model on these rows."
-    found = {name: float(contributions(name, truth, guess).mean()) for name in BY_ROW[kind]}
+    found = {name: float(contributions(name, truth, guess, levels).mean()) for name in BY_ROW[kind]}
+    if levels:
+        found["coverage_error"] = abs(found["coverage"] - (levels[-1] - levels[0]))
     if kind == "classes":
         found["calibration_error"] = float(
             np.mean([calibration_error(*one) for one in by_class(truth, guess)])

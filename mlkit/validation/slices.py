@@ -83,7 +83,7 @@ class Slice:
     part: str
     rows: int
     observed: float  # mean of the truth; of classes, the share of the likeliest that came
-    predicted: float  # mean of the predictions; of classes, of the probability of the likeliest
+    predicted: float  # mean of the predictions; of classes, of the probability of the likeliest; of quantiles, of the median
     metrics: dict[str, float | None]  # None: no value, the AUC of one class only
 
 
@@ -93,6 +93,7 @@ def slice_rows(
     kind: str,  # of the output
     truth: np.ndarray,
     guess: np.ndarray,
+    levels: tuple[float, ...] = (),  # of quantiles
 ) -> list[tuple[Slice, dict[str, np.ndarray]]]:
     "Each part that is large enough, with its contributions (NaN in the other rows). Raises `BadSettings`."
     found = []
@@ -107,11 +108,13 @@ def slice_rows(
             columns = {}
             for name in BY_ROW[kind]:
                 columns[name] = np.full(len(truth), np.nan)
-                columns[name][inside] = contributions(name, t, g)
+                columns[name][inside] = contributions(name, t, g, levels)
             means = {n: float(np.mean(c[inside])) for n, c in columns.items()}
             metrics = {n: m if np.isfinite(m) else None for n, m in means.items()}
             if kind == "classes":
                 t, g = t == g.argmax(axis=1), g.max(axis=1)
+            if levels:
+                g = g[:, levels.index(0.5)]
             made = Slice(column, part, int(inside.sum()), float(t.mean()), float(g.mean()), metrics)
             found.append((made, columns))
     return found

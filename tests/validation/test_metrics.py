@@ -107,6 +107,33 @@ def test_the_metrics_of_classes_are_those_of_scikit_learn_also_where_a_class_nev
             checked("classes", truth, guess)
 
 
+# %% ../../notebooks/validation/01_metrics.ipynb #8deadf97
+def test_the_metrics_of_quantiles_are_those_of_scikit_learn():
+    random = np.random.default_rng(1)
+    truth, levels = random.gumbel(size=900), (0.05, 0.25, 0.5, 0.95)
+    guess = np.sort(random.normal(size=(900, 4)) + [-2, 0, 0.5, 3], axis=1)
+    found = {name: contributions(name, truth, guess, levels).mean() for name in BY_ROW["quantiles"]}
+    losses = [
+        sklearn_metrics.mean_pinball_loss(truth, told, alpha=q)
+        for told, q in zip(guess.T, levels, strict=True)
+    ]
+    inside = [low <= came <= high for came, (low, *_, high) in zip(truth, guess, strict=True)]
+    assert found == pytest.approx(
+        {
+            "pinball_loss": np.mean(losses),
+            "coverage": np.mean(inside),
+            "width": np.mean(guess[:, -1] - guess[:, 0]),
+            "mae": sklearn_metrics.mean_absolute_error(truth, guess[:, 2]),
+        }
+    )
+    plain = plain_metrics("quantiles", truth, guess, levels)
+    assert plain["coverage_error"] == pytest.approx(abs(np.mean(inside) - 0.9))
+    true = np.tile(-np.log(-np.log(levels)), (900, 1))  # those of the distribution that the rows came from
+    assert plain_metrics("quantiles", truth, true, levels)["pinball_loss"] < plain["pinball_loss"]
+    with pytest.raises(WrongType, match="shape"):
+        checked("quantiles", [1, 2], [1, 2])
+
+
 # %% ../../notebooks/validation/01_metrics.ipynb #3645855e
 def test_the_interval_is_that_of_drawing_rows_and_computing_the_metric_again():
     truth, guess = guesses(2000)
