@@ -12,9 +12,9 @@ __all__ = [
     "small_frame",
     "small_model",
     "small_classes",
+    "save_bundle",
     "small_quantiles",
     "flats",
-    "save_bundle",
     "small_project",
     "write_notebook",
     "notebook_project",
@@ -101,6 +101,18 @@ def small_classes(
     return make_bundle("penguins", "lightgbm", lightgbm.train(settings, data, trees), signature, columns)
 
 
+def save_bundle(
+    bundle: Bundle,
+    folder: Path,  # made where it is not there
+) -> Path:
+    "Write a bundle where a server is told to find it: MLKIT_MODEL. Give the folder."
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in bundle.files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+# %% ../notebooks/10_testing.ipynb #a5b722a0
 def small_quantiles(
     quantiles: tuple[float, ...] = (0.05, 0.5, 0.95),
     trees: int = 30,
@@ -129,17 +141,6 @@ def flats(
     frame.loc[::13, "floor"] = np.nan
     price = 3 * frame.area * (1 + 0.3 * (frame.town == "Ulm")) + 0.6 * frame.area * random.normal(size=rows)
     return frame, price.to_numpy().round(1)
-
-
-def save_bundle(
-    bundle: Bundle,
-    folder: Path,  # made where it is not there
-) -> Path:
-    "Write a bundle where a server is told to find it: MLKIT_MODEL. Give the folder."
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in bundle.files.items():
-        (folder / name).write_bytes(content)
-    return folder
 
 
 # %% ../notebooks/10_testing.ipynb #7808780e

@@ -25,18 +25,26 @@ import pandas as pd
 
 from .alone import area
 from .plan import Plan
+from .target import Target
 
 # %% ../../notebooks/new/05_baseline.ipynb #66ce7aa2
 PARAMETERS: dict[str, Any] = {"trees": 150, "num_leaves": 15, "learning_rate": 0.05, "min_data_in_leaf": 20}
-OBJECTIVES = {"probability": "binary", "classes": "multiclass", "count": "poisson", "value": "regression"}
+OBJECTIVES = {
+    "probability": "binary",
+    "classes": "multiclass",
+    "count": "poisson",
+    "value": "regression",
+    "quantiles": "quantile",
+}
 FOLDS, MOST = 5, 20_000  # rows that a baseline learns from
 MEASURES = {
     "probability": ("auc", "brier"),
     "classes": ("macro_f1", "log_loss"),
     "count": ("mae", "r2"),
     "value": ("mae", "r2"),
+    "quantiles": ("pinball_loss", "coverage"),
 }
-LESS_IS_BETTER = {"brier", "log_loss", "mae"}
+LESS_IS_BETTER = {"brier", "log_loss", "mae", "pinball_loss"}
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,7 @@ def baseline_gates(
     matrix = pd.DataFrame({name: _numbers(rows[name]) for name in plan.inputs})
     categories = [n for n, name in enumerate(plan.inputs) if plan.column(name).type in ("category", "text")]
     found = [
-        _measured(
-            plan.target.kind, answer, fit, held_out, _guess(plan, matrix, answer, fit, held_out, categories)
-        )
+        _measured(plan.target, answer, fit, held_out, _guess(plan, matrix, answer, fit, held_out, categories))
         for fit, held_out in _folds(rows, plan.time, plan.key)
     ]
     return [_gate(name, [values[name] for values in found]) for name in MEASURES[plan.target.kind]]
@@ -100,7 +106,9 @@ def _guess(
 ) -> np.ndarray:
     import lightgbm
 
-    classes = len(plan.target.classes)
+    classes, levels = len(plan.target.classes), plan.target.quantiles
+    if levels and len(np.unique(answer[fit])) < 2:
+        return _always(answer[fit], levels, len(held_out))
     if len(np.unique(answer[fit])) < 2:
         return (
             np.tile(_shares(answer[fit], classes), (len(held_out), 1))
@@ -111,15 +119,30 @@ def _guess(
     settings |= {"objective": OBJECTIVES[plan.target.kind], "num_threads": 1, "seed": 1, "verbose": -1}
     settings |= {"deterministic": True, "force_col_wise": True} | ({"num_class": classes} if classes else {})
     data = lightgbm.Dataset(
-        matrix.to_numpy()[fit], answer[fit], categorical_feature=categories, params={"verbose": -1}
-    )
-    return lightgbm.train(settings, data, PARAMETERS["trees"]).predict(matrix.to_numpy()[held_out])
+        matrix.to_numpy()[fit], answer[fit], categorical_feature=categories, params={"verbose": -1},
+        free_raw_data=False,
+    )  # fmt: skip
+    asked, trees = matrix.to_numpy()[held_out], PARAMETERS["trees"]
+    if levels:
+        each = [lightgbm.train(settings | {"alpha": level}, data, trees).predict(asked) for level in levels]
+        return np.sort(np.column_stack(each), axis=1)
+    return lightgbm.train(settings, data, trees).predict(asked)
 
 
 # %% ../../notebooks/new/05_baseline.ipynb #999ed750
 def _shares(answer: np.ndarray, classes: int) -> np.ndarray:
     "How often each class came; one that never did may come all the same."
     return (np.bincount(answer.astype(int), minlength=classes) + 1) / (len(answer) + classes)
+
+
+def _always(answer: np.ndarray, levels: tuple[float, ...], rows: int) -> np.ndarray:
+    "The quantiles of the answers themselves, the same for all rows."
+    return np.tile(np.quantile(answer, levels), (rows, 1))
+
+
+def _pinball(truth: np.ndarray, guess: np.ndarray, levels: tuple[float, ...]) -> float:
+    over = truth[:, None] - guess
+    return float(np.maximum(np.array(levels) * over, (np.array(levels) - 1) * over).mean())
 
 
 def _log_loss(truth: np.ndarray, guess: np.ndarray) -> float:
@@ -136,10 +159,15 @@ def _macro_f1(truth: np.ndarray, guess: np.ndarray) -> float:
 
 
 def _measured(
-    kind: str, answer: np.ndarray, fit: np.ndarray, held_out: np.ndarray, guess: np.ndarray
+    target: Target, answer: np.ndarray, fit: np.ndarray, held_out: np.ndarray, guess: np.ndarray
 ) -> dict[str, tuple[float, float]]:
     "Each metric of a model, and of one that always says the same."
-    truth = answer[held_out]
+    truth, kind, levels = answer[held_out], target.kind, target.quantiles
+    if levels:
+        always = _always(answer[fit], levels, len(truth))
+        within = [((told[:, 0] <= truth) & (truth <= told[:, -1])).mean() for told in (guess, always)]
+        losses = (_pinball(truth, guess, levels), _pinball(truth, always, levels))
+        return {"pinball_loss": losses, "coverage": (within[0], within[1])}
     if kind == "probability":
         brier = [((truth - said) ** 2).mean() for said in (guess, answer[fit].mean())]
         return {"auc": (area(truth, guess), 0.5), "brier": (brier[0], brier[1])}
@@ -158,6 +186,10 @@ def _gate(metric: str, values: list[tuple[float, float]]) -> BaselineGate:
     reached, trivial = reached[~np.isnan(reached)], float(nothing.mean())
     less = metric in LESS_IS_BETTER
     words = f"a model that always says the same reaches {trivial:.3g}"
+    if metric == "coverage":  # such a model keeps its promise, too: no bound for those that say more
+        margin = 3 * reached.std(ddof=1)
+        ends = f"{reached.min():.3g} to {reached.max():.3g} of the rows lay within those of five small models; {words}"
+        return BaselineGate(metric, f">= {_rounded(reached.mean() - margin, up=False)}", ends)
     edge = trivial
     if len(reached) > 1:
         margin = 3 * reached.std(ddof=1)

@@ -154,7 +154,11 @@ FILES = {
     "validate.ipynb.jinja": "notebooks/pipelines/validate.ipynb",
 }  # template → file
 SMALLEST = 50  # rows of a slice
-METRICS = {"probability": ("auc", "auc", "AUC"), "classes": ("multi_logloss", "log_loss", "Log loss")}
+METRICS = {
+    "probability": ("auc", "auc", "AUC"),
+    "classes": ("multi_logloss", "log_loss", "Log loss"),
+    "quantiles": ("quantile", "pinball_loss", "Pinball loss"),
+}
 MEAN_ERROR = ("l1", "mae", "Mean absolute error")  # LightGBM's word, ours, and people's
 
 

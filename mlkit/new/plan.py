@@ -17,7 +17,7 @@ import pandas as pd
 from ..errors import BadSettings, MissingData, unknown_name
 from .alone import SURE, tells_alone
 from .table import REPEATED, TableColumn, look, one_line
-from .target import KINDS, Target, guess_kind, guess_positive, make_target
+from .target import KINDS, QUANTILES, Target, guess_kind, guess_positive, make_target
 
 # %% ../../notebooks/new/04_plan.ipynb #48c5fe9e
 Ask = Callable[[str, str, str], str]  # flag without its dashes, question, guess → answer
@@ -95,7 +95,10 @@ def _ask_target(columns: list[TableColumn], frame: pd.DataFrame, ask: Ask) -> Ta
     positive = ""
     if kind == "probability" and column.values == 2 and (likely := guess_positive(frame[name])):
         positive = ask("positive", f"Which value of {one_line(name, 30)} to give the probability of", likely)
-    return make_target(column, frame[name], kind, positive)
+    quantiles = QUANTILES
+    if kind == "quantiles":
+        quantiles = ask("quantiles", "Which quantiles; the first and the last are the interval", QUANTILES)
+    return make_target(column, frame[name], kind, positive, quantiles)
 
 
 # %% ../../notebooks/new/04_plan.ipynb #850b661a

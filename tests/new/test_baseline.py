@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from mlkit.new.baseline import _folds, _log_loss, _macro_f1, _rounded, baseline_gates
+from mlkit.new.baseline import _folds, _log_loss, _macro_f1, _pinball, _rounded, baseline_gates
 from mlkit.new.plan import make_plan
 
 
@@ -55,6 +55,24 @@ def test_classes_have_gates_on_their_macro_f1_and_log_loss_as_scikit_learn_count
         day=pd.date_range("2026-01-01", periods=1000).astype(str),
     )
     assert len(baseline_gates(plan_for("group", rare), rare)) == 2  # "c" came last, after each part
+
+
+# %% ../../notebooks/new/05_baseline.ipynb #07b509f9
+def test_quantiles_have_gates_on_their_pinball_loss_as_scikit_learn_counts_it_and_on_their_coverage():
+    def aged(flag, question, guess):
+        return "quantiles" if flag == "kind" else guess or "visits"
+
+    [loss, coverage] = baseline_gates(make_plan("demo", "/data/demo.csv", people(), aged), people())
+    assert (loss.metric, coverage.metric) == ("pinball_loss", "coverage")
+    assert loss.threshold.startswith("<= 0.") and 0.5 < float(coverage.threshold.removeprefix(">= ")) < 0.95
+    assert "of the rows lay within those of five small models" in coverage.why
+    truth, told = np.arange(90.0), np.sort(np.random.default_rng(1).normal(45, 20, (90, 3)), axis=1)
+    losses = [
+        metrics.mean_pinball_loss(truth, one, alpha=q) for one, q in zip(told.T, (0.1, 0.5, 0.9), strict=True)
+    ]
+    assert _pinball(truth, told, (0.1, 0.5, 0.9)) == pytest.approx(np.mean(losses))
+    few = people().head(30)
+    assert len(baseline_gates(make_plan("demo", "/data/demo.csv", few, aged), few)) == 2
 
 
 # %% ../../notebooks/new/05_baseline.ipynb #a4189b48

@@ -74,6 +74,17 @@ def test_few_texts_are_classes_and_whole_numbers_are_when_somebody_says_so():
     assert planned(species, "grade", kind="classes").target.classes == (1, 2, 3)
 
 
+# %% ../../notebooks/new/04_plan.ipynb #5294f941
+def test_quantiles_are_asked_for_with_an_interval_that_nine_of_ten_outcomes_lie_within():
+    plan = planned(trips(), "age", kind="quantiles")
+    assert ASKED["quantiles"] == "0.05,0.5,0.95" and plan.target.quantiles == (0.05, 0.5, 0.95)
+    assert planned(trips(), "age", kind="quantiles", quantiles="0.1,0.5,0.9").target.quantiles == (
+        0.1,
+        0.5,
+        0.9,
+    )
+
+
 # %% ../../notebooks/new/04_plan.ipynb #2603ddd1
 def test_an_answer_that_cannot_be_is_refused_with_those_that_can():
     for said, words in {
