@@ -181,6 +181,7 @@ def _measured(
     return {"mae": (errors[0], errors[1]), "r2": (fits, 0.0)}
 
 
+# %% ../../notebooks/new/05_baseline.ipynb #ed83eb9a
 def _gate(metric: str, values: list[tuple[float, float]]) -> BaselineGate:
     reached, nothing = np.array(values).T
     reached, trivial = reached[~np.isnan(reached)], float(nothing.mean())
