@@ -28,6 +28,7 @@ HOME = {
     "plain_metrics": "validation.metrics",
     "promote": "registry",
     "quantile_figures": "validation.quantile_figures",
+    "ranking_figures": "validation.ranking_figures",
     "read_run": "runs.record",
     "register": "registry",
     "run_notebook": "runs.execute",
@@ -57,6 +58,7 @@ __all__ = [
     "plain_metrics",
     "promote",
     "quantile_figures",
+    "ranking_figures",
     "read_run",
     "register",
     "run_notebook",
@@ -90,6 +92,7 @@ if TYPE_CHECKING:  # what an editor and a type checker see
     from .validation import class_figures as class_figures
     from .validation import figures as figures
     from .validation import quantile_figures as quantile_figures
+    from .validation import ranking_figures as ranking_figures
     from .validation.metrics import plain_metrics as plain_metrics
 
 

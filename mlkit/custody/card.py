@@ -75,6 +75,8 @@ def _use(bundle: Bundle, said: dict, verdict: dict | None) -> str:
         if output.classes
         else f"the quantiles {', '.join(output.parts)}; the median is the prediction, the first and the last are the interval"
         if output.quantiles
+        else f"a score that puts the rows of one `{output.group}` in order, the highest first"
+        if output.group
         else f"a {output.kind}"
     )
     lines += [f"- **Answer:** `{output.name}`, {words}"]

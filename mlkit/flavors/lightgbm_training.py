@@ -58,6 +58,8 @@ def fit(
             f"{type(model).__name__} cannot be trained here",
             f"{said}an LGBMClassifier, LGBMRegressor or LGBMRanker, or a dict of LightGBM's parameters",
         )
+    if group is not None and not _takes(model, "group"):
+        raise WrongType(f"{type(model).__name__} learns no ranking", "groups are for an LGBMRanker")
     more: dict[str, Any] = {} if group is None else {"group": group}
     if tuning:
         more |= (
@@ -86,7 +88,7 @@ def _one_way(said: Mapping[str, Any]) -> dict[str, Any]:
 def answered_kind(
     model: Any,  # the Booster
 ) -> str:
-    "What a trained model answers, by its objective: probability, classes, value, or nothing where the objective is somebody's own."
+    "What a trained model answers, by its objective: probability, classes, value, ranking, or nothing where the objective is somebody's own."
     found = re.search(r"^objective=(\w+)", model.model_to_string(num_iteration=1), re.M)
     objective = found[1] if found else ""
     named = {
@@ -94,6 +96,8 @@ def answered_kind(
         "cross_entropy": "probability",
         "multiclass": "classes",
         "multiclassova": "classes",
+        "lambdarank": "ranking",
+        "rank_xendcg": "ranking",
         "": "",
     }
     return named.get(objective, "value")

@@ -28,7 +28,7 @@ from .column import unknown_choice
 from .json_errors import first_twice
 
 # %% ../../notebooks/model/05_output.ipynb #7af0c6ac
-KINDS_OF_OUTPUT = ("probability", "classes", "value", "quantiles")
+KINDS_OF_OUTPUT = ("probability", "classes", "value", "quantiles", "ranking")
 FEWEST_CLASSES = 3  # two are a probability
 LONGEST_CLASS = 200  # characters
 MIDDLE, MOST_QUANTILES = 0.5, 9  # the quantile that is the prediction; numbers of one answer
@@ -52,9 +52,10 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     "What a model answers."
 
     name: str  # "late"
-    kind: Literal["probability", "classes", "value", "quantiles"]
+    kind: Literal["probability", "classes", "value", "quantiles", "ranking"]
     classes: tuple[str, ...] = ()  # their names, in the model's order; empty: as the model itself says
     quantiles: tuple[float, ...] = ()  # the shares below, rising; the first and the last are the interval
+    group: str = ""  # of a ranking: the column whose equal values are put in order, the highest score first
 
     def __post_init__(self):
         if self.kind not in KINDS_OF_OUTPUT:
@@ -66,6 +67,14 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
         msgspec.structs.force_setattr(self, "quantiles", tuple(map(float, self.quantiles)))
         if self.quantiles or self.kind == "quantiles":
             self._refuse_quantiles()
+        if bool(self.group) != (self.kind == "ranking"):
+            what = (
+                "is a ranking of nothing"
+                if self.kind == "ranking"
+                else f"is a {self.kind}, which has no groups"
+            )
+            hint = f'Output("{self.name}", "ranking", group="query"): rows with one query are put in order'
+            raise WrongType(f"output {self.name!r} {what}", hint)
 
     def _refuse_names(self, names: tuple[str, ...]) -> None:
         what, hint = f"output {self.name!r}", f'Output("{self.name}", "classes", [NAME, NAME, NAME])'

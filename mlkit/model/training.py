@@ -83,7 +83,7 @@ class Training:
             return {level: self._fit(at_quantile(model, level)) for level in levels}
         booster = self._fit(model)
         found, wanted = answered_kind(booster), self.signature.output.kind
-        if found != wanted:
+        if found != wanted and (found, wanted) != ("ranking", "value"):  # a score may be taken for a value
             answers = f"answers {_a(found)}" if found else "has an objective of its own"
             raise WrongType(
                 f"the model {answers}, and {self.signature.output.name!r} is to be {_a(wanted)}",
@@ -103,7 +103,7 @@ class Training:
 def make_training(
     X: Any,  # a DataFrame of the training rows: exactly the columns that a client is asked for
     y: Any,  # the answers, one per row
-    kind: str,  # of the output: probability, classes, value or quantiles
+    kind: str,  # of the output: probability, classes, value, quantiles or ranking
     *,
     name: str = "",  # of the output  [default: y's own]
     classes: Sequence[
@@ -131,7 +131,8 @@ def make_training(
     if name in X:
         raise WrongType(f"the answer {name!r} is among the inputs", f"leave it out: X.drop(columns={name!r})")
     labels = (tuple(classes) or _labels(y)) if kind == "classes" else ()
-    output = Output(name, kind, labels, tuple(quantiles) if kind == "quantiles" else ())
+    whose = _group_name(group) if kind == "ranking" else ""
+    output = Output(name, kind, labels, tuple(quantiles) if kind == "quantiles" else (), whose)
     known = X if all_rows is None else all_rows[list(X)]
     signature = infer_signature(known, output, unseen, missing, types)
     columns, answer = frame_columns(signature, X), _answers(X, y, output, positive, "the training rows")
@@ -187,6 +188,11 @@ def _answers(X: Any, y: Any, output: Output, positive: Any, where: str) -> np.nd
         answer = _numbers(X, numbers, "answer", where, like=y)
     else:
         answer = _numbers(X, y, "answer", where)
+    if kind == "ranking" and not (np.isin(answer, range(31)).all()):
+        raise WrongType(
+            f"{where} have the answer {answer[~np.isin(answer, range(31))][0]:g}, and the relevance of a ranking is a grade",
+            "a whole number from 0, of no use, to 30 at most",
+        )
     if kind == "probability" and not np.isin(answer, (0, 1)).all():
         other = answer[~np.isin(answer, (0, 1))][0]
         raise WrongType(
@@ -194,6 +200,15 @@ def _answers(X: Any, y: Any, output: Output, positive: Any, where: str) -> np.nd
             'say which value is likely or not: positive="yes"; or it is a value: kind="value"',
         )
     return answer
+
+
+def _group_name(group: Any) -> str:
+    if name := str(getattr(group, "name", None) or ""):
+        return name
+    raise WrongType(
+        "a ranking puts the rows of a group in order, and nobody said of which",
+        'a column with a name says which rows belong together: group=rows["query"]',
+    )
 
 
 def _labels(y: Any) -> tuple:

@@ -15,6 +15,7 @@ SURE = {
     "count": 0.98,
     "value": 0.98,
     "quantiles": 0.98,
+    "ranking": 0.98,
 }  # from here on it is suspected
 BINS, MOST, LEAST = 50, 20_000, 60  # groups of a number; rows that are looked at, at most and at least
 

@@ -35,6 +35,7 @@ OBJECTIVES = {
     "count": "poisson",
     "value": "regression",
     "quantiles": "quantile",
+    "ranking": "lambdarank",
 }
 FOLDS, MOST = 5, 20_000  # rows that a baseline learns from
 MEASURES = {
@@ -43,6 +44,7 @@ MEASURES = {
     "count": ("mae", "r2"),
     "value": ("mae", "r2"),
     "quantiles": ("pinball_loss", "coverage"),
+    "ranking": ("ndcg",),
 }
 LESS_IS_BETTER = {"brier", "log_loss", "mae", "pinball_loss"}
 
@@ -66,11 +68,21 @@ def baseline_gates(
     if plan.time:
         known = known.sort_values(plan.time, kind="stable", key=pd.to_datetime)
     rows = known.iloc[np.sort(np.random.default_rng(0).permutation(len(known))[:MOST])].reset_index(drop=True)
+    if group := plan.target.group:  # rows of one group stand together, and are all there
+        rows = known.sort_values(group, kind="stable", ignore_index=True).head(MOST)
+    whose = pd.factorize(rows[group])[0] if group else None
     answer = plan.target.answer(rows).to_numpy()
     matrix = pd.DataFrame({name: _numbers(rows[name]) for name in plan.inputs})
     categories = [n for n, name in enumerate(plan.inputs) if plan.column(name).type in ("category", "text")]
     found = [
-        _measured(plan.target, answer, fit, held_out, _guess(plan, matrix, answer, fit, held_out, categories))
+        _measured(
+            plan.target,
+            answer,
+            fit,
+            held_out,
+            _guess(plan, matrix, answer, fit, held_out, categories, whose),
+            whose,
+        )
         for fit, held_out in _folds(rows, plan.time, plan.key)
     ]
     return [_gate(name, [values[name] for values in found]) for name in MEASURES[plan.target.kind]]
@@ -103,10 +115,12 @@ def _guess(
     fit: np.ndarray,
     held_out: np.ndarray,
     categories: list[int],
+    whose: np.ndarray | None,  # of a ranking: the group of each row
 ) -> np.ndarray:
     import lightgbm
 
     classes, levels = len(plan.target.classes), plan.target.quantiles
+    sizes = None if whose is None else np.unique(whose[fit], return_counts=True)[1]
     if levels and len(np.unique(answer[fit])) < 2:
         return _always(answer[fit], levels, len(held_out))
     if len(np.unique(answer[fit])) < 2:
@@ -120,7 +134,7 @@ def _guess(
     settings |= {"deterministic": True, "force_col_wise": True} | ({"num_class": classes} if classes else {})
     data = lightgbm.Dataset(
         matrix.to_numpy()[fit], answer[fit], categorical_feature=categories, params={"verbose": -1},
-        free_raw_data=False,
+        free_raw_data=False, group=sizes,
     )  # fmt: skip
     asked, trees = matrix.to_numpy()[held_out], PARAMETERS["trees"]
     if levels:
@@ -145,6 +159,19 @@ def _pinball(truth: np.ndarray, guess: np.ndarray, levels: tuple[float, ...]) ->
     return float(np.maximum(np.array(levels) * over, (np.array(levels) - 1) * over).mean())
 
 
+def _ndcg(truth: np.ndarray, score: np.ndarray, groups: np.ndarray) -> float:
+    "The mean over groups with several grades; where scores are equal, as any order of theirs does it."
+    found = []
+    for group in np.unique(groups):
+        gain, told = 2.0 ** truth[groups == group] - 1, score[groups == group]
+        if np.ptp(gain):
+            shared = pd.Series(gain).groupby(told).transform("mean").to_numpy()
+            weight = 1 / np.log2(np.arange(len(gain)) + 2)
+            found.append((shared[np.argsort(-told)] * weight).sum() / (np.sort(gain)[::-1] * weight).sum())
+    return float(np.mean(found)) if found else np.nan
+
+
+# %% ../../notebooks/new/05_baseline.ipynb #9d90e743
 def _log_loss(truth: np.ndarray, guess: np.ndarray) -> float:
     return float(-np.log(np.clip(guess[np.arange(len(truth)), truth.astype(int)], 1e-15, 1)).mean())
 
@@ -159,10 +186,17 @@ def _macro_f1(truth: np.ndarray, guess: np.ndarray) -> float:
 
 
 def _measured(
-    target: Target, answer: np.ndarray, fit: np.ndarray, held_out: np.ndarray, guess: np.ndarray
+    target: Target,
+    answer: np.ndarray,
+    fit: np.ndarray,
+    held_out: np.ndarray,
+    guess: np.ndarray,
+    whose: np.ndarray | None,
 ) -> dict[str, tuple[float, float]]:
     "Each metric of a model, and of one that always says the same."
     truth, kind, levels = answer[held_out], target.kind, target.quantiles
+    if whose is not None:
+        return {"ndcg": (_ndcg(truth, guess, whose[held_out]), _ndcg(truth, 0 * guess, whose[held_out]))}
     if levels:
         always = _always(answer[fit], levels, len(truth))
         within = [((told[:, 0] <= truth) & (truth <= told[:, -1])).mean() for told in (guess, always)]

@@ -158,6 +158,7 @@ METRICS = {
     "probability": ("auc", "auc", "AUC"),
     "classes": ("multi_logloss", "log_loss", "Log loss"),
     "quantiles": ("quantile", "pinball_loss", "Pinball loss"),
+    "ranking": ("ndcg@5", "ndcg_at_5", "NDCG of the first five"),
 }
 MEAN_ERROR = ("l1", "mae", "Mean absolute error")  # LightGBM's word, ours, and people's
 

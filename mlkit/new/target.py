@@ -28,7 +28,7 @@ from ..errors import MissingData, WrongType, unknown_name
 from .table import FEWEST, TableColumn
 
 # %% ../../notebooks/new/02_target.ipynb #34cb4373
-KINDS = ("probability", "classes", "count", "value", "quantiles")
+KINDS = ("probability", "classes", "count", "value", "quantiles", "ranking")
 QUANTILES = "0.05,0.5,0.95"  # nine of ten outcomes lie within
 MOST_CLASSES, FEWEST_OF_ONE = 30, 10  # of a target; rows that each must have
 LONGEST = 200  # characters of a class's name
@@ -45,6 +45,7 @@ class Target:
     missing: int = 0  # rows without it
     classes: tuple[Any, ...] = ()  # of classes: the values, in order
     quantiles: tuple[float, ...] = ()  # of quantiles: the shares below, rising
+    group: str = ""  # of a ranking: the column whose equal values are put in order
 
     @property
     def output(self) -> str:
@@ -64,6 +65,8 @@ class Target:
             return f"which {self.name}?"
         if self.kind == "quantiles":
             return f"between what: {self.name}?"
+        if self.kind == "ranking":
+            return f"in which order by {self.name}, within each {self.group}?"
         return f"how many: {self.name}?" if self.kind == "count" else f"how much: {self.name}?"
 
     def code(
@@ -163,6 +166,7 @@ def make_target(
     kind: str,  # one of KINDS
     positive: str = "",  # as a person types it
     quantiles: str = QUANTILES,  # as a person types them
+    group: str = "",  # of a ranking: a column
 ) -> Target:
     "The target of that kind. Raises `UnknownName` for another kind or value, `WrongType` where the values do not fit."
     if kind not in KINDS:
@@ -180,11 +184,19 @@ def make_target(
         )
     if kind == "count" and ((known < 0) | (known != known.round())).any():
         raise WrongType(f"the target {column.name!r} holds what is not a count", "--kind value")
+    if kind == "ranking":
+        if not known.isin(range(31)).all():
+            raise WrongType(
+                f"the target {column.name!r} is not a grade of use",
+                "a ranking is learned from whole numbers, from 0, of no use, to 30 at most; --kind value",
+            )
+        return Target(column.name, kind, missing=missing, group=group)
     if kind == "quantiles":
         return Target(column.name, kind, missing=missing, quantiles=_levels(quantiles))
     return Target(column.name, kind, missing=missing)
 
 
+# %% ../../notebooks/new/02_target.ipynb #763ca92c
 def _levels(typed: str) -> tuple[float, ...]:
     try:
         levels = tuple(map(float, typed.replace(",", " ").split()))

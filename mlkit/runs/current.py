@@ -69,12 +69,14 @@ class Trainer:
         self,
         X: pd.DataFrame,  # the training rows: exactly the columns that a client is asked for
         y: Any,  # the answers, one per row
-        kind: str,  # of the output: probability, classes, value or quantiles
+        kind: str,  # of the output: probability, classes, value, quantiles or ranking
         **more: Any,  # name, classes, quantiles, positive, unseen, missing, types, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
     ) -> Training:
         "What a model learns from, in one call. Raises `LeakColumn`, `WrongType` for rows that are held out, and what `make_training` raises."
         training = make_training(X, y, kind, **more)
         refuse_leaks(training.signature, self.project.leaks)
+        if self.divided and training.signature.output.group:
+            _refuse_divided(training.signature.output.group, more["group"], self.divided[1])
         name = training.signature.output.name
         there = self.divided and name in self.divided[0]
         if self.divided and not (there and (kind == "classes" or is_numeric_dtype(self.divided[0][name]))):
@@ -282,6 +284,15 @@ class Run(Trainer):
 
 
 # %% ../../notebooks/runs/02_current.ipynb #e1afaa60
+def _refuse_divided(name: str, group: Any, held_out: pd.DataFrame) -> None:
+    "A group that is partly held out is judged by a model that has seen the rest of it."
+    if name in held_out and (both := set(np.asarray(group).tolist()) & set(held_out[name].tolist())):
+        raise WrongType(
+            f"{len(both):,} groups of {name!r} are on both sides of [split], {sorted(both, key=str)[0]!r} is one",
+            f"hold whole groups out: [split] in settings.ini with share = 0.2 and key = {name}",
+        )
+
+
 def _unknown_leaks(leaks: tuple[str, ...], columns: dict[str, list[str]]) -> str:
     "A note on leaks that no dataset has. No refusal: what these datasets do not have may have been dropped by an earlier notebook."
     known = {str(column) for each in columns.values() for column in each}

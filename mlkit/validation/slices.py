@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import BadSettings, unknown_name
 from ..settings import SETTINGS, Project, read_names
-from .metrics import BY_ROW, LESS_IS_BETTER, contributions
+from .metrics import BY_ROW, LESS_IS_BETTER, contributions, mean_of
 
 
 # %% ../../notebooks/validation/02_slices.ipynb #5d7995bc
@@ -94,6 +94,7 @@ def slice_rows(
     truth: np.ndarray,
     guess: np.ndarray,
     levels: tuple[float, ...] = (),  # of quantiles
+    groups: np.ndarray | None = None,  # of a ranking
 ) -> list[tuple[Slice, dict[str, np.ndarray]]]:
     "Each part that is large enough, with its contributions (NaN in the other rows). Raises `BadSettings`."
     found = []
@@ -104,12 +105,12 @@ def slice_rows(
         for part, inside in parts(frame[column]):
             if inside.sum() < slicing.smallest:
                 continue
-            t, g = truth[inside], guess[inside]
+            t, g, whose = truth[inside], guess[inside], None if groups is None else groups[inside]
             columns = {}
             for name in BY_ROW[kind]:
                 columns[name] = np.full(len(truth), np.nan)
-                columns[name][inside] = contributions(name, t, g, levels)
-            means = {n: float(np.mean(c[inside])) for n, c in columns.items()}
+                columns[name][inside] = contributions(name, t, g, levels, whose)
+            means = {n: mean_of(c[inside]) for n, c in columns.items()}
             metrics = {n: m if np.isfinite(m) else None for n, m in means.items()}
             if kind == "classes":
                 t, g = t == g.argmax(axis=1), g.max(axis=1)

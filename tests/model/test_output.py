@@ -88,3 +88,16 @@ def test_an_output_without_classes_is_the_record_that_it_always_was():
     record = msgspec.json.decode(msgspec.json.encode(classes))
     assert record == {"name": "species", "kind": "classes", "classes": ["b", "a", "c"]}
     assert msgspec.convert(record, Output) == classes
+
+
+# %% ../../notebooks/model/05_output.ipynb #bba6f6c5
+def test_a_ranking_says_of_which_rows_and_its_answers_are_scores():
+    output = Output("relevance", "ranking", group="query")
+    assert output.answers(np.array([0.5, -2.0])) == [0.5, -2.0] and output.parts == ()
+    record = msgspec.json.decode(msgspec.json.encode(output))
+    assert record == {"name": "relevance", "kind": "ranking", "group": "query"}
+    assert msgspec.convert(record, Output) == output
+    with pytest.raises(WrongType, match="is a ranking of nothing"):
+        Output("relevance", "ranking")
+    with pytest.raises(WrongType, match="is a value, which has no groups"):
+        Output("relevance", "value", group="query")

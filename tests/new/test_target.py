@@ -135,3 +135,15 @@ def test_quantiles_are_of_numbers_when_somebody_says_so():
             make_target(column, values, "quantiles", "", typed)
     with pytest.raises(WrongType, match="is not numbers, so it is not quantiles"):
         target_of(["a", "b", "c"] * 9, "quantiles", "")
+
+
+# %% ../../notebooks/new/02_target.ipynb #c94366fc
+def test_a_ranking_is_of_grades():
+    target = make_target(
+        *(lambda f: (look(f)[0], f["y"]))(pd.DataFrame({"y": [0, 1, 3] * 9})), "ranking", group="query"
+    )
+    assert target.group == "query" and target.output == "ranking"
+    assert target.question == "in which order by y, within each query?"
+    for values in [0, -1, 2] * 9, [0.5, 1, 2] * 9, [0, 31, 2] * 9:
+        with pytest.raises(WrongType, match="is not a grade of use"):
+            target_of(values, "ranking", "")

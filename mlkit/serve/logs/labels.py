@@ -113,7 +113,7 @@ def _name(value: bool | float | str) -> str:
 
 
 _EXPECTED_OF = {"probability": "0, 1, true or false: whether it happened"}
-_EXPECTED_OF |= dict.fromkeys(("value", "quantiles"), "a number")
+_EXPECTED_OF |= dict.fromkeys(("value", "quantiles", "ranking"), "a number")
 
 
 # %% ../../../notebooks/serve/logs/03_labels.ipynb #88e18e3e

@@ -139,6 +139,7 @@ def _problem_schema() -> dict:
 def _answer_schema(bundle: Bundle) -> dict:
     one, output = bundle.golden["predictions"][0], bundle.signature.output
     number = {"type": "number"}
+    ranked = f"; rows of one {output.group} stand in the order of it, the highest first" * bool(output.group)
     several = {"type": "array", "items": number}
     if output.parts:
         name = "ClassAnswer" if output.classes else "QuantileAnswer"
@@ -157,7 +158,7 @@ def _answer_schema(bundle: Bundle) -> dict:
             "predictions": {
                 "type": "array",
                 "items": prediction,
-                "description": "one per row, in their order",
+                "description": f"one per row, in their order{ranked}",
             },
             "features": {
                 "type": "array",

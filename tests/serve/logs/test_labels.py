@@ -149,7 +149,10 @@ def test_the_label_of_a_class_is_its_name_whatever_type_it_had_in_the_table():
 
 
 # %% ../../../notebooks/serve/logs/03_labels.ipynb #392a2759
-def test_the_outcome_of_quantiles_is_a_number():
+def test_the_outcome_of_quantiles_and_of_a_ranking_is_a_number():
+    assert not Asked("abababababab", "ranking").problem(
+        read_labels(sent([{"id": ID, "label": 3}]), "application/json")[0]
+    )
     asked = Asked("abababababab", "quantiles")
     assert read_labels(sent([{"id": ID, "label": 250.5}]), "application/json", asked)[0].label == 250.5
     with pytest.raises(LabelsRefused) as refused:

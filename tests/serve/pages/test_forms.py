@@ -19,7 +19,7 @@ from mlkit.serve.options import Options
 from mlkit.serve.pages.forms import BARS, STATIC, _likeliest, add_pages, curl_command, explained
 from mlkit.serve.predictor import Negotiation, Predictor
 from mlkit.serve.service import Service
-from mlkit.testing import small_classes, small_quantiles
+from mlkit.testing import small_classes, small_quantiles, small_ranking
 
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #ade87013
 EVIL = "<script>alert('1')</script>"
@@ -129,6 +129,20 @@ def test_the_page_of_quantiles_shows_the_median_and_the_interval_around_it():
     assert f'<p class="big">{middle:.6g}</p>' in page and f'<p class="exact">{middle!r}</p>' in page
     assert f"90 % are expected between {low:.6g} and {high:.6g}." in page and page.count("% below") == 3
     assert "the model's raw score" not in page and "log-odds" not in page
+
+
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #58aa43a7
+def test_the_page_of_a_ranking_calls_its_number_a_score():
+    row = small_ranking().golden["rows"][1]
+    client = client_of(saved(small_ranking()))
+    page = client.post(
+        "/",
+        data={
+            f"c{n}": cell if isinstance(cell, float) else json.dumps(cell)
+            for n, cell in enumerate(row.values())
+        },
+    ).text
+    assert "Score for grade" in page and "The row of a query with the highest score stands first." in page
 
 
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #f4b74b17

@@ -13,7 +13,7 @@ from mlkit.model.bundle import make_bundle
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.serve.pages.openapi import EXACT, openapi_document, row_schema
 from mlkit.serve.predictor import Negotiation, Predictor
-from mlkit.testing import small_classes, small_quantiles
+from mlkit.testing import small_classes, small_quantiles, small_ranking
 
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #af50b03b
@@ -125,3 +125,12 @@ def test_a_client_that_is_generated_for_quantiles_knows_each_by_its_level():
     told = answer["predictions"][0]
     for wrong in (2.5, {"prediction": 2.5}, told | {"quantiles": {"0.5": 2.5}}):
         assert not check.is_valid(answer | {"predictions": [wrong]})
+
+
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #62816f20
+def test_a_client_of_a_ranking_is_told_which_rows_stand_in_order():
+    document = openapi_document(small_ranking(), "search-1")
+    OpenAPIV31SpecValidator(document).validate()
+    assert "rows of one query stand in the order of it" in json.dumps(
+        document["components"]["schemas"]["Answer"]
+    )

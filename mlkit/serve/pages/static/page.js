@@ -142,11 +142,13 @@ function showAnswer(answer, row) {
   const classes = classesOf(answer.predictions[0]);
   const best = classes[0];
   const probability = form.dataset.kind === "probability" && classes.length === 1;
-  const title = `${form.dataset.kind === "probability" ? "Probability of" : "Predicted"} ${form.dataset.output}`;
+  const title = `${{ probability: "Probability of", ranking: "Score for" }[form.dataset.kind] ?? "Predicted"} ${form.dataset.output}`;
   const number = probability ? percent(best.share) : short(best.share);
   const big = classes.length > 1 ? make("p", "big name", best.name) : make("p", "big", number);
   if (probability) big.append(make("small", "", " %"));
   const parts = [make("p", "eyebrow", title), big, make("p", "exact", String(best.share))];
+  const { group } = form.dataset;
+  if (group) parts.push(make("p", "why", `The row of a ${group} with the highest score stands first.`));
   if (answer.predictions[0].quantiles) parts.push(...interval(answer.predictions[0].quantiles));
   if (classes.length > 1) {
     const shown = classes.slice(0, BARS);
