@@ -89,7 +89,9 @@ def test_a_playbook_of_somebody_else_needs_the_collection_alone(hosts, serving, 
     collection = ROOT / "playbooks/collections/ansible_collections/mlkit/deploy"
     hosts.ansible("ansible-galaxy", "collection", "build", collection, "--output-path", tmp_path)
     (built,) = tmp_path.glob("mlkit-deploy-*.tar.gz")
-    hosts.ansible("ansible-galaxy", "collection", "install", built, "-p", tmp_path / "collections", "--offline")
+    hosts.ansible(
+        "ansible-galaxy", "collection", "install", built, "-p", tmp_path / "collections", "--offline"
+    )
     playbook = tmp_path / "site.yml"
     playbook.write_text(STRANGER)
 
