@@ -60,7 +60,7 @@ class LocalDeployment:
 
     @property
     def folder(self) -> Path:
-        return self.project.root / ".mlkit" / "local"
+        return self.project.local_folder
 
     def make_folder(self) -> None:
         "For this user alone: what clients asked is in it, and who may ask."
