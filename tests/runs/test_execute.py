@@ -364,7 +364,7 @@ def test_a_notebook_whose_model_was_pruned_is_not_adopted_and_one_whose_model_is
     for key, data in kept.items():
         project.store.put(key, data)
     adopted = adopt_notebook(project, done)
-    assert adopted.model == scratch.model and not project.store.keys(HOLDS)
+    assert adopted.model == scratch.model and not project.store.keys(f"{HOLDS}/{adopted.id}")
 
 
 # %% ../../notebooks/runs/04_execute.ipynb #f0904d35
