@@ -3,10 +3,11 @@
 # %% ../notebooks/13_missing.ipynb #imports
 import io
 
+import numpy as np
 import pandas as pd
 from pandas._libs.parsers import STR_NA_VALUES
 
-from mlkit.missing import MISSING
+from mlkit.missing import MISSING, is_missing
 
 
 # %% ../notebooks/13_missing.ipynb #a8000005
@@ -14,3 +15,22 @@ def test_pandas_takes_the_same_texts_for_missing():
     assert MISSING == STR_NA_VALUES
     for text in MISSING:
         assert pd.read_csv(io.StringIO(f'a,b\n"{text}",1')).a.isna().all()
+
+
+# %% ../notebooks/13_missing.ipynb #3868695b
+def test_what_a_dataframe_holds_for_missing_is_missing_and_nothing_else():
+    gone = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+    there = [
+        "",
+        "nan",
+        0,
+        False,
+        [],
+        [float("nan")],
+        [pd.NaT],
+        [None],
+        np.array([np.nan]),
+        np.array([1, 2]),
+        pd.Series([pd.NA]),
+    ]
+    assert all(map(is_missing, gone)) and not any(map(is_missing, there))

@@ -9,7 +9,6 @@ __all__ = [
     "LONGEST_CLASS",
     "class_name",
     "Output",
-    "is_missing",
     "with_names",
     "refuse_other_numbers",
 ]
@@ -21,6 +20,7 @@ import msgspec
 import numpy as np
 
 from ..errors import WrongType
+from ..missing import is_missing
 from .column import unknown_choice
 from .json_errors import first_twice
 
@@ -107,17 +107,6 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     ) -> list:
         "What a client gets, one per row."
         return [self.answer(prediction) for prediction in predictions.tolist()]
-
-
-# %% ../../notebooks/model/05_output.ipynb #ba2744c3
-def is_missing(
-    label: Any,  # of a training table
-) -> bool:
-    "Whether it is None, NaN, NaT or pandas' NA."
-    try:
-        return label is None or bool(label != label)
-    except TypeError:
-        return True  # pandas.NA is neither equal to itself nor not
 
 
 # %% ../../notebooks/model/05_output.ipynb #1084d8e3

@@ -264,7 +264,7 @@ def status_local(
 try it:   {local.url}/ in a browser; its routes: {local.url}/docs
 ask it:   curl {local.url}/predict -H 'Content-Type: application/json' -d {shlex.quote(row)}
 contract: curl {local.url}/model
-stop it:  mlkit stop local"""
+stop it:  mlkit stop local{f" --model {project.model}" if len(project.models) > 1 else ""}"""
 
 
 # %% ../../../notebooks/deploy/local/02_server.ipynb #965c3553
