@@ -11,7 +11,6 @@ __all__ = [
     "MOST_QUANTILES",
     "class_name",
     "Output",
-    "is_missing",
     "with_names",
     "refuse_other_numbers",
 ]
@@ -24,6 +23,7 @@ import msgspec
 import numpy as np
 
 from ..errors import WrongType
+from ..missing import is_missing
 from .column import unknown_choice
 from .json_errors import first_twice
 
@@ -160,17 +160,6 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     ) -> list:
         "What a client gets, one per row."
         return [self.answer(prediction) for prediction in predictions.tolist()]
-
-
-# %% ../../notebooks/model/05_output.ipynb #ba2744c3
-def is_missing(
-    label: Any,  # of a training table
-) -> bool:
-    "Whether it is None, NaN, NaT or pandas' NA."
-    try:
-        return label is None or bool(label != label)
-    except TypeError:
-        return True  # pandas.NA is neither equal to itself nor not
 
 
 # %% ../../notebooks/model/05_output.ipynb #1084d8e3

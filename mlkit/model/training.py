@@ -14,9 +14,10 @@ import numpy as np
 
 from ..errors import WrongType, unknown_name
 from ..flavors.lightgbm_training import answered_kind, at_quantile, fit, make_dataset
+from ..missing import is_missing
 from .column import unknown_choice
 from .features import Columns, Feature, FeatureStep, encode, fit_features, refuse_raw
-from .output import KINDS_OF_OUTPUT, Output, is_missing
+from .output import KINDS_OF_OUTPUT, Output
 from .signature import Signature, frame_columns, infer_signature
 
 # %% ../../notebooks/model/10_training.ipynb #340123bc

@@ -46,7 +46,8 @@ import jinja2
 
 from ..errors import AlreadyThere, BadSettings
 from ..provenance import who
-from ..settings import NAME, SETTINGS
+from ..settings import SETTINGS
+from ..values import NAME
 from .baseline import OBJECTIVES, PARAMETERS, BaselineGate
 from .plan import Plan
 from .table import TableColumn, one_line

@@ -217,7 +217,7 @@ class Run(Trainer):
         reference: str,  # "flights@champion", a digest, "latest"
     ) -> Bundle:
         "A model of the store. Raises `UnknownName`, `MissingData`, `CorruptRecord`."
-        digest = find_model(self.store, reference, self.project.model)
+        digest = find_model(self.store, reference, self.project.model if reference == "latest" else "")
         hold(self.store, self.id, model=digest)  # a prune at the same moment waits for us, or we for it
         bundle = load_model(self.store, digest)
         fields = {"reference": reference, "digest": bundle.digest}
@@ -308,9 +308,14 @@ def _unknown_leaks(leaks: tuple[str, ...], columns: dict[str, list[str]]) -> str
 
 
 # %% ../../notebooks/runs/02_current.ipynb #ff9c73c3
-def current_run() -> Run:
-    "The run around this notebook: the runner's, or a scratch run by hand and under plain papermill."
-    project = find_project()
+def current_run(
+    model: str = "",  # of a project with several: which one  [default: the one in whose folder the notebook lies]
+) -> Run:
+    """The run around this notebook: the runner's, or a scratch run by hand and under plain papermill.
+
+    Raises `UnknownName` for a model that settings.ini does not have, `WrongType` in the folder of another one.
+    """
+    project = _chosen(find_project(), model)
     if run := os.environ.get("MLKIT_RUN"):
         return Run(project, run)
     scratch = begin_record(project, f"{new_run_id()}-scratch", None, {}, {})
@@ -318,6 +323,18 @@ def current_run() -> Run:
     scratch.save(project.store)
     print(f"{scratch.id}: to make it a run, save the notebook when it is done and type: mlkit adopt NOTEBOOK")
     return Run(project, scratch.id, scratch)
+
+
+def _chosen(project: Project, model: str) -> Project:
+    if not model or model == project.chosen:
+        return project
+    chosen = project.about(model)
+    if project.chosen or os.environ.get("MLKIT_RUN"):  # who runs it goes by the folder
+        raise WrongType(
+            f"this notebook is about the model {model}, and lies elsewhere",
+            f"its folder is {chosen.notebooks}",
+        )
+    return chosen
 
 
 def _show_dataset(run: Run, frame: pd.DataFrame, source: dataset.Dataset) -> None:

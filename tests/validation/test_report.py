@@ -12,12 +12,13 @@ import pandas as pd
 from mlkit.model.bundle import make_bundle
 from mlkit.model.features import encode, fit_features
 from mlkit.model.signature import Output, frame_columns, infer_signature
-from mlkit.settings import Gate, read_project
+from mlkit.settings import read_project
 from mlkit.store import Store
 from mlkit.testing import flats, searches, small_classes, small_project, small_quantiles, small_ranking
 from mlkit.validation.evaluation import judge_rows
 from mlkit.validation.report import draw_figures, how_made, render_report
 from mlkit.validation.verdict import judge
+from mlkit.values import Gate
 
 # %% ../../notebooks/validation/11_report.ipynb #5cc1a2fc
 SECTIONS = """[project]
