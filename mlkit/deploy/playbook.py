@@ -259,7 +259,8 @@ def _failure(name: str, environment: Environment, steps: list[TaskEvent], done) 
     words = list(
         {step.host: f"{step.host}: {step.message}" for step in failed}.values()
     )  # the last word of each host
-    unreachable = sorted({step.host for step in steps if step.outcome == "unreachable"})
+    down = [step for step in steps if step.outcome == "unreachable" and not step.result.get("ends_by_itself")]
+    unreachable = sorted({step.host for step in down})
     if unreachable:
         words.append(
             f"cannot be reached: {', '.join(unreachable)}; try: ansible -i {environment.inventory} all -m ping"

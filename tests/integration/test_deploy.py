@@ -33,7 +33,7 @@ def test_the_container_can_do_nothing_but_answer(hosts, serving):
     assert limits["ReadonlyRootfs"] and limits["CapDrop"] == ["ALL"]
     assert limits["SecurityOpt"] == ["no-new-privileges"]
     assert limits["Memory"] == 512 * 1024**2 and limits["PidsLimit"] == 256
-    assert limits["RestartPolicy"]["Name"] == "unless-stopped"
+    assert limits["RestartPolicy"]["Name"] == "always"
     assert limits["PortBindings"]["8000/tcp"][0]["HostIp"] == "127.0.0.1"
     labels = seen["Config"]["Labels"]
     assert labels["mlkit.service"] == "flights" and labels["mlkit.release"] == serving.name
@@ -89,7 +89,9 @@ def test_a_playbook_of_somebody_else_needs_the_collection_alone(hosts, serving, 
     collection = ROOT / "playbooks/collections/ansible_collections/mlkit/deploy"
     hosts.ansible("ansible-galaxy", "collection", "build", collection, "--output-path", tmp_path)
     (built,) = tmp_path.glob("mlkit-deploy-*.tar.gz")
-    hosts.ansible("ansible-galaxy", "collection", "install", built, "-p", tmp_path / "collections", "--offline")
+    hosts.ansible(
+        "ansible-galaxy", "collection", "install", built, "-p", tmp_path / "collections", "--offline"
+    )
     playbook = tmp_path / "site.yml"
     playbook.write_text(STRANGER)
 

@@ -9,7 +9,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ..filter.container import container_options
-from ..filter.mlkit import read_release, service_name
+from ..filter.mlkit import batch_mistake, read_release, service_name
 
 ROLES = Path(__file__).parents[2] / "roles"
 SPECS = {"engine": "main", "observe": "main", "proxy": "present", "service": "look"}  # role → the entry with its settings
@@ -45,6 +45,7 @@ def contradictions(setting):
         yield 'proxy_acme_directory is set, and no name for the certificate: for example proxy_acme_names=["flights.example.com"]'
     container = setting("service_env", {}), setting("service_volumes", []), setting("service_cpus", 0)
     yield container_options(*container).get("refused")
+    yield batch_mistake(setting("deploy_batch", 1), setting("deploy_pause", 0))
 
 
 def mistakes(options, setting, task_vars):

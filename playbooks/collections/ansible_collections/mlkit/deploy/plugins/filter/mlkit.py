@@ -102,6 +102,19 @@ def service_name(name):
     return {"name": name}
 
 
+BATCH = re.compile(r"[1-9]\d*%?")
+
+
+def batch_mistake(batch, pause):
+    "What is wrong with how many hosts are switched at a time, and with how long each batch waits, as Ansible would find out in the middle."
+    sizes = batch if isinstance(batch, list) else [batch]
+    if wrong := [size for size in sizes if not BATCH.fullmatch(str(size))] or ([] if sizes else [sizes]):
+        return f"deploy_batch = {wrong[0]!r} is not a number of hosts: expected for example 2 or 25%"
+    if not re.fullmatch(r"\d+", str(pause)):
+        return f"deploy_pause = {pause!r} is not a number of seconds: expected for example 60"
+    return ""
+
+
 def status_lines(seen):
     "A line for each service: what is live, where, whether it is ready, and what a rollback would go back to."
     if not seen["engine"]:

@@ -1,24 +1,75 @@
 """The container engine of a host, docker or podman, and in what they differ.
 
-What both understand alike is simply run: `[engine, "stop", …]`. `run` is a module's run_command.
+What both understand alike is simply run: `[engine, "stop", …]`. `run` is that of a stroke: a module's run_command, `bounded`.
+
+An engine may hang: its program waits for an answer for ever, while the containers go on answering. So each command has an end.
 """
 
 import json
 import shutil
 import subprocess
 
+from .failed import Failed
+
 ENGINES = ("docker", "podman")
+QUICK, SLOW = 20, 60  # seconds: to look, and to make or remove a container
+TIMED_OUT = 124  # of coreutils' timeout
+
+
+def bounded(run):
+    "A module's run_command, but that a command of the engine ends. What fails with `check_rc`, and an engine that hangs, raises `Failed`."
+
+    def run_bounded(words, check_rc=False, **more):
+        code, out, err = run(limited(words), **more)
+        require_answer(words, code)
+        if code and check_rc:
+            raise Failed(f"{' '.join(words[:2])}: {(err or out).strip()}")
+        return code, out, err
+
+    return run_bounded
+
+
+def complete(words, **streams):
+    "The same where no module runs it. Raises `Failed` for an engine that hangs."
+    done = subprocess.run(limited(words), check=False, **streams)
+    require_answer(words, done.returncode)
+    return done
+
+
+def limited(words):
+    "The command of an engine with its end; those of others are as they were."
+    seconds = patience(words) if words[0] in ENGINES else 0
+    return ["timeout", "--kill-after=5", str(seconds), *words] if seconds else list(words)
+
+
+def patience(words):
+    "How many seconds an engine may take for a command; 0 for one whose end is set by what it is given."
+    verb = words[1]
+    if verb in ("load", "pull"):
+        return 0  # as large as the image is: the deployment has a bound of its own
+    if verb == "stop":
+        return SLOW + int(words[words.index("--time") + 1])
+    return SLOW if verb in ("run", "start", "rm") else QUICK
+
+
+def require_answer(words, code):
+    if words[0] in ENGINES and code == TIMED_OUT:
+        engine, command = words[0], " ".join(words[:2])
+        raise Failed(
+            f"the container engine hangs: {command} gave no answer within {patience(words)} s. What runs goes on running. Mend the engine"
+            f" there ({'systemctl restart docker' if engine == 'docker' else 'see what podman ps waits for'}), and try again"
+        )
 
 
 def find(named=""):
     """The engine of this host if it answers, else nothing: the one that the inventory names, or the first that is installed.
 
-    One that is installed and does not answer is not passed over for the next: the services are in it.
+    One that is installed and does not answer is not passed over for the next: the services are in it. Raises `Failed` for one that hangs.
     """
     name = next(filter(shutil.which, [named] if named else ENGINES), "")
     if not name:
         return ""
-    answer = subprocess.run([name, "version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    answer = complete([name, "version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     if answer.returncode:
         return ""
     return "podman" if b"Podman" in answer.stdout else name  # `docker` may be podman's stand-in for it

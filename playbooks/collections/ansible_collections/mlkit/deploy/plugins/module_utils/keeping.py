@@ -4,7 +4,7 @@
     settle(pending, step)                          have the new container serve alone, also after a reboot
     stop_replaced(pending)                         let the old one finish its requests, and stop it: that needs no lock
     finish(pending, step)                          all of that, and remove what is kept no longer; then nothing is pending any more
-    retire(engine, service, folder, gone, step)    stop and remove what is no longer needed
+    retire(engine, service, folder, gone, step)    remove what is no longer needed
 
 Nothing is recorded for a container that does not run or that the proxy does not know, nothing that the proxy sends requests to is
 removed, and whoever records asks the proxy once more at the end. Each can be done again after a crash.
@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import time
 
-from .container_engine import removal
+from .container_engine import complete, removal
 from .deployment_plan import prunable, releases_after, state_after
 from .drift import LIVE
 from .failed import Failed
@@ -78,15 +78,25 @@ def line_of(folder, deployment):
 
 
 def settle(pending, step):
-    """From now on the recorded container serves alone: it comes back after a reboot, and the proxy forgets the one that stood by.
+    """From now on the recorded container serves alone: it comes back with its engine and after a reboot, and the one that it replaced does
+    not; the proxy forgets that one.
 
     Raises `Failed`, `OSError`.
     """
     service, plan, engine = pending["service"], pending["begun"]["plan"], pending["begun"]["engine"]
-    if engine == "docker":  # a host with podman starts what is recorded: see start_at_boot
-        step.run(["docker", "update", "--restart=unless-stopped", plan["container"]], check_rc=True)
+    # A host with podman starts what is recorded: see start_at_boot. Not `unless-stopped`: an engine that was killed takes what it finds
+    # running, when it begins again, for stopped by hand. The new one first: at no moment is there none that would come back.
+    if engine == "docker":
+        step.run(["docker", "update", "--restart=always", plan["container"]], check_rc=True)
+        if replaced := id_of_replaced(pending):
+            step.run(["docker", "update", "--restart=no", replaced])
     forget_second(service, plan["colour"])
     require_serving(engine, plan["container"], service, "is recorded as live, and does not run or gets no requests")
+
+
+def id_of_replaced(pending):
+    "The container that served before; empty where there was none or it is gone."
+    return (pending["begun"]["plan"]["old"] or {}).get("id", "")
 
 
 def stop_replaced(pending):
@@ -95,9 +105,11 @@ def stop_replaced(pending):
     It goes by its id, and no container with this id will serve again: so others may deploy in the meantime.
     """
     wait_for_end(pending["drain"], pending["drain_seconds"] + 5)
-    old = pending["begun"]["plan"]["old"] or {}
-    if old.get("id") and old["port"] not in served(pending["service"]):
-        said(pending["begun"]["engine"], "stop", "--time", str(pending["stop_seconds"]), old["id"])
+    engine, replaced, live = pending["begun"]["engine"], id_of_replaced(pending), served(pending["service"])
+    if not replaced or running_at(engine, pending["begun"]["plan"]["container"]) not in live:
+        return
+    if running_at(engine, replaced) not in live:
+        said(engine, "stop", "--time", str(pending["stop_seconds"]), replaced)
 
 
 def finish(pending, step):
@@ -105,13 +117,12 @@ def finish(pending, step):
     service, plan, engine = pending["service"], pending["begun"]["plan"], pending["begun"]["engine"]
     folder = os.path.join(pending["home"], service)
     settle(pending, step)
+    stop_replaced(pending)
     seen = look_at_host(pending["home"], service, engine, step.run)
     gone = prunable(seen, service, state_of(folder)["kept"])
     retired = {
         "drain": pending["drain"],
         "drain_seconds": pending["drain_seconds"],
-        "stop": plan["old"]["container"] if plan["old"] else "",
-        "stop_seconds": pending["stop_seconds"],
         "containers": [each for one in gone for each in one["containers"]],
         "images": [one["tag"] for one in gone if one["tag"]],
         "releases": [one["id"] for one in gone],
@@ -122,19 +133,15 @@ def finish(pending, step):
 
 
 def retire(engine, service, folder, gone, step):
-    """Stop and remove what is no longer needed. Raises `Lost`.
+    """Remove what is no longer needed. Raises `Lost`.
 
-    `gone`: drain (processes of the proxy that still serve from the old container) and drain_seconds, stop (a container) and
-    stop_seconds, and what to remove: containers, images, releases.
+    `gone`: drain (processes of the proxy that still serve from one of the containers) and drain_seconds, and what to remove:
+    containers, images, releases.
     """
-    # Whatever the proxy still owes the old container ends by its own hard stop, and then the container may go.
+    # Whatever the proxy still owes a container ends by its own hard stop, and then the container may go.
     wait_for_end(gone["drain"], gone["drain_seconds"] + 5)
     step.fence()
     live = served(service)
-    stop = gone.get("stop")
-    if stop and port_of(engine, stop) not in live:
-        said(engine, "stop", "--time", str(gone["stop_seconds"]), stop)
-        step.fence()
     unused = [each for each in gone["containers"] if running_at(engine, each) not in live]
     if unused:
         said(*removal(engine, *unused))
@@ -156,31 +163,25 @@ def last_lines(engine, container):
 
 
 def said(*words):
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    "What a command says that may fail."
+    try:
+        done = complete(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except Failed as hangs:
+        return str(hangs)
     return done.stdout.decode("utf-8", "replace").strip()
 
 
 def inspected(engine, container, what):
-    done = subprocess.run(
-        [engine, "container", "inspect", "-f", what, container],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
+    words = [engine, "container", "inspect", "-f", what, container]
+    done = complete(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return done.stdout.decode().strip()
 
 
 PORT = '{{(index (index .HostConfig.PortBindings "8000/tcp") 0).HostPort}}'
 
 
-def port_of(engine, container):
-    "The port of this host at which a container answers; 0 if there is no such container."
-    bound = inspected(engine, container, PORT)
-    return int(bound) if bound.isdigit() else 0
-
-
 def running_at(engine, container):
-    "The same of a container that runs; 0 for any other."
+    "The port of this host at which a container answers; 0 for one that does not run."
     running, _, bound = inspected(engine, container, "{{.State.Running}} " + PORT).partition(" ")
     return int(bound) if running == "true" and bound.isdigit() else 0
 

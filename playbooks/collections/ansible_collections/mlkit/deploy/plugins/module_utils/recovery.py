@@ -19,18 +19,17 @@ that was meant for it and that it does not know, or until the next deployment.
 """
 
 import os
-import subprocess
 import sys
 import syslog
 import time
 import uuid
 
-from .container_engine import find
+from .container_engine import complete, find
 from .deploy_lock import OWNER, Held, break_lock, fence, look, ran_out, release, take
 from .detached import run_detached
 from .failed import Failed
 from .journal_chain import append
-from .keeping import commit, entries_of, finish, journal_of, served, stop_replaced
+from .keeping import commit, entries_of, finish, journal_of, said, served, stop_replaced
 from .new_container import wait_until_ready
 from .pending import (
     clear_pending,
@@ -62,7 +61,7 @@ class Host:
         self.given = {"path": path, "token": token}
 
     def run(self, words, check_rc=False):
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+        done = complete(words, capture_output=True, text=True, errors="replace")
         if check_rc and done.returncode:
             raise Failed(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")
         return done.returncode, done.stdout, done.stderr
@@ -196,7 +195,7 @@ def go_back_locked(folder, service, engine):
     except Held:
         return
     try:
-        go_back(folder, service, find(engine))
+        go_back(folder, service, engine)
     finally:
         release(path, token)
 
@@ -210,7 +209,7 @@ def go_back(folder, service, engine):
     keep_only(service, state["colour"])
     before = reload()
     append(journal_of(folder), went_back(service, state["release"]))
-    stop_others(engine, service, [f"mlkit-{service}-{server['colour']}" for server in left], before)
+    stop_others(find(engine), service, [f"mlkit-{service}-{server['colour']}" for server in left], before)
 
 
 def went_back(service, release_id):
@@ -228,7 +227,7 @@ def went_back(service, release_id):
 def stop_others(engine, service, containers, draining):
     wait_for_end(draining, SECONDS / 2)
     for container in containers:
-        subprocess.run([engine, "stop", container], check=False, stdout=subprocess.DEVNULL)
+        said(engine, "stop", "--time", str(int(SECONDS / 2)), container)
 
 
 def recover(folder, service, engine):

@@ -5,7 +5,7 @@
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
+from .container_engine import bounded
 from .deploy_lock import Held, Lost, fence
 from .failed import Failed
 from .full_disk import why_not_written
@@ -16,7 +16,7 @@ class Step:
     "What a stroke is given."
 
     def __init__(self, module):
-        self.want, self.run, self.check_mode = module.params, module.run_command, module.check_mode
+        self.want, self.run, self.check_mode = module.params, bounded(module.run_command), module.check_mode
         self.gates = []  # what was measured, for the journal, also when the stroke fails
 
     def fence(self):

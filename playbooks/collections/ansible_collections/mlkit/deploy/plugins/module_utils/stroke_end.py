@@ -52,15 +52,23 @@ def only_commit(step):
 def keep(step):
     """Record what is live. What was is retired by the host itself, as soon as it has the lock (see recovery).
 
-    What is not recorded keeps the lock: when it runs out, the host ends it by itself, too.
+    What is not recorded keeps the lock: when it runs out, the host ends it by itself, too. Raises `Failed`, which says whether it does so,
+    where that can be said (`ends_by_itself`).
     """
+    want = step.want
     pending, entry = wait_for_hold(step)
-    if not entry:
-        entry = commit(pending, step.want["entry"], step)
+    if entry:
+        return {"entry": entry}
+    try:
+        entry = commit(pending, want["entry"], step)
         try:
             settle(pending, step)
         finally:
             unlock(step)
+    except (Failed, OSError) as error:
+        if recorded(os.path.join(want["home"], want["service"])) != want["entry"]["deployment"]:
+            raise
+        raise Failed(f"it is recorded, but {error}", ends_by_itself=True, **({"entry": entry} if entry else {})) from error
     return {"entry": entry}
 
 
@@ -76,14 +84,15 @@ def wait_for_hold(step):
         if not pending or pending["deployment"] != want["entry"]["deployment"]:
             if entry := line_of(folder, want["entry"]["deployment"]):
                 return None, entry
-            raise Failed("the lock was lost, and the host went back by itself or another deployer was here: see mlkit status")
+            why = "the lock was lost, and the host went back by itself or another deployer was here: see mlkit status"
+            raise Failed(why, ends_by_itself=False)
         try:
             hold(step)
             if read_pending(folder) == pending:
                 return pending, None
         except Held as held:
             if held.owner != OWNER or time.monotonic() > until:
-                raise
+                raise Failed(str(held), ends_by_itself=False) from held
             time.sleep(1)
 
 
@@ -109,7 +118,7 @@ def remove_prepared(step):
     engine, plan, wanted = begun["engine"], begun["plan"], begun["release"]
     folder = os.path.join(want["home"], want["service"])
     regain_lock(step)
-    log, draining, stays = last_lines(engine, plan["container"]), list(want["drain"]), ""
+    draining, stays = list(want["drain"]), ""
     if want["switched"]:
         try:
             draining += lead_clients(want, plan["old"]["listen"] if plan["old"] else 0, plan["old"])
@@ -117,7 +126,7 @@ def remove_prepared(step):
             stays = f"the old container could not be given the requests again: {error}"
     step.fence()
     clear_pending(want["service"], folder, want["entry"]["deployment"])
-    entry = append(journal_of(folder), want["entry"])
+    entry, log = append(journal_of(folder), want["entry"]), last_lines(engine, plan["container"])
     retired = {
         "drain": draining,
         "drain_seconds": want["drain_seconds"],

@@ -8,6 +8,15 @@ import shutil
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ..module_utils.boot_script import remove_from_boot
+from ..module_utils.closed_network import take_away
+from ..module_utils.container_engine import bounded, complete, removal
+from ..module_utils.deploy_lock import Lost, fence
+from ..module_utils.failed import Failed
+from ..module_utils.journal_chain import append
+from ..module_utils.pending import publish
+from ..module_utils.proxy_state import wait_for_end
+from ..module_utils.recover_at_boot import forget_at_boot
 
 from ..module_utils.boot_script import remove_from_boot
 from ..module_utils.closed_network import take_away
@@ -20,7 +29,7 @@ from ..module_utils.recover_at_boot import forget_at_boot
 
 
 def lines_of(*words):
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    done = complete(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return done.stdout.decode("utf-8", "replace").split()
 
 
@@ -86,8 +95,8 @@ def main():
     try:
         fence(want["fence"])
         entry = append(os.path.join(want["folder"], "journal.jsonl"), want["entry"])
-        module.exit_json(changed=True, entry=entry, gone=remove(want, module.run_command))
-    except (Lost, OSError, ValueError, KeyError) as error:
+        module.exit_json(changed=True, entry=entry, gone=remove(want, bounded(module.run_command)))
+    except (Failed, Lost, OSError, ValueError, KeyError) as error:
         cause = f"{want['service']} was not removed completely: {error}"
         module.fail_json(msg=cause, cause=cause)
 
