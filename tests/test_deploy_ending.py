@@ -88,6 +88,18 @@ def test_a_host_whose_engine_is_gone_says_whether_it_has_recorded_the_release(
     assert failed.value.more.get("ends_by_itself", False) is is_recorded
 
 
+@pytest.mark.parametrize(
+    "engine, words",
+    [("docker", "does not run"), ("", "cannot be looked at, for docker does not answer there")],
+)
+def test_a_container_that_cannot_be_looked_at_is_not_said_to_be_down(monkeypatch, engine, words):
+    monkeypatch.setattr(keeping, "served", lambda _: {8401})
+    monkeypatch.setattr(keeping, "running_at", lambda *_: 0)
+    monkeypatch.setattr(keeping, "find", lambda _: engine)
+    with pytest.raises(Failed, match=f"mlkit-flights-blue {words}"):
+        keeping.require_serving("docker", "mlkit-flights-blue", "flights", "does not run")
+
+
 @pytest.mark.parametrize("new, stopped", [(8401, ["docker", "stop", "--time", "30", "0ld"]), (0, None)])
 def test_the_old_container_goes_by_its_id_and_only_where_the_new_one_runs(monkeypatch, new, stopped):
     asked = []
