@@ -75,9 +75,10 @@ def test_a_host_whose_engine_is_gone_says_whether_it_has_recorded_the_release(
     folder.mkdir()
     state = {"format": "mlkit.state/1", "deployment": OURS if is_recorded else "another"}
     (folder / "state.json").write_text(json.dumps(state))
+    unlocked = []
     for name, does in [
         ("wait_for_hold", lambda _: ({}, None)),
-        ("unlock", lambda _: None),
+        ("unlock", unlocked.append),
         ("commit", (lambda *_: {"number": 1}) if is_recorded else fails),
         ("settle", fails),
     ]:
@@ -86,6 +87,7 @@ def test_a_host_whose_engine_is_gone_says_whether_it_has_recorded_the_release(
     with pytest.raises(Failed) as failed:
         stroke_end.keep(SimpleNamespace(want=want))
     assert failed.value.more.get("ends_by_itself", False) is is_recorded
+    assert unlocked  # the host needs it
 
 
 @pytest.mark.parametrize(
