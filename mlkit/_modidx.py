@@ -1397,6 +1397,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlkit.runs.kernel.end_processes': ('runs/kernel.html#end_processes', 'mlkit/runs/kernel.py'),
                                    'mlkit.runs.kernel.execute': ('runs/kernel.html#execute', 'mlkit/runs/kernel.py'),
                                    'mlkit.runs.kernel.found_only_here': ('runs/kernel.html#found_only_here', 'mlkit/runs/kernel.py'),
+                                   'mlkit.runs.kernel.import_papermill': ('runs/kernel.html#import_papermill', 'mlkit/runs/kernel.py'),
                                    'mlkit.runs.kernel.kernel_environment': ('runs/kernel.html#kernel_environment', 'mlkit/runs/kernel.py'),
                                    'mlkit.runs.kernel.kernel_of': ('runs/kernel.html#kernel_of', 'mlkit/runs/kernel.py'),
                                    'mlkit.runs.kernel.read_limits': ('runs/kernel.html#read_limits', 'mlkit/runs/kernel.py'),

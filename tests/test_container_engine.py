@@ -3,17 +3,10 @@
 import os
 import sys
 import time
-from pathlib import Path
 
-import ansible.module_utils
 import pytest
-
-PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
-for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
-    ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
-
-from ansible.module_utils import container_engine, keeping, recovery  # noqa: E402
-from ansible.module_utils.failed import Failed  # noqa: E402
+from ansible_collections.mlkit.deploy.plugins.module_utils import container_engine, keeping, recovery
+from ansible_collections.mlkit.deploy.plugins.module_utils.failed import Failed
 
 WORDS = "the container engine hangs: docker {} gave no answer within 1 s. What runs goes on running. Mend the engine there (systemctl restart docker)"
 

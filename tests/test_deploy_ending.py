@@ -1,23 +1,13 @@
 "What a deployment says of a host that fails once the release is recorded: nothing is taken back, so it has not failed."
 
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
-import ansible.module_utils
 import pytest
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import action_loader
-
-PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
-for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
-    ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
-action_loader.add_directory(str(PLAYBOOKS / "action_plugins"))
-steps = sys.modules[action_loader.get("host_step", class_only=True).__module__]
-
-from ansible.module_utils import keeping, stroke_end  # noqa: E402
-from ansible.module_utils.failed import Failed  # noqa: E402
+from ansible_collections.mlkit.deploy.plugins.action import host_step as steps
+from ansible_collections.mlkit.deploy.plugins.module_utils import keeping, stroke_end
+from ansible_collections.mlkit.deploy.plugins.module_utils.failed import Failed
 
 OURS = "0123456789ab"
 

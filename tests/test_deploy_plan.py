@@ -1,28 +1,10 @@
 "What a deployment decides, tested as data: no host, no Ansible."
 
-import importlib.util
-from pathlib import Path
-
-import ansible.module_utils
 import pytest
-
-PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
-for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
-    ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-from ansible.module_utils import deployment_plan as decide  # noqa: E402
-from ansible.module_utils import golden_rows, service_records, shadow  # noqa: E402
-from ansible.module_utils.failed import Failed  # noqa: E402
-
-filters = load(PLAYBOOKS / "filter_plugins/mlkit.py")
+from ansible_collections.mlkit.deploy.plugins.filter import mlkit as filters
+from ansible_collections.mlkit.deploy.plugins.module_utils import deployment_plan as decide
+from ansible_collections.mlkit.deploy.plugins.module_utils import golden_rows, service_records, shadow
+from ansible_collections.mlkit.deploy.plugins.module_utils.failed import Failed
 
 
 def release(version):
