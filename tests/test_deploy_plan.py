@@ -293,5 +293,13 @@ def test_in_the_shadow_classes_are_compared_by_their_names_whatever_their_order(
         {"prediction": "b", "probabilities": {"c": 0.0, "b": 0.75, "a": 0.25}},
         {"prediction": "d", "probabilities": {"a": 0.25, "b": 0.25, "d": 0.5}},
     ):
-        compared.add_classes(one, other)
+        compared.add_parts(one, other)
     assert (compared.old, compared.new, compared.largest) == ([1, 1], [1, 3], 0.5)
+
+
+def test_in_the_shadow_quantiles_are_compared_by_their_levels():
+    compared = object.__new__(shadow.Comparison)
+    compared.old, compared.new, compared.largest = [], [], 0.0
+    one = {"prediction": 2.0, "quantiles": {"0.1": 1.0, "0.5": 2.0, "0.9": 4.0}}
+    compared.add_parts(one, {"prediction": 2.5, "quantiles": {"0.1": 1.0, "0.5": 2.5, "0.9": 7.0}})
+    assert (compared.old, compared.new, compared.largest) == ([2.0], [2.5], 3.0)

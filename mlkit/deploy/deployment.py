@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import DeployFailed, DeployStopped, HostsMissed, MlkitError, WrongType
 from ..provenance import who
-from ..registry import admit, require_admission
+from ..registry import admit, find_meant, require_admission
 from ..release.order import facts_of, order_key, sign_order
 from ..release.promotion import model_to_serve
 from ..release.release import Release, make_release, open_release, signers_of
@@ -157,6 +157,7 @@ def build(
     engine: str | None = None,  # that builds it: docker, podman or buildah; default: the first that answers
 ) -> Release:
     "The image of a model, built between the project's hooks. Raises what `model_to_serve` and `make_release` raise, and `HookFailed`."
+    project, model, _ = find_meant(project, model, "champion")
     digest = _admitted(project, model, override)
     return _build(project, digest, _hooks(project), engine)
 
@@ -225,11 +226,23 @@ def require_unlocked(
             raise DeployFailed(f"deploy to {environment.name} failed", hint) from None
 
 
+def _is_model(release: str | None) -> bool:
+    return not release or "@" in release or release == "latest" or release.startswith("sha256:")
+
+
+def _about(project: Project, release: str | None) -> tuple[Project, str | None]:
+    "The project for the model that is meant. Raises what `find_meant` and `open_release` raise."
+    if release in project.models or (len(project.models) > 1 and _is_model(release)):
+        return find_meant(project, release, "champion")[:2]
+    several = len(project.models) > 1
+    return project.about(open_release(project, release).record["name"]) if several else project, release
+
+
 def _choose(
     project: Project, target: Environment, release: str | None, override: str, hooks: Hooks, asks: bool
 ) -> Release:
     "The release that is meant; `asks`: the lock, before one is built."
-    if release and not ("@" in release or release == "latest" or release.startswith("sha256:")):
+    if not _is_model(release):
         return open_release(project, release)
     model = _admitted(project, release, override)
     if asks:
@@ -257,6 +270,7 @@ def deploy(
     if breaking is not None and not breaking.strip():
         raise WrongType("--breaking needs a reason", '--breaking "the field was never sent; see the ticket"')
     check_ansible()
+    project, release = _about(project, release)
     target = narrowed(project.environment(environment), hosts)
     hooks = _hooks(project, target)
     chosen = _choose(project, target, release, override, hooks, asks=not dry_run)

@@ -60,8 +60,9 @@ def breaking_changes(live, release):
 
 
 def output_in_words(output):
-    classes = output.get("classes")
-    return f"{output['name']} ({output['kind']}{': ' + ', '.join(classes) if classes else ''})"
+    parts = output.get("classes") or map(str, output.get("quantiles", ()))
+    named = ", ".join(parts)
+    return f"{output['name']} ({output['kind']}{': ' + named if named else ''})"
 
 
 def narrowed(old, new):

@@ -82,15 +82,17 @@ class Comparison:
                 self.new.append(other)
                 self.largest = max(self.largest, abs(one - other))
             elif isinstance(one, dict) and isinstance(other, dict):
-                self.add_classes(one, other)
+                self.add_parts(one, other)
             self.differing += one != other
 
-    def add_classes(self, one, other):
-        "Of two answers that name a class: which it is, and how far the probabilities are apart."
-        before, after = one["probabilities"], other["probabilities"]
+    def add_parts(self, one, other):
+        "Of two answers that name a class: which it is, and how far the probabilities are apart; of two medians, they and their quantiles."
+        beside = "quantiles" if "quantiles" in one else "probabilities"
+        before, after = one[beside], other.get(beside, {})
         names = [*before, *(name for name in after if name not in before)]
-        self.old.append(names.index(one["prediction"]))
-        self.new.append(names.index(other["prediction"]))
+        for kept, answer in ((self.old, one), (self.new, other)):
+            told = answer["prediction"]
+            kept.append(told if beside == "quantiles" else names.index(told))
         apart = [abs(before.get(name, 0) - after.get(name, 0)) for name in names]
         self.largest = max(self.largest, *apart)
 
