@@ -1,4 +1,4 @@
-"""A bundle answers as the booster that was trained, to the bit: random models of every kind, asked for random rows.
+"""A bundle answers as the booster that was trained, to the bit, and so does the forest: random models of every kind.
 
 The rows are those that go wrong elsewhere: both zeros, the smallest and the largest numbers, NaN, infinity, categories
 that were never seen, negative, broken or huge, and each threshold of the model with its two neighbors.
@@ -10,7 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from mlkit.flavors.lightgbm import load, save
+from mlkit.flavors.forest.kernel import Kernel
+from mlkit.flavors.forest.lightgbm_text import NotKnown, read_trees
+from mlkit.flavors.forest.questions import lay_out
+from mlkit.flavors.lightgbm import MODEL, load, save
 
 ODD = np.array(
     [0.0, -0.0, 5e-324, -5e-324, 1e-310, 1e-35, np.float32(1e-35), -np.float32(1e-35), 2e-35, 1e-20]
@@ -128,6 +131,15 @@ def bits(answers):
     return np.ascontiguousarray(answers, dtype=np.float64).view(np.int64)
 
 
+def forest_of(text, kind):
+    "The forest; of linear trees, which it does not know, the library."
+    try:
+        return Kernel(lay_out(read_trees(text)))
+    except NotKnown as said:
+        assert kind.startswith("linear") and str(said) == "linear trees"
+        return load({MODEL: text})
+
+
 @pytest.mark.filterwarnings("ignore:Early stopping is not available in dart mode")
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -139,7 +151,9 @@ def test_a_bundle_answers_as_the_booster_to_the_bit(
     booster, matrix = train(kind, options, boosting, random, early_stopped, continued, kept)
     rows = odd_rows(booster, matrix, random)
     wanted, model = booster.predict(rows), load(save(booster))
-    assert np.array_equal(bits(model.predict(rows)), bits(wanted))
-    assert np.array_equal(bits(model.predict(rows[:1])), bits(wanted[:1]))
-    ask = model.row_asker()
-    assert np.array_equal(bits([ask(row) for row in rows.tolist()]), bits(wanted))
+    for answering in (model, forest_of(save(booster)[MODEL], kind)):
+        assert np.array_equal(bits(answering.predict(rows)), bits(wanted))
+        assert np.array_equal(bits(answering.predict(rows[:1])), bits(wanted[:1]))
+        ask = answering.row_asker()
+        assert np.array_equal(bits([ask(row) for row in rows.tolist()]), bits(wanted))
+        assert np.array_equal(answering.leaves(rows), model.leaves(rows))
