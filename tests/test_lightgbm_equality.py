@@ -54,24 +54,25 @@ BOOSTING = [
     {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.7},
     {"data_sample_strategy": "goss"},
 ]
+CHOICES = {  # more of LightGBM's options, each there or not
+    "zero_as_missing": [True],
+    "use_missing": [False],
+    "boost_from_average": [False],
+    "max_bin": [2, 3, 15],
+    "max_cat_to_onehot": [1, 64],
+    "extra_trees": [True],
+    "feature_fraction": [0.6],
+    "path_smooth": [1.0],
+    "use_quantized_grad": [True],
+    "monotone": [True],
+}
 OPTIONS = st.fixed_dictionaries(
     {
         "num_leaves": st.integers(2, 15),
         "learning_rate": st.sampled_from([0.05, 0.3, 1.0]),
         "seed": st.integers(0, 1000),
     },
-    optional={
-        "zero_as_missing": st.just(True),
-        "use_missing": st.just(False),
-        "boost_from_average": st.just(False),
-        "max_bin": st.sampled_from([2, 3, 15]),
-        "max_cat_to_onehot": st.sampled_from([1, 64]),
-        "extra_trees": st.just(True),
-        "feature_fraction": st.just(0.6),
-        "path_smooth": st.just(1.0),
-        "use_quantized_grad": st.just(True),
-        "monotone": st.just(True),
-    },
+    optional={name: st.sampled_from(values) for name, values in CHOICES.items()},
 )
 
 

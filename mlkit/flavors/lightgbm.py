@@ -40,6 +40,7 @@ import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -49,6 +50,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CorruptRecord, ToolMissing, WrongType
+from .forest.lightgbm_text import NotKnown, read_trees
 from .forest.proof import Proof, load_proved
 from .forest.proof import prove as prove_forest
 
@@ -270,6 +272,10 @@ def load(
     files: Mapping[str, bytes],
 ) -> Model:
     "The booster of a bundle, ready to be asked. Raises `CorruptRecord`, `ToolMissing`."
+    with suppress(NotKnown):
+        read_trees(
+            files[MODEL]
+        )  # LightGBM's own reader trusts the text: a child that is not there ends the process
     return Model(files[MODEL])
 
 

@@ -112,7 +112,7 @@ def _bits(answers: Any) -> np.ndarray:
     return answers.view(np.int64)
 
 
-# %% ../../../notebooks/flavors/forest/05_proof.ipynb #735eba51
+# %% ../../../notebooks/flavors/forest/05_proof.ipynb #8954f99d
 def load_proved(
     text: bytes,
     proof: Proof | None,  # of the bundle's record
@@ -125,7 +125,7 @@ def load_proved(
     except NotKnown as said:
         return load_library(), Proof(name, f"the forest does not know {said}")
     if proof is None:
-        return load_library(), Proof(name, "it was saved before there was a forest: save it again")
+        return load_library(), Proof(name, "it was saved before there was a forest")
     if proof.by != "forest":
         return load_library(), proof
     try:
@@ -133,5 +133,5 @@ def load_proved(
     except ToolMissing as error:
         return load_library(), Proof(name, error.args[0])
     if here != proof.kernel:
-        return load_library(), Proof(name, "it was proved with another build of the forest: save it again")
+        return load_library(), Proof(name, "it was proved with another build of the forest")
     return ForestModel(Kernel(forest), load_library), proof

@@ -2,17 +2,19 @@
 
 # %% ../../../notebooks/flavors/forest/05_proof.ipynb #imports
 import re
+from unittest.mock import patch
 
 import lightgbm
 import numpy as np
 
+from mlkit.flavors.forest.kernel import library
 from mlkit.flavors.forest.lightgbm_text import read_trees
 from mlkit.flavors.forest.proof import ODD, ROWS, Proof, _cards, load_proved, prove, rows_to_prove
 from mlkit.flavors.forest.questions import lay_out
 from mlkit.flavors.lightgbm import Model, save
 
 
-# %% ../../../notebooks/flavors/forest/05_proof.ipynb #4957c49e
+# %% ../../../notebooks/flavors/forest/05_proof.ipynb #0dc0c436
 def small_model(rounds=20, **more):
     random = np.random.default_rng(7)
     matrix = random.normal(size=(500, 3))
@@ -50,15 +52,14 @@ def test_a_forest_that_differs_in_one_threshold_by_one_bit_is_found_and_not_used
     assert found.by == "lightgbm" and "rows differently" in found.why
 
 
-# %% ../../../notebooks/flavors/forest/05_proof.ipynb #63e5d823
+# %% ../../../notebooks/flavors/forest/05_proof.ipynb #028b26f2
 def test_who_answers_and_why_is_said():
     text, matrix = small_model(2)
     model = Model(text)
-    proof = prove(text, model, matrix, "lightgbm", "4.7.0", ("4.",))
     other = Proof("forest", kernel="sha256:0")
     assert (
         load_proved(text, other, lambda: model, "lightgbm")[1].why
-        == "it was proved with another build of the forest: save it again"
+        == "it was proved with another build of the forest"
     )
     assert (
         prove(text, model, matrix, "lightgbm", "4.7.0", ("5.",)).why
@@ -71,6 +72,22 @@ def test_who_answers_and_why_is_said():
     )
     told = Proof("lightgbm", "the forest answered 1 of 10,500 rows differently")
     assert load_proved(text, told, lambda: model, "lightgbm") == (model, told)
+
+
+# %% ../../../notebooks/flavors/forest/05_proof.ipynb #83ff9a89
+def test_where_there_is_no_kernel_the_library_answers_and_the_reason_is_said():
+    text, matrix = small_model(2)
+    model = Model(text)
+    proof = prove(text, model, matrix, "lightgbm", "4.7.0", ("4.",))
+    library.cache_clear()
+    with patch("platform.machine", lambda: "riscv64"):
+        for found in (
+            prove(text, model, matrix, "lightgbm", "4.7.0", ("4.",)),
+            load_proved(text, proof, lambda: model, "lightgbm")[1],
+        ):
+            assert found == Proof("lightgbm", "the forest is not built for linux on riscv64")
+        assert load_proved(text, proof, lambda: model, "lightgbm")[0] is model
+    library.cache_clear()
 
 
 # %% ../../../notebooks/flavors/forest/05_proof.ipynb #a1a72edf
