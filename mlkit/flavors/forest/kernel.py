@@ -18,7 +18,7 @@ __all__ = [
     "RowAsker",
 ]
 
-# %% ../../../notebooks/flavors/forest/03_kernel.ipynb #34f7c08e
+# %% ../../../notebooks/flavors/forest/03_kernel.ipynb #bc49da1a
 import ctypes
 import platform
 import struct
@@ -29,10 +29,12 @@ from pathlib import Path
 
 import numpy as np
 
+import mlkit
+
 from ...errors import CorruptRecord, ToolMissing, WrongType
 from .questions import Forest
 
-SOURCE = Path(__file__).with_name("forest.c")
+SOURCE = Path(mlkit.__file__).with_name("flavors") / "forest" / "forest.c"
 MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 LANES = 8
 
