@@ -161,8 +161,7 @@ def _requirements(library: Any) -> bytes:
 def _as_proved(bundle: Bundle) -> Bundle:
     "Answered by the forest, if it answers the golden rows and ten thousand worse ones as the library does, to the bit."
     golden = bundle.matrix(bundle.signature.columns(bundle.golden["rows"]))
-    proof = prove(bundle.flavor, bundle.files, golden)
-    model, proof = load_as_proved(bundle.flavor, bundle.files, proof)
+    model, proof = load_as_proved(bundle.flavor, bundle.files, prove(bundle.flavor, bundle.files, golden))
     proved = replace(bundle, model=model, proof=proof)
     proved.verify_golden_rows()
     return proved
