@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "LATE",
+    "SHIP",
     "LOGGED_MODEL",
     "LOGGED_SIGNATURE",
     "LOGGED_ROW",
@@ -16,10 +17,12 @@ __all__ = [
     "small_project",
     "write_notebook",
     "notebook_project",
+    "stranger",
     "store_with_model",
     "prediction_id",
     "log_predictions",
     "fill_store",
+    "small_run",
 ]
 
 # %% ../notebooks/10_testing.ipynb #3caf79b7
@@ -147,6 +150,38 @@ def notebook_project(
     return project
 
 
+# %% ../notebooks/10_testing.ipynb #94de06ab
+SHIP = """# how many trees
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+TREES = 100  # [1, 500] of the forest
+rate = 0.1; depth = 3
+where = "data/ship.csv"
+title = \"\"\"two
+lines\"\"\"
+password = "hunter2"
+ship = pd.read_csv(where)
+other = pd.read_csv("data/other.csv", sep=";")
+total = 0
+for age in ship["age"]:
+    total = total + age
+fit, held = train_test_split(ship, test_size=0.25, random_state=7)"""
+
+
+def stranger(
+    *sources: str,  # of its cells
+) -> Path:
+    "A notebook of somebody, mine.ipynb, in a folder with data."
+    folder = Path(mkdtemp())
+    (folder / "data").mkdir()
+    for name in ("ship.csv", "other.csv"):
+        (folder / "data" / name).write_text("age,sex\n3,f\n")
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "mine.ipynb")
+    return folder / "mine.ipynb"
+
+
 # %% ../notebooks/10_testing.ipynb #4be8eae6
 LOGGED_MODEL = "sha256:" + "ab" * 32
 LOGGED_SIGNATURE = Signature(
@@ -243,7 +278,7 @@ def fill_store(
             if chain % 10 == 0:
                 entry = {"version": len(versions) + 1, "model": model.digest, "verdict": verdict["id"]}
                 versions.append(entry | {"registered": _day(number)})
-        _run_of_long_ago(project, id, number, made).save(store)
+        _run_of_long_ago(id, number, made).save(store)
         store.put(f"runs/{id}/executed.ipynb", b"{}" * 1000)
     for start in range(0, len(trials), 30):
         sweep = f"{first + start:012x}"
@@ -262,10 +297,31 @@ def _day(number: int) -> str:
     return (LONG_AGO + timedelta(minutes=number)).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _run_of_long_ago(project: Project, id: str, number: int, made: dict) -> RunRecord:
+def small_run(
+    id: str,
+    name: str = "train",  # of the pipeline
+    **changes: Any,  # other fields of the record
+) -> RunRecord:
+    "The record of a run that was done, on another machine."
+    known = {
+        "notebook": {"path": f"notebooks/pipelines/{name}.ipynb", "code": "sha256:c", "cells": []},
+        "parameters": {},
+        "given": {},
+        "source": {"commit": "f5da00720ff1", "clean": True, "diff": None, "library": "", "settings": ""},
+        "lock": None,
+        "packages": {},
+        "machine": {"python": "3.11.7"},
+        "process": {"host": "elsewhere", "pid": 1, "since": 0.0},
+        "start": "2026-11-22T08:00:00Z",
+        "outcome": "done",
+    }
+    return RunRecord(id=id, **known | changes)
+
+
+def _run_of_long_ago(id: str, number: int, made: dict) -> RunRecord:
     failed = number % 30 == 21
-    return RunRecord(
-        id=id,
+    return small_run(
+        id,
         notebook={
             "path": "notebooks/pipelines/train.ipynb",
             "code": digest(b"code"),
@@ -273,15 +329,10 @@ def _run_of_long_ago(project: Project, id: str, number: int, made: dict) -> RunR
         },
         parameters={"trees": number},
         given={"trees": number},
-        source={"commit": "0" * 40, "clean": True, "diff": None, "library": "", "settings": ""},
-        lock=None,
         packages={f"package{n}": "1.0" for n in range(200)},
-        machine={"python": "3.11.7"},
-        process={"host": "elsewhere", "pid": 1, "since": 0.0},
         start=_day(number),
         end=_day(number),
-        outcome="failed" if failed else "done",
-        **({} if failed else made),
+        **({"outcome": "failed"} if failed else made),
     )
 
 

@@ -94,7 +94,7 @@ def test_two_models_of_one_table_live_side_by_side_and_each_is_stale_and_repeate
     assert "did you mean: churn?" in mlkit(shop.root, "train", "chrun", code=2)
     for model in shop.models:
         said = mlkit(shop.root, "train", model)
-        assert "PASS" in said
+        assert ": passed" in said
         mlkit(shop.root, "register", model, "--to", "champion")
         mlkit(shop.root, "deploy", "local", model)
     assert "did you mean: spend?" in mlkit(shop.root, "deploy", "local", "spent", code=2)
