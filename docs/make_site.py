@@ -210,7 +210,7 @@ def role_variables() -> str:
         "In an inventory, or in `[environment NAME]` of settings.ini.",
         "",
     ]
-    for file in sorted((ROOT / "playbooks/roles").glob("*/meta/argument_specs.yml")):
+    for file in sorted((ROOT / "playbooks/collections/ansible_collections/mlkit/deploy/roles").glob("*/meta/argument_specs.yml")):
         role = file.parts[-3]
         for entry, spec in yaml.safe_load(file.read_text())["argument_specs"].items():
             lines += [

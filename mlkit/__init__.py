@@ -27,6 +27,8 @@ HOME = {
     "open_folder": "model.bundle",
     "plain_metrics": "validation.metrics",
     "promote": "registry",
+    "quantile_figures": "validation.quantile_figures",
+    "ranking_figures": "validation.ranking_figures",
     "read_run": "runs.record",
     "register": "registry",
     "run_notebook": "runs.execute",
@@ -55,6 +57,8 @@ __all__ = [
     "open_folder",
     "plain_metrics",
     "promote",
+    "quantile_figures",
+    "ranking_figures",
     "read_run",
     "register",
     "run_notebook",
@@ -87,6 +91,8 @@ if TYPE_CHECKING:  # what an editor and a type checker see
     from .store import Store as Store
     from .validation import class_figures as class_figures
     from .validation import figures as figures
+    from .validation import quantile_figures as quantile_figures
+    from .validation import ranking_figures as ranking_figures
     from .validation.metrics import plain_metrics as plain_metrics
 
 

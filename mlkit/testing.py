@@ -5,7 +5,6 @@
 # %% auto #0
 __all__ = [
     "LATE",
-    "SHIP",
     "LOGGED_MODEL",
     "LOGGED_SIGNATURE",
     "LOGGED_ROW",
@@ -14,15 +13,18 @@ __all__ = [
     "small_model",
     "small_classes",
     "save_bundle",
+    "small_quantiles",
+    "flats",
+    "small_ranking",
+    "searches",
     "small_project",
     "write_notebook",
     "notebook_project",
-    "stranger",
     "store_with_model",
     "prediction_id",
     "log_predictions",
-    "fill_store",
     "small_run",
+    "fill_store",
 ]
 
 # %% ../notebooks/10_testing.ipynb #3caf79b7
@@ -113,6 +115,67 @@ def save_bundle(
     return folder
 
 
+# %% ../notebooks/10_testing.ipynb #a5b722a0
+def small_quantiles(
+    quantiles: tuple[float, ...] = (0.05, 0.5, 0.95),
+    trees: int = 30,
+) -> Bundle:
+    "A model of quantiles: the price of a flat."
+    frame, price = flats()
+    signature = infer_signature(frame, Output("price", "quantiles", quantiles=quantiles))
+    columns = frame_columns(signature, frame)
+    data = lightgbm.Dataset(
+        encode(fit_features(columns), columns), price, params={"verbose": -1}, free_raw_data=False
+    )
+    settings = {"objective": "quantile", "num_threads": 1, "verbose": -1, "seed": 1}
+    boosters = {level: lightgbm.train(settings | {"alpha": level}, data, trees) for level in quantiles}
+    return make_bundle("flats", "lightgbm_quantiles", boosters, signature, columns)
+
+
+def flats(
+    rows: int = 1200,
+    seed: int = 4,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    "Flats, and prices that are the less certain the larger a flat is."
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({"area": random.uniform(20, 160, rows).round(1)})
+    frame["floor"] = random.integers(0, 12, rows)
+    frame["town"] = random.choice(["Kiel", "Ulm"], rows)
+    frame.loc[::13, "floor"] = np.nan
+    price = 3 * frame.area * (1 + 0.3 * (frame.town == "Ulm")) + 0.6 * frame.area * random.normal(size=rows)
+    return frame, price.to_numpy().round(1)
+
+
+# %% ../notebooks/10_testing.ipynb #1ad2cf73
+def small_ranking(
+    trees: int = 30,
+) -> Bundle:
+    "A model of a ranking: what somebody who searches finds of use."
+    frame, grade = searches(200)
+    signature = infer_signature(frame.drop(columns="query"), Output("grade", "ranking", group="query"))
+    columns = frame_columns(signature, frame)
+    data = lightgbm.Dataset(
+        encode(fit_features(columns), columns), grade, group=[10] * 200, params={"verbose": -1}
+    )
+    settings = {"objective": "lambdarank", "num_threads": 1, "verbose": -1, "seed": 1}
+    return make_bundle("search", "lightgbm", lightgbm.train(settings, data, trees), signature, columns)
+
+
+def searches(
+    queries: int = 200,
+    seed: int = 5,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    "Ten offers for each query, and of which use each of them was: from 0 to 3."
+    random, rows = np.random.default_rng(seed), 10 * queries
+    frame = pd.DataFrame({"query": np.repeat(np.arange(queries) + 1000 * seed, 10)})
+    frame["match"] = random.random(rows).round(3)
+    frame["price"] = random.lognormal(3, 1, rows).round(2)
+    frame["shop"] = random.choice(["Kiel", "Ulm"], rows)
+    frame.loc[::17, "price"] = np.nan
+    use = 3 * frame.match - 0.3 * np.log(frame.price.fillna(20)) + 0.5 * random.normal(size=rows)
+    return frame, np.clip(use.round(), 0, 3).astype(int).to_numpy()
+
+
 # %% ../notebooks/10_testing.ipynb #7808780e
 def small_project(
     settings: Mapping[str, str] | None = None,  # further lines by section: {"gates": "auc = >= 0.5"}
@@ -148,38 +211,6 @@ def notebook_project(
     project = small_project({"project": "name = demo\npipelines = ."} | dict(settings or {}), folder)
     write_notebook(project.root / "work.ipynb", *cells)
     return project
-
-
-# %% ../notebooks/10_testing.ipynb #94de06ab
-SHIP = """# how many trees
-import pandas as pd
-from sklearn.model_selection import train_test_split
-
-TREES = 100  # [1, 500] of the forest
-rate = 0.1; depth = 3
-where = "data/ship.csv"
-title = \"\"\"two
-lines\"\"\"
-password = "hunter2"
-ship = pd.read_csv(where)
-other = pd.read_csv("data/other.csv", sep=";")
-total = 0
-for age in ship["age"]:
-    total = total + age
-fit, held = train_test_split(ship, test_size=0.25, random_state=7)"""
-
-
-def stranger(
-    *sources: str,  # of its cells
-) -> Path:
-    "A notebook of somebody, mine.ipynb, in a folder with data."
-    folder = Path(mkdtemp())
-    (folder / "data").mkdir()
-    for name in ("ship.csv", "other.csv"):
-        (folder / "data" / name).write_text("age,sex\n3,f\n")
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "mine.ipynb")
-    return folder / "mine.ipynb"
 
 
 # %% ../notebooks/10_testing.ipynb #4be8eae6
@@ -229,6 +260,28 @@ def log_predictions(
         body = json.dumps({"rows": [LOGGED_ROW | {"seats": number} | changes]}).encode()
         log.write(recorder.of_json(id, body, b"[0.25]", asked_by=asked_by))
     return ids
+
+
+# %% ../notebooks/10_testing.ipynb #5ma11a01
+def small_run(
+    id: str,
+    name: str = "train",  # of the pipeline
+    **changes: Any,  # other fields of the record
+) -> RunRecord:
+    "The record of a run that was done, on another machine."
+    known = {
+        "notebook": {"path": f"notebooks/pipelines/{name}.ipynb", "code": "sha256:c", "cells": []},
+        "parameters": {},
+        "given": {},
+        "source": {"commit": "f5da00720ff1", "clean": True, "diff": None, "library": "", "settings": ""},
+        "lock": None,
+        "packages": {},
+        "machine": {"python": "3.11.7"},
+        "process": {"host": "elsewhere", "pid": 1, "since": 0.0},
+        "start": "2026-11-22T08:00:00Z",
+        "outcome": "done",
+    }
+    return RunRecord(id=id, **known | changes)
 
 
 # %% ../notebooks/10_testing.ipynb #ed97345c
@@ -295,27 +348,6 @@ def fill_store(
 # %% ../notebooks/10_testing.ipynb #87687f9c
 def _day(number: int) -> str:
     return (LONG_AGO + timedelta(minutes=number)).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def small_run(
-    id: str,
-    name: str = "train",  # of the pipeline
-    **changes: Any,  # other fields of the record
-) -> RunRecord:
-    "The record of a run that was done, on another machine."
-    known = {
-        "notebook": {"path": f"notebooks/pipelines/{name}.ipynb", "code": "sha256:c", "cells": []},
-        "parameters": {},
-        "given": {},
-        "source": {"commit": "f5da00720ff1", "clean": True, "diff": None, "library": "", "settings": ""},
-        "lock": None,
-        "packages": {},
-        "machine": {"python": "3.11.7"},
-        "process": {"host": "elsewhere", "pid": 1, "since": 0.0},
-        "start": "2026-11-22T08:00:00Z",
-        "outcome": "done",
-    }
-    return RunRecord(id=id, **known | changes)
 
 
 def _run_of_long_ago(id: str, number: int, made: dict) -> RunRecord:

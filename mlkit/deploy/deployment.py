@@ -70,7 +70,7 @@ class Deployment:
 
     @property
     def lost(self) -> list[str]:
-        "The hosts that were lost once the release was recorded: they record it by themselves when they are back."
+        "The hosts that were lost, or could not go on, once the release was recorded: they end the deployment by themselves."
         return sorted(host for host, each in self.hosts.items() if each.outcome == "lost")
 
 
@@ -115,11 +115,12 @@ def _is_entry(entry, service: str) -> bool:
 def only_some_missed(
     steps: list[TaskEvent],
 ) -> bool:
-    "Whether nothing went wrong but that some hosts, and not all, could not be reached."
+    "Whether nothing went wrong but that some hosts, and not all, could not be reached, or end by themselves what is recorded."
+    if any(step.outcome == "failed" for step in steps):
+        return False
     missed = {step.host for step in steps if step.outcome == "unreachable"}
-    return (
-        bool(missed) and missed < {step.host for step in steps} and all(s.outcome != "failed" for s in steps)
-    )
+    is_recorded = any(step.result.get("ends_by_itself") for step in steps)
+    return bool(missed) and (missed < {step.host for step in steps} or is_recorded)
 
 
 def hosts_missed(
@@ -134,9 +135,10 @@ def hosts_missed(
         )
     live = {host: each.serves for host, each in deployment.hosts.items() if each.serves}
     releases, hint = sorted(set(live.values())), [why]
-    words = [f"{' and '.join(releases)} is live on {', '.join(live)}"]
+    where = f"live on {', '.join(live)}" if live else "recorded"
+    words = [f"{' and '.join(releases) or deployment.release or 'the release before'} is {where}"]
     if lost:
-        words.append(f"{' and '.join(lost)} was lost, and records it by itself when it is back")
+        words.append(f"{' and '.join(lost)} will finish by itself as soon as it can")
     if missed:
         words.append(f"{' and '.join(missed)} cannot be reached")
         named = releases if len(releases) == 1 else []  # each host may have gone back to another one

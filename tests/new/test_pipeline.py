@@ -9,7 +9,35 @@ import nbformat
 from mlkit.new.pipeline import render_mine, rewrite
 from mlkit.new.proposals import read_mine
 from mlkit.notebook.parameters import read_parameters
-from mlkit.testing import SHIP, stranger
+
+# %% ../../notebooks/new/09_pipeline.ipynb #38109727
+SHIP = """# how many trees
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+TREES = 100  # [1, 500] of the forest
+rate = 0.1; depth = 3
+where = "data/ship.csv"
+title = \"\"\"two
+lines\"\"\"
+password = "hunter2"
+ship = pd.read_csv(where)
+other = pd.read_csv("data/other.csv", sep=";")
+total = 0
+for age in ship["age"]:
+    total = total + age
+fit, held = train_test_split(ship, test_size=0.25, random_state=7)"""
+
+
+def stranger(*sources, tags=()):
+    "A notebook of somebody in a folder with data."
+    folder = Path(tempfile.mkdtemp())
+    (folder / "data").mkdir()
+    for name in ("ship.csv", "other.csv"):
+        (folder / "data" / name).write_text("age,sex\n3,f\n")
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "mine.ipynb")
+    return folder / "mine.ipynb"
 
 
 # %% ../../notebooks/new/09_pipeline.ipynb #48c0d24d
