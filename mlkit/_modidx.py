@@ -2398,6 +2398,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlkit.testing.small_project': ('testing.html#small_project', 'mlkit/testing.py'),
                                'mlkit.testing.small_quantiles': ('testing.html#small_quantiles', 'mlkit/testing.py'),
                                'mlkit.testing.small_ranking': ('testing.html#small_ranking', 'mlkit/testing.py'),
+                               'mlkit.testing.small_run': ('testing.html#small_run', 'mlkit/testing.py'),
                                'mlkit.testing.store_with_model': ('testing.html#store_with_model', 'mlkit/testing.py'),
                                'mlkit.testing.write_notebook': ('testing.html#write_notebook', 'mlkit/testing.py')},
             'mlkit.validation.class_figures': { 'mlkit.validation.class_figures._short': ( 'validation/class_figures.html#_short',

@@ -23,6 +23,7 @@ __all__ = [
     "store_with_model",
     "prediction_id",
     "log_predictions",
+    "small_run",
     "fill_store",
 ]
 
@@ -261,6 +262,28 @@ def log_predictions(
     return ids
 
 
+# %% ../notebooks/10_testing.ipynb #5ma11a01
+def small_run(
+    id: str,
+    name: str = "train",  # of the pipeline
+    **changes: Any,  # other fields of the record
+) -> RunRecord:
+    "The record of a run that was done, on another machine."
+    known = {
+        "notebook": {"path": f"notebooks/pipelines/{name}.ipynb", "code": "sha256:c", "cells": []},
+        "parameters": {},
+        "given": {},
+        "source": {"commit": "f5da00720ff1", "clean": True, "diff": None, "library": "", "settings": ""},
+        "lock": None,
+        "packages": {},
+        "machine": {"python": "3.11.7"},
+        "process": {"host": "elsewhere", "pid": 1, "since": 0.0},
+        "start": "2026-11-22T08:00:00Z",
+        "outcome": "done",
+    }
+    return RunRecord(id=id, **known | changes)
+
+
 # %% ../notebooks/10_testing.ipynb #ed97345c
 LONG_AGO = datetime(2020, 1, 5, tzinfo=UTC)
 
@@ -308,7 +331,7 @@ def fill_store(
             if chain % 10 == 0:
                 entry = {"version": len(versions) + 1, "model": model.digest, "verdict": verdict["id"]}
                 versions.append(entry | {"registered": _day(number)})
-        _run_of_long_ago(project, id, number, made).save(store)
+        _run_of_long_ago(id, number, made).save(store)
         store.put(f"runs/{id}/executed.ipynb", b"{}" * 1000)
     for start in range(0, len(trials), 30):
         sweep = f"{first + start:012x}"
@@ -327,10 +350,10 @@ def _day(number: int) -> str:
     return (LONG_AGO + timedelta(minutes=number)).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _run_of_long_ago(project: Project, id: str, number: int, made: dict) -> RunRecord:
+def _run_of_long_ago(id: str, number: int, made: dict) -> RunRecord:
     failed = number % 30 == 21
-    return RunRecord(
-        id=id,
+    return small_run(
+        id,
         notebook={
             "path": "notebooks/pipelines/train.ipynb",
             "code": digest(b"code"),
@@ -338,15 +361,10 @@ def _run_of_long_ago(project: Project, id: str, number: int, made: dict) -> RunR
         },
         parameters={"trees": number},
         given={"trees": number},
-        source={"commit": "0" * 40, "clean": True, "diff": None, "library": "", "settings": ""},
-        lock=None,
         packages={f"package{n}": "1.0" for n in range(200)},
-        machine={"python": "3.11.7"},
-        process={"host": "elsewhere", "pid": 1, "since": 0.0},
         start=_day(number),
         end=_day(number),
-        outcome="failed" if failed else "done",
-        **({} if failed else made),
+        **({"outcome": "failed"} if failed else made),
     )
 
 

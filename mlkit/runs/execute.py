@@ -317,6 +317,7 @@ def adopt_notebook(
     return record
 
 
+# %% ../../notebooks/runs/04_execute.ipynb #adab0002
 def _the_one(project: Project, equal: list[Path], executed: Path) -> Path:
     "Of notebooks with equal code that which was executed: several models may have copies. Raises `UnknownName`."
     if len({project.around(n).chosen for n in equal}) > 1:

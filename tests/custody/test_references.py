@@ -14,8 +14,8 @@ from mlkit.model.bundle import BUNDLE, model_key
 from mlkit.model.hold import held, this_process
 from mlkit.monitoring.tables import to_parquet
 from mlkit.records import digest, write_record
-from mlkit.runs.record import RunRecord
 from mlkit.settings import read_project
+from mlkit.testing import small_run
 
 # %% ../../notebooks/custody/04_references.ipynb #44027d53
 OLD = "2026-01-05T08:00:00Z"
@@ -29,21 +29,7 @@ def new_project():
 
 
 def put_run(store, id, name="train", **changes):
-    known = dict(
-        id=id,
-        notebook={"path": f"notebooks/pipelines/{name}.ipynb", "code": "sha256:c", "cells": []},
-        parameters={},
-        given={},
-        source={"commit": "f5da00720ff1", "clean": True, "diff": None, "library": "", "settings": ""},
-        lock=None,
-        packages={},
-        machine={"python": "3.11.7"},
-        process={"host": "elsewhere", "pid": 1, "since": 0.0},
-        start=OLD,
-        end=OLD,
-        outcome="done",
-    )
-    RunRecord(**known | changes).save(store)
+    small_run(id, name, **{"start": OLD, "end": OLD} | changes).save(store)
     return "run", id
 
 

@@ -10,8 +10,8 @@ import pytest
 from mlkit.custody.trace import trace
 from mlkit.model.bundle import model_key
 from mlkit.records import write_record
-from mlkit.runs.record import RunRecord
 from mlkit.settings import read_project
+from mlkit.testing import small_run
 
 # %% ../../notebooks/custody/01_trace.ipynb #7f44b9cf
 MODEL = "sha256:" + "142e373e0ec8" + "0" * 52
@@ -24,10 +24,14 @@ def traced_project():
     project = read_project(root)
     store = project.store
     verdict = {"id": "2c240fede014", "passed": True, "model": MODEL, "words": ""}
-    a_run("20261122T080000-aaaaaa", "prepare", written=[ROWS]).save(store)
-    a_run("20261122T080100-bbbbbb", "train", datasets=[ROWS], model=MODEL, given={"trees": 150}).save(store)
+    small_run("20261122T080000-aaaaaa", "prepare", written=[ROWS]).save(store)
+    small_run("20261122T080100-bbbbbb", "train", datasets=[ROWS], model=MODEL, given={"trees": 150}).save(
+        store
+    )
     loaded = [{"reference": "latest", "digest": MODEL}]
-    a_run("20261122T080200-cccccc", "validate", datasets=[ROWS], models=loaded, verdict=verdict).save(store)
+    small_run("20261122T080200-cccccc", "validate", datasets=[ROWS], models=loaded, verdict=verdict).save(
+        store
+    )
     store.put(f"{model_key(MODEL)}/bundle.json", b"{}")
     entry = {"version": 1, "model": MODEL, "verdict": "2c240fede014", "registered": "2026-11-22T08:03:00Z"}
     fields = {"name": "flights", "number": 1, "versions": [entry], "aliases": {"champion": 1}}
@@ -39,23 +43,6 @@ def traced_project():
     }
     store.put("releases/flights-1-f1396eadd455/release.json", write_record("release", release))
     return project
-
-
-def a_run(id, name, **changes):
-    known = dict(
-        id=id,
-        notebook={"path": f"notebooks/pipelines/{name}.ipynb", "code": "sha256:c", "cells": []},
-        parameters={},
-        given={},
-        source={"commit": "f5da00720ff1", "clean": True, "diff": None, "library": "", "settings": ""},
-        lock=None,
-        packages={},
-        machine={"python": "3.11.7"},
-        process={},
-        start="2026-11-22T08:00:00Z",
-        outcome="done",
-    )
-    return RunRecord(**known | changes)
 
 
 # %% ../../notebooks/custody/01_trace.ipynb #402dad26
@@ -108,8 +95,8 @@ def test_what_was_made_by_hand_leads_to_the_run_that_adopted_it():
     by_hand = {"path": "", "code": "sha256:0", "cells": []}
     other = "sha256:" + "77" * 32
     scratch = {"outcome": "scratch", "notebook": by_hand}
-    a_run("20261122T090000-dddddd-scratch", "", model=other, written=[made], **scratch).save(store)
-    a_run("20261122T090500-eeeeee", "train", model=other, written=[made]).save(store)
+    small_run("20261122T090000-dddddd-scratch", "", model=other, written=[made], **scratch).save(store)
+    small_run("20261122T090500-eeeeee", "train", model=other, written=[made]).save(store)
     store.put(f"{model_key(other)}/bundle.json", b"{}")
     for reference in "sha256:77aa", other, "20261122T090500":
         words = str(trace(project, reference))
