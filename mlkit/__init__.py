@@ -15,6 +15,7 @@ HOME = {
     "class_figures": "validation.class_figures",
     "current_run": "runs.current",
     "encode": "model.features",
+    "exploration": "data.exploration",
     "figures": "validation.figures",
     "find_model": "registry",
     "find_project": "settings",
@@ -25,6 +26,7 @@ HOME = {
     "load_model": "registry",
     "make_bundle": "model.bundle",
     "open_folder": "model.bundle",
+    "pictures": "validation.pictures",
     "plain_metrics": "validation.metrics",
     "promote": "registry",
     "read_run": "runs.record",
@@ -43,6 +45,7 @@ __all__ = [
     "class_figures",
     "current_run",
     "encode",
+    "exploration",
     "figures",
     "find_model",
     "find_project",
@@ -53,6 +56,7 @@ __all__ = [
     "load_model",
     "make_bundle",
     "open_folder",
+    "pictures",
     "plain_metrics",
     "promote",
     "read_run",
@@ -63,6 +67,7 @@ __all__ = [
 
 
 if TYPE_CHECKING:  # what an editor and a type checker see
+    from .data import exploration as exploration
     from .data.dataset import split_by_time as split_by_time
     from .errors import MlkitError as MlkitError
     from .model.bundle import Bundle as Bundle
@@ -87,6 +92,7 @@ if TYPE_CHECKING:  # what an editor and a type checker see
     from .store import Store as Store
     from .validation import class_figures as class_figures
     from .validation import figures as figures
+    from .validation import pictures as pictures
     from .validation.metrics import plain_metrics as plain_metrics
 
 

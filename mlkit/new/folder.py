@@ -44,12 +44,12 @@ from typing import Any
 
 import jinja2
 
+from ..data.table import TableColumn, one_line
 from ..errors import AlreadyThere, BadSettings
 from ..provenance import who
 from ..settings import NAME, SETTINGS
 from .baseline import OBJECTIVES, PARAMETERS, BaselineGate
 from .plan import Plan
-from .table import TableColumn, one_line
 
 
 # %% ../../notebooks/new/06_folder.ipynb #fd0bf655
