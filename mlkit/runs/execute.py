@@ -272,6 +272,7 @@ def _give_final_name(project: Project, store: Store, id: str) -> bool:
 def adopt_notebook(
     project: Project,
     executed: Path,  # with its outputs
+    evidence: Path | None = None,  # what is kept of it, with the same cells  [default: the notebook itself]
 ) -> RunRecord:
     """Make a run of a notebook that was executed elsewhere.
 
@@ -288,7 +289,8 @@ def adopt_notebook(
         )
     # its own folder may be that of the pipelines, with other outputs in it
     notebook = min(equal, key=lambda n: ("papermill" in read_notebook(n).metadata, n.samefile(executed)))
-    if unfinished := unfinished_cells(executed):
+    evidence = evidence or executed
+    if unfinished := unfinished_cells(evidence):
         raise NotebookFailed(
             f"{executed.name} is not a complete run: {unfinished}", "run all its cells and save it"
         )
@@ -300,7 +302,7 @@ def adopt_notebook(
     _keep_diff(project, record, store)
     record.outcome, record.end = "done", utc_now()
     with TemporaryDirectory(prefix="mlkit-") as work:
-        shutil.copy(executed, Path(work, "executed.ipynb"))
+        shutil.copy(evidence, Path(work, "executed.ipynb"))
         _keep_evidence(store, record, Path(work))
     record.save(store)
     if record.outcome != "done":
@@ -327,7 +329,8 @@ STOPPED = ("CellTimeoutError", "DeadKernelError", "TimeoutError")
 def _in_a_line(error: BaseException, limits: Limits) -> str:
     kind = type(error).__name__
     if hasattr(error, "ename"):  # papermill's report of a cell that raised
-        return f"cell In [{error.exec_count}]: {error.ename}: {error.evalue}"
+        said = f"{error.ename}: {error.evalue}".rstrip(": \n")
+        return f"cell In [{error.exec_count}]: {said}"
     if kind == "CellTimeoutError" and "IOPub" in str(error):
         return "the kernel gave a cell's outputs too late: the machine is busy, or the cell shows very much"
     if kind == "CellTimeoutError":
