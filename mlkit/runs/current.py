@@ -317,9 +317,8 @@ def current_run() -> Run:
     scratch = begin_record(project, f"{new_run_id()}-scratch", None, {}, {})
     scratch.outcome = "scratch"
     scratch.save(project.store)
-    print(
-        f"{scratch.id}: to make it a run, save the notebook when it is done, then run.keep(), or type: mlkit adopt NOTEBOOK"
-    )
+    print(f"{scratch.id}: by hand. To make it a run, save the notebook when it is done, and then:")
+    print("run.keep() in a cell, or mlkit adopt NOTEBOOK in a terminal")
     return Run(project, scratch.id, scratch)
 
 

@@ -328,6 +328,8 @@ STOPPED = ("CellTimeoutError", "DeadKernelError", "TimeoutError")
 
 def _in_a_line(error: BaseException, limits: Limits) -> str:
     kind = type(error).__name__
+    if getattr(error, "ename", "") == "CellExecutionError":  # a magic that IPython does not know
+        return f"cell In [{error.exec_count}] could not be run: its last output says why"
     if hasattr(error, "ename"):  # papermill's report of a cell that raised
         said = f"{error.ename}: {error.evalue}".rstrip(": \n")
         return f"cell In [{error.exec_count}]: {said}"
