@@ -12,7 +12,6 @@ SHIPPED = [
     "Dockerfile",
     "playbooks",
     "deploy/image",
-    "deploy/prometheus",
     "deploy/serve",
     "deploy/inventories",
 ]

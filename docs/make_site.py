@@ -122,15 +122,20 @@ def help_of(command: click.Command, name: str) -> list[str]:
 def settings() -> str:
     from mlkit.runs.kernel import Limits
     from mlkit.serve.options import Options
-    from mlkit.settings import SECTIONS, Environment, Project
+    from mlkit.settings import MODEL, OF_A_MODEL, SECTIONS, Environment, Project
 
     project = fields_of(Project)
     project["pipelines"] = project["notebooks"]
+    project["model"] = "the registry name of its model; several have a section each, [model NAME]"
     environment = fields_of(Environment)
     defaults = {field.name: field.default for field in dataclasses.fields(Options)}
     here = ("setting", "what it is")
     lines = ["# Settings", "", "## settings.ini", "", "### [project]", ""]
     lines += table(here, [(f"`{key}`", project.get(key, "")) for key in sorted(SECTIONS["project"])])
+    lines += ["", "### [model NAME]", ""]
+    own = ", ".join(f"`[{kind} NAME]`" for kind in OF_A_MODEL)
+    lines += [f"One for each of several models. {own} hold for it in place of the section without a name.", ""]
+    lines += table(here, [(f"`{key}`", project[key]) for key in sorted(MODEL)])
     lines += ["", "### [environment NAME]", ""]
     lines += ["What is not named here is a [variable of the roles](variables.md).", ""]
     lines += table(
@@ -205,7 +210,7 @@ def role_variables() -> str:
         "In an inventory, or in `[environment NAME]` of settings.ini.",
         "",
     ]
-    for file in sorted((ROOT / "playbooks/roles").glob("*/meta/argument_specs.yml")):
+    for file in sorted((ROOT / "playbooks/collections/ansible_collections/mlkit/deploy/roles").glob("*/meta/argument_specs.yml")):
         role = file.parts[-3]
         for entry, spec in yaml.safe_load(file.read_text())["argument_specs"].items():
             lines += [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-ROLES = Path(__file__).parents[1] / "playbooks/roles"
+ROLES = Path(__file__).parents[1] / "playbooks/collections/ansible_collections/mlkit/deploy/roles"
 HEAD = "## Variables\n"
 
 

@@ -29,6 +29,8 @@ HOME = {
     "pictures": "validation.pictures",
     "plain_metrics": "validation.metrics",
     "promote": "registry",
+    "quantile_figures": "validation.quantile_figures",
+    "ranking_figures": "validation.ranking_figures",
     "read_run": "runs.record",
     "register": "registry",
     "run_notebook": "runs.execute",
@@ -59,6 +61,8 @@ __all__ = [
     "pictures",
     "plain_metrics",
     "promote",
+    "quantile_figures",
+    "ranking_figures",
     "read_run",
     "register",
     "run_notebook",
@@ -93,6 +97,8 @@ if TYPE_CHECKING:  # what an editor and a type checker see
     from .validation import class_figures as class_figures
     from .validation import figures as figures
     from .validation import pictures as pictures
+    from .validation import quantile_figures as quantile_figures
+    from .validation import ranking_figures as ranking_figures
     from .validation.metrics import plain_metrics as plain_metrics
 
 

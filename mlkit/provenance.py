@@ -58,6 +58,7 @@ def new_run_id() -> str:
 GROUND = (
     "__init__.py",
     "errors.py",
+    "values.py",
     "settings.py",
     "store.py",
     "records.py",

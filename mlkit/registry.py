@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "RUN_ID",
+    "HEX",
     "Registry",
     "read_registry",
     "register",
@@ -16,6 +17,7 @@ __all__ = [
     "read_versions",
     "read_history",
     "find_model",
+    "find_meant",
     "mark_latest",
     "latest_key",
     "load_model",
@@ -38,10 +40,11 @@ from mlkit.errors import (
     unknown_name,
 )
 
-from .model.bundle import Bundle, model_key, open_bundle
+from .model.bundle import BUNDLE, Bundle, model_key, open_bundle
 from .model.hold import held
 from .provenance import who
 from .records import read_record, utc_now, write_record
+from .settings import Project
 from .store import Store
 from .validation.verdict import passing_verdicts, read_verdict, require_verdict
 
@@ -265,6 +268,7 @@ def _readable(read: Callable, names: list[str]) -> tuple[list, list[MlkitError]]
 
 # %% ../notebooks/09_registry.ipynb #e2692da3
 RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]+(-scratch)?")
+HEX = re.compile(r"(sha256:)?[0-9a-f]+")
 
 
 def find_model(
@@ -297,7 +301,7 @@ def find_model(
 
 def _by_prefix(store: Store, reference: str) -> str:
     prefix = reference.removeprefix("sha256:")
-    if not re.fullmatch(r"[0-9a-f]+", prefix):
+    if not HEX.fullmatch(reference):
         raise UnknownName(
             f"{reference!r} names no model",
             "write flights@champion, flights@3, sha256:1f2e…, a run's id or latest",
@@ -311,6 +315,29 @@ def _by_prefix(store: Store, reference: str) -> str:
         )
         raise UnknownName(f"{len(folders)} models begin with {reference}", found)
     return folders[0].replace("-", ":")
+
+
+# %% ../notebooks/09_registry.ipynb #b3cdc38f
+def find_meant(
+    project: Project,
+    reference: str | None,  # as `find_model` takes it, or the name of a model; None: of the only one
+    default: str = "latest",  # what a name alone means: "latest", or an alias
+) -> tuple[Project, str, str]:
+    "The project for the model that is meant, the reference without doubt, and the digest. Raises what `find_model` raises."
+    if reference is None or reference in project.models:
+        project = project.about(reference or project.model)
+        reference = default if default == "latest" else f"{project.model}@{default}"
+    elif len(project.models) > 1 and reference != "latest":
+        project = project.about(_name_in(project, reference))
+    return project, reference, find_model(project.store, reference, project.model)
+
+
+def _name_in(project: Project, reference: str) -> str:
+    name, _, _ = reference.rpartition("@")
+    if name or not (RUN_ID.fullmatch(reference) or HEX.fullmatch(reference)):
+        return name or reference
+    key = f"{model_key(find_model(project.store, reference, ''))}/{BUNDLE}"
+    return read_record("bundle", project.store.get(key), key)["name"]
 
 
 # %% ../notebooks/09_registry.ipynb #cc56b428

@@ -30,7 +30,7 @@ from typing import Any
 
 from .cards import Card, Code, Facts, Mark, Table
 from .errors import MlkitError
-from .settings import find_project
+from .settings import Project, find_project
 
 
 # %% ../notebooks/12_shown.ipynb #fed7e782
@@ -123,9 +123,15 @@ def live_here(
     "The address at which the project around us serves that model on this machine; empty where it does not. Asks nobody."
     with suppress(MlkitError, OSError, ValueError):
         project = find_project()
-        folder = project.local_log.parent
-        os.kill(int((folder / "gunicorn.pid").read_text()), 0)
-        if Path(os.readlink(folder / "current")).name == model.replace(":", "-"):
+        found = (_live_of(project.about(each), model) for each in project.models)
+        return next(filter(None, found), "")
+    return ""
+
+
+def _live_of(project: Project, model: str) -> str:
+    with suppress(OSError, ValueError):
+        os.kill(int((project.local_folder / "gunicorn.pid").read_text()), 0)
+        if Path(os.readlink(project.local_folder / "current")).name == model.replace(":", "-"):
             return f"http://127.0.0.1:{project.port}"
     return ""
 

@@ -13,6 +13,10 @@ __all__ = [
     "small_model",
     "small_classes",
     "save_bundle",
+    "small_quantiles",
+    "flats",
+    "small_ranking",
+    "searches",
     "small_project",
     "write_notebook",
     "notebook_project",
@@ -108,6 +112,67 @@ def save_bundle(
     for name, content in bundle.files.items():
         (folder / name).write_bytes(content)
     return folder
+
+
+# %% ../notebooks/10_testing.ipynb #a5b722a0
+def small_quantiles(
+    quantiles: tuple[float, ...] = (0.05, 0.5, 0.95),
+    trees: int = 30,
+) -> Bundle:
+    "A model of quantiles: the price of a flat."
+    frame, price = flats()
+    signature = infer_signature(frame, Output("price", "quantiles", quantiles=quantiles))
+    columns = frame_columns(signature, frame)
+    data = lightgbm.Dataset(
+        encode(fit_features(columns), columns), price, params={"verbose": -1}, free_raw_data=False
+    )
+    settings = {"objective": "quantile", "num_threads": 1, "verbose": -1, "seed": 1}
+    boosters = {level: lightgbm.train(settings | {"alpha": level}, data, trees) for level in quantiles}
+    return make_bundle("flats", "lightgbm_quantiles", boosters, signature, columns)
+
+
+def flats(
+    rows: int = 1200,
+    seed: int = 4,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    "Flats, and prices that are the less certain the larger a flat is."
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({"area": random.uniform(20, 160, rows).round(1)})
+    frame["floor"] = random.integers(0, 12, rows)
+    frame["town"] = random.choice(["Kiel", "Ulm"], rows)
+    frame.loc[::13, "floor"] = np.nan
+    price = 3 * frame.area * (1 + 0.3 * (frame.town == "Ulm")) + 0.6 * frame.area * random.normal(size=rows)
+    return frame, price.to_numpy().round(1)
+
+
+# %% ../notebooks/10_testing.ipynb #1ad2cf73
+def small_ranking(
+    trees: int = 30,
+) -> Bundle:
+    "A model of a ranking: what somebody who searches finds of use."
+    frame, grade = searches(200)
+    signature = infer_signature(frame.drop(columns="query"), Output("grade", "ranking", group="query"))
+    columns = frame_columns(signature, frame)
+    data = lightgbm.Dataset(
+        encode(fit_features(columns), columns), grade, group=[10] * 200, params={"verbose": -1}
+    )
+    settings = {"objective": "lambdarank", "num_threads": 1, "verbose": -1, "seed": 1}
+    return make_bundle("search", "lightgbm", lightgbm.train(settings, data, trees), signature, columns)
+
+
+def searches(
+    queries: int = 200,
+    seed: int = 5,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    "Ten offers for each query, and of which use each of them was: from 0 to 3."
+    random, rows = np.random.default_rng(seed), 10 * queries
+    frame = pd.DataFrame({"query": np.repeat(np.arange(queries) + 1000 * seed, 10)})
+    frame["match"] = random.random(rows).round(3)
+    frame["price"] = random.lognormal(3, 1, rows).round(2)
+    frame["shop"] = random.choice(["Kiel", "Ulm"], rows)
+    frame.loc[::17, "price"] = np.nan
+    use = 3 * frame.match - 0.3 * np.log(frame.price.fillna(20)) + 0.5 * random.normal(size=rows)
+    return frame, np.clip(use.round(), 0, 3).astype(int).to_numpy()
 
 
 # %% ../notebooks/10_testing.ipynb #7808780e

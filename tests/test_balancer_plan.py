@@ -1,14 +1,7 @@
 "What a balancer leads to, from an inventory alone."
 
-import importlib.util
-from pathlib import Path
-
 import pytest
-
-PATH = Path(__file__).parents[1] / "playbooks/filter_plugins/balancer.py"
-spec = importlib.util.spec_from_file_location("balancer", PATH)
-balancer = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(balancer)
+from ansible_collections.mlkit.deploy.plugins.filter import balancer
 
 GROUPS = {"hosts": ["h1", "h2"], "balancers": ["front"]}
 

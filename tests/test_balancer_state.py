@@ -1,14 +1,7 @@
 "What a balancer does beside what the inventory says: pieces of a configuration and rows of a proxy, no host."
 
-import importlib.util
-from pathlib import Path
-
 import pytest
-
-PATH = Path(__file__).parents[1] / "playbooks/roles/balancer/module_utils/balancer_state.py"
-spec = importlib.util.spec_from_file_location("balancer_state", PATH)
-state = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(state)
+from ansible_collections.mlkit.deploy.plugins.module_utils import balancer_state as state
 
 PIECE = """listen mlkit-flights
   bind *:443 ssl crt /etc/haproxy/mlkit.tls/flights-0123456789ab.pem alpn h2,http/1.1

@@ -4,8 +4,8 @@ import json
 import subprocess
 import time
 
-import certificate
 import pytest
+from ansible_collections.mlkit.deploy.plugins.module_utils import certificate
 
 
 @pytest.fixture

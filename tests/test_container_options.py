@@ -1,14 +1,7 @@
 "What a container is given beside its image: right options, or a sentence before any host is touched."
 
-import importlib.util
-from pathlib import Path
-
 import pytest
-
-PLUGIN = Path(__file__).parents[1] / "playbooks/filter_plugins/container.py"
-spec = importlib.util.spec_from_file_location("container", PLUGIN)
-container = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(container)
+from ansible_collections.mlkit.deploy.plugins.filter import container
 
 
 def test_without_settings_a_container_is_what_it_was():

@@ -3,14 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from ansible.plugins.loader import action_loader
+from ansible_collections.mlkit.deploy.plugins.action import begin_deployment as deployer
 
-PLUGINS = str(Path(__file__).parents[1] / "playbooks/action_plugins")
-action_loader.add_directory(PLUGINS)
-deployer = sys.modules[action_loader.get("begin_deployment", class_only=True).__module__]
 WHO = "ann@laptop"
 
 
@@ -43,9 +39,7 @@ def test_what_cannot_be_known_from_here_is_not_called_dead():
 @pytest.mark.skipif(os.geteuid() != 0, reason="another pid namespace needs root")
 def test_a_deployer_in_another_pid_namespace_is_another_place():
     code = (
-        "import sys; from ansible.plugins.loader import action_loader as loader;"
-        f" loader.add_directory({PLUGINS!r}); found = loader.get('begin_deployment', class_only=True);"
-        f" print(sys.modules[found.__module__].name_of({WHO!r}, 1))"
+        f"import sys; sys.path = {sys.path}; import {deployer.__name__} as it; print(it.name_of({WHO!r}, 1))"
     )
     words = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
     owner = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()

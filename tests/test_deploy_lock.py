@@ -9,8 +9,8 @@ import threading
 import time
 from pathlib import Path
 
-import deploy_lock as locks
 import pytest
+from ansible_collections.mlkit.deploy.plugins.module_utils import deploy_lock as locks
 
 TAKER = f"""import sys, time; sys.path.insert(0, {str(Path(locks.__file__).parent)!r})
 from deploy_lock import take, Held

@@ -1,28 +1,10 @@
 "What a deployment decides, tested as data: no host, no Ansible."
 
-import importlib.util
-from pathlib import Path
-
-import ansible.module_utils
 import pytest
-
-PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
-for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
-    ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-from ansible.module_utils import deployment_plan as decide  # noqa: E402
-from ansible.module_utils import golden_rows, service_records, shadow  # noqa: E402
-from ansible.module_utils.failed import Failed  # noqa: E402
-
-filters = load(PLAYBOOKS / "filter_plugins/mlkit.py")
+from ansible_collections.mlkit.deploy.plugins.filter import mlkit as filters
+from ansible_collections.mlkit.deploy.plugins.module_utils import deployment_plan as decide
+from ansible_collections.mlkit.deploy.plugins.module_utils import golden_rows, service_records, shadow
+from ansible_collections.mlkit.deploy.plugins.module_utils.failed import Failed
 
 
 def release(version):
@@ -169,6 +151,22 @@ def test_the_cause_is_named_in_one_sentence(result, cause):
 
 
 @pytest.mark.parametrize(
+    ("batch", "pause", "words"),
+    [
+        ("zwei", 0, "deploy_batch = 'zwei' is not a number of hosts"),
+        ([1, "0%"], 0, "deploy_batch = '0%' is not a number of hosts"),
+        ([], 0, "deploy_batch = [] is not a number of hosts"),
+        ("2", "a minute", "deploy_pause = 'a minute' is not a number of seconds"),
+        ("25%", "60", ""),
+        ([1, "100%"], 0, ""),
+    ],
+)
+def test_a_batch_that_ansible_would_stumble_over_in_the_middle_is_refused_at_once(batch, pause, words):
+    said = filters.batch_mistake(batch, pause)
+    assert said.startswith(words) and bool(said) is bool(words)
+
+
+@pytest.mark.parametrize(
     ("wanted", "got", "said"),
     [
         ([0.1, 2], [0.1, 2.0], None),
@@ -295,5 +293,13 @@ def test_in_the_shadow_classes_are_compared_by_their_names_whatever_their_order(
         {"prediction": "b", "probabilities": {"c": 0.0, "b": 0.75, "a": 0.25}},
         {"prediction": "d", "probabilities": {"a": 0.25, "b": 0.25, "d": 0.5}},
     ):
-        compared.add_classes(one, other)
+        compared.add_parts(one, other)
     assert (compared.old, compared.new, compared.largest) == ([1, 1], [1, 3], 0.5)
+
+
+def test_in_the_shadow_quantiles_are_compared_by_their_levels():
+    compared = object.__new__(shadow.Comparison)
+    compared.old, compared.new, compared.largest = [], [], 0.0
+    one = {"prediction": 2.0, "quantiles": {"0.1": 1.0, "0.5": 2.0, "0.9": 4.0}}
+    compared.add_parts(one, {"prediction": 2.5, "quantiles": {"0.1": 1.0, "0.5": 2.5, "0.9": 7.0}})
+    assert (compared.old, compared.new, compared.largest) == ([2.0], [2.5], 3.0)

@@ -4,8 +4,8 @@ import errno
 import os
 import subprocess
 
-import full_disk
 import pytest
+from ansible_collections.mlkit.deploy.plugins.module_utils import full_disk
 
 PLACE = "on the host, {} has 0.0 MB free"
 TO_DO = "; free some there, or keep fewer releases (service_keep_releases)"

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import journal_chain as chain
 import pytest
+from ansible_collections.mlkit.deploy.plugins.module_utils import journal_chain as chain
 
 
 @pytest.fixture

@@ -16,6 +16,9 @@ def test_ansible_lint_finds_nothing_at_its_strictest_profile(root, tmp_path):
             **os.environ,
             "PATH": f"{programs}:{os.environ['PATH']}",
             "HOME": str(tmp_path),
+            "ANSIBLE_COLLECTIONS_PATH": str(
+                root / "playbooks/collections"
+            ),  # it looks for modules, not beside playbooks
             "NO_COLOR": "1",
         },
         capture_output=True,

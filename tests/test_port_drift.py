@@ -1,7 +1,7 @@
 "Ports: what the inventory says, what was deployed, and where the proxy takes requests."
 
-import drift
 import pytest
+from ansible_collections.mlkit.deploy.plugins.module_utils import drift
 
 
 @pytest.mark.parametrize(

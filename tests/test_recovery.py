@@ -6,18 +6,11 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
-import ansible.module_utils
 import pytest
-
-PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
-for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
-    ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
-
-from ansible.module_utils import host_look, recover_at_boot, recovery  # noqa: E402
-from ansible.module_utils import pending as waiting  # noqa: E402
-from ansible.module_utils.failed import Failed  # noqa: E402
+from ansible_collections.mlkit.deploy.plugins.module_utils import host_look, recover_at_boot, recovery
+from ansible_collections.mlkit.deploy.plugins.module_utils import pending as waiting
+from ansible_collections.mlkit.deploy.plugins.module_utils.failed import Failed
 
 OURS, OTHER = "0123456789ab", "ba9876543210"
 

@@ -19,9 +19,9 @@ from mlkit.registry import (
     register,
     require_admission,
 )
-from mlkit.settings import Gate
 from mlkit.store import Store
 from mlkit.validation.verdict import judge, save_verdict
+from mlkit.values import Gate
 
 
 # %% ../notebooks/09_registry.ipynb #78e0b5ce

@@ -3,20 +3,16 @@
 import hashlib
 import json
 import subprocess
-from pathlib import Path
 
-import ansible.module_utils
 import pytest
+from ansible_collections.mlkit.deploy.plugins.module_utils.failed import Failed
+from ansible_collections.mlkit.deploy.plugins.module_utils.release_trust import (
+    accepted,
+    note_signer,
+    texts_of,
+)
 
 from mlkit.release.signing import sign
-
-PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
-for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
-    ansible.module_utils.__path__.append(str(PLAYBOOKS / utilities))
-
-
-from ansible.module_utils.failed import Failed  # noqa: E402
-from ansible.module_utils.release_trust import accepted, note_signer, texts_of  # noqa: E402
 
 GOLDEN = '{"rows": []}\n'
 RECORD = json.dumps({"golden": "sha256:" + hashlib.sha256(GOLDEN.encode()).hexdigest()})

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-import rollout
+from ansible_collections.mlkit.deploy.plugins.module_utils import rollout
 
 METRICS = """# HELP mlkit_requests_total Requests answered
 mlkit_requests_total{route="/predict",status="200"} 90.0

@@ -3,8 +3,8 @@
 import json
 import subprocess
 
-import journal_chain as chain
 import pytest
+from ansible_collections.mlkit.deploy.plugins.module_utils import journal_chain as chain
 
 from mlkit.deploy import journal
 from mlkit.deploy.playbook import TaskEvent

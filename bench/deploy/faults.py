@@ -32,7 +32,8 @@ STEPS = {
     "record": ("Record the deployment, or take it back", ""),
     "it is recorded": (
         "Record the deployment, or take it back",
-        "grep -q {release} /var/lib/mlkit/flights/state.json",
+        # not in its history, where an earlier case may have left it
+        """python3 -c 'import json; assert json.load(open("/var/lib/mlkit/flights/state.json"))["release"] == "{release}"'""",
     ),
 }
 FOLDER = "/var/lib/mlkit/flights"
@@ -45,6 +46,7 @@ FAULTS = {
     "sleep": "the deployer sleeps for longer than its lock, and wakes up",
     "proxy": "h2's proxy is killed",
     "engine": "h2's container engine is killed",
+    "hang": "h2's container engine hangs",
     "twin": "a deployer of the same name, in a pid namespace of its own, begins, too",
 }
 
@@ -147,6 +149,8 @@ def strike(lab: Lab, deployer: subprocess.Popen, fault: str, third: str) -> None
         os.killpg(deployer.pid, signal.SIGCONT)
     elif fault in SERVICES:
         lab.fleet("ssh", 2, f"pkill -KILL {SERVICES[fault][0]}", check=False)
+    elif fault == "hang":
+        lab.fleet("ssh", 2, "pkill -STOP -x dockerd")
     elif fault == "twin":
         alone = ["unshare", "--pid", "--fork", "--mount-proc"]
         twin = subprocess.run([*alone, *playing(lab, third)], capture_output=True, text=True, check=False)
@@ -183,6 +187,8 @@ def heal(lab: Lab, fault: str) -> None:
     "Bring h2 back, or what was killed there, and wait until it answers."
     if fault in SERVICES:
         lab.fleet("ssh", 2, f"service {SERVICES[fault][1]} start", check=False)
+    if fault == "hang":
+        lab.fleet("ssh", 2, "pkill -CONT -x dockerd", check=False)
     for name, (_, state) in lab.fleet.states().items():
         if state != "up":
             lab.fleet({"down": "start", "cut": "heal"}[state], name[1:])

@@ -14,8 +14,10 @@ __all__ = [
     "in_words",
     "parameters_option",
     "json_option",
+    "model_option",
     "hosts_option",
     "show",
+    "project_about",
     "project_and_store",
     "made_by",
 ]
@@ -162,6 +164,11 @@ def json_option(command):
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(command)
 
 
+def model_option(command):
+    help = "Which model is meant, in a project with several."
+    return click.option("--model", metavar="NAME", help=help)(command)
+
+
 def hosts_option(command):
     help = "Only these hosts or groups of the inventory, separated by commas."
     return click.option("--hosts", metavar="NAMES", help=help)(command)
@@ -172,6 +179,16 @@ def show(value, as_json: bool, words: str) -> None:
 
 
 # %% ../../notebooks/cli/01_command.ipynb #a541ff78
+def project_about(
+    model: str | None,  # its name; None: the only one, or the one in whose folder we are
+):
+    "The project around us, and what it says of that model."
+    from mlkit.settings import find_project
+
+    project = find_project()
+    return project.about(model or project.model)
+
+
 def project_and_store():
     "The project around us, and its store."
     from mlkit.settings import find_project

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import click
 
 from ..errors import HostsMissed, MlkitError, WrongType
-from .command import hosts_option, json_option, project_and_store, show
+from .command import hosts_option, json_option, model_option, project_about, show
 
 
 # %% ../../notebooks/cli/05_deploys.ipynb #e1964ac2
@@ -161,11 +161,13 @@ def deploy(environment, what, engine, override, breaking, dry_run, hosts, how):
 
 # %% ../../notebooks/cli/05_deploys.ipynb #babe581e
 def _deploy_local(model, engine, override):
-    from mlkit.registry import admit
+    from mlkit.registry import admit, find_meant
     from mlkit.release.promotion import model_to_serve
+    from mlkit.settings import find_project
 
-    project, store = project_and_store()
-    digest = model_to_serve(project, store, model or f"{project.model}@champion")
+    project, meant, _ = find_meant(find_project(), model, "champion")
+    store = project.store
+    digest = model_to_serve(project, store, meant)
     if override:
         admit(store, project.model, digest, override)
     if engine:
@@ -183,10 +185,11 @@ def _deploy_local(model, engine, override):
 @click.command(short_help="Go back to the last good release.")
 @click.argument("environment")
 @click.argument("release_id", required=False)
+@model_option
 @dry_run_option
 @hosts_option
 @progress_options
-def rollback(environment, release_id, dry_run, hosts, how):
+def rollback(environment, release_id, model, dry_run, hosts, how):
     """Go back to the last good release on the hosts of ENVIRONMENT.
 
     \b
@@ -195,10 +198,10 @@ def rollback(environment, release_id, dry_run, hosts, how):
       mlkit rollback fleet --hosts h1
     """
     from mlkit.deploy import deployment
-    from mlkit.settings import find_project
 
     with json_summary(how, "rollback", environment) as record:
-        done = deployment.rollback(find_project(), environment, release_id, hosts, dry_run, progress=how)
+        project = project_about(model)
+        done = deployment.rollback(project, environment, release_id, hosts, dry_run, progress=how)
         record |= _told(how, done)
     if how != "json" and not dry_run:
         click.echo(f"{environment} is rolled back")

@@ -13,16 +13,17 @@ import click
 
 from ..errors import DeployFailed, StateError, WrongType
 from ..records import harmless
-from .command import hosts_option, json_option, project_and_store, show
+from .command import hosts_option, json_option, model_option, project_about, show
 from .deploys import json_summary, progress_options
 
 
 # %% ../../notebooks/cli/06_fleet.ipynb #0d0a64f5
 @click.command(short_help="Show what runs, and what should.")
 @click.argument("environment")
+@model_option
 @hosts_option
 @json_option
-def status(environment, hosts, as_json):
+def status(environment, model, hosts, as_json):
     """Say what runs in ENVIRONMENT: releases, health, traffic, locks, and how that differs from the journal.
 
     The exit code is 3 when something is not as it should be.
@@ -32,9 +33,7 @@ def status(environment, hosts, as_json):
       mlkit status local
       mlkit status fleet
     """
-    from mlkit.settings import find_project
-
-    project = find_project()
+    project = project_about(model)
     if environment == "local":
         from mlkit.deploy.local.server import status_local
 
@@ -61,9 +60,10 @@ def status(environment, hosts, as_json):
     type=click.IntRange(1),
     help="How many entries per host.",
 )
+@model_option
 @hosts_option
 @json_option
-def journal(environment, verify, accept, number, hosts, as_json):
+def journal(environment, verify, accept, number, model, hosts, as_json):
     """Show who deployed what to ENVIRONMENT, when, and how it ended.
 
     A line that was changed, removed or cut off, or that is not what its signed order says, is named, and the exit code
@@ -80,7 +80,8 @@ def journal(environment, verify, accept, number, hosts, as_json):
     from mlkit.deploy.journal import accept_problems, journal_table, read_journal
     from mlkit.release.release import signers_of
 
-    project, store = project_and_store()
+    project = project_about(model)
+    store = project.store
     target = narrowed(project.environment(environment), hosts)
     path = signers_of(project)
     signers = path.read_text() if path else ""
@@ -125,15 +126,16 @@ def journal(environment, verify, accept, number, hosts, as_json):
     type=click.IntRange(1),
     help="Minutes until it expires.",
 )
+@model_option
 @hosts_option
-def lock(environment, why, minutes, hosts):
+def lock(environment, why, minutes, model, hosts):
     """Keep deployments and rollbacks out of ENVIRONMENT, until `mlkit unlock` or the time is up.
 
     \b
     Example:
       mlkit lock fleet --why "moving the database" --for 30
     """
-    _on_the_lock("lock", environment, hosts, {"why": why, "minutes": minutes})
+    _on_the_lock("lock", environment, model, hosts, {"why": why, "minutes": minutes})
     click.echo(f"{environment} is locked for {minutes} minutes; to end it: mlkit unlock {environment}")
 
 
@@ -142,8 +144,9 @@ def lock(environment, why, minutes, hosts):
 @click.option(
     "--break", "is_break", is_flag=True, help="Also break somebody else's lock; the journal says so."
 )
+@model_option
 @hosts_option
-def unlock(environment, is_break, hosts):
+def unlock(environment, is_break, model, hosts):
     """Give back the lock of ENVIRONMENT.
 
     \b
@@ -151,21 +154,21 @@ def unlock(environment, is_break, hosts):
       mlkit unlock fleet
       mlkit unlock fleet --break
     """
-    _on_the_lock("unlock", environment, hosts, {"break": is_break}, "unlock" if is_break else "")
+    _on_the_lock("unlock", environment, model, hosts, {"break": is_break}, "unlock" if is_break else "")
     click.echo(f"{environment} is unlocked")
 
 
-def _on_the_lock(playbook, environment, hosts, variables, action=""):
+def _on_the_lock(playbook, environment, model, hosts, variables, action=""):
     from mlkit.deploy.deployment import signed_order
     from mlkit.deploy.inventory import narrowed
     from mlkit.deploy.journal import journal_kept
     from mlkit.deploy.playbook import run_playbook
 
-    project, store = project_and_store()
+    project = project_about(model)
     target = narrowed(project.environment(environment), hosts)
     # A lock that is broken is all that the journal keeps of locks.
     order = signed_order(project, target, action) if action else {}
-    with journal_kept(store, environment, project.model) as keep:
+    with journal_kept(project.store, environment, project.model) as keep:
         run_playbook(playbook, target, {"service": project.model} | variables | order, keep)
 
 
@@ -227,8 +230,9 @@ def _password():
 @click.option(
     "--with-predictions", is_flag=True, help="Also remove predictions and labels that exist only there."
 )
+@model_option
 @hosts_option
-def remove(environment, why, with_predictions, hosts):
+def remove(environment, why, with_predictions, model, hosts):
     """Take the service off the hosts of ENVIRONMENT: port, containers, images and files. The journal stays.
 
     \b
@@ -240,11 +244,11 @@ def remove(environment, why, with_predictions, hosts):
     from mlkit.deploy.journal import journal_kept
     from mlkit.deploy.playbook import run_playbook
 
-    project, store = project_and_store()
+    project = project_about(model)
     target = narrowed(project.environment(environment), hosts)
     asked = {"service": project.model, "why": why, "with_predictions": with_predictions}
     asked |= signed_order(project, target, "remove", why=why)
-    with journal_kept(store, environment, project.model) as keep:
+    with journal_kept(project.store, environment, project.model) as keep:
         steps = run_playbook("remove", target, asked, keep)
     gone = {step.host: step.result["gone"] for step in steps if "gone" in step.result}
     for host in sorted({step.host for step in steps}):
@@ -267,8 +271,9 @@ def remove(environment, why, with_predictions, hosts):
     type=click.IntRange(0),
     help="How many lines from the end.",
 )
+@model_option
 @hosts_option
-def logs(environment, host, follow, lines, hosts):
+def logs(environment, host, follow, lines, model, hosts):
     """Show the log of the live container on every HOST of ENVIRONMENT, or on one.
 
     \b
@@ -278,7 +283,7 @@ def logs(environment, host, follow, lines, hosts):
     """
     command = f"$engine logs --tail {lines} {'--follow ' if follow else ''}$container"
     try:
-        _in_containers(environment, host, hosts, command, follow)
+        _in_containers(environment, model, host, hosts, command, follow)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -295,8 +300,9 @@ def logs(environment, host, follow, lines, hosts):
 )
 @click.option("--host", help="On this host only.")
 @click.argument("words", nargs=-1, required=True, metavar="COMMAND...")
+@model_option
 @hosts_option
-def execute(environment, interactive, host, words, hosts):
+def execute(environment, interactive, host, words, model, hosts):
     """Run a COMMAND in the live container of every host of ENVIRONMENT, or with your terminal on one.
 
     \b
@@ -305,17 +311,17 @@ def execute(environment, interactive, host, words, hosts):
       mlkit exec -it fleet --host h1 -- bash
     """
     if interactive:
-        sys.exit(
-            _in_one_container(environment, host, hosts, f"$engine exec -it $container {shlex.join(words)}")
-        )
-    _in_containers(environment, host, hosts, f"$engine exec $container {shlex.join(words)}", False)
+        command = f"$engine exec -it $container {shlex.join(words)}"
+        sys.exit(_in_one_container(environment, model, host, hosts, command))
+    command = f"$engine exec $container {shlex.join(words)}"
+    _in_containers(environment, model, host, hosts, command, False)
 
 
 # %% ../../notebooks/cli/06_fleet.ipynb #41d6ca8b
-def _in_containers(environment, host, hosts, command, follow):
+def _in_containers(environment, model, host, hosts, command, follow):
     from mlkit.deploy.ssh import ended_by_signals, run_on
 
-    found, words = _find_containers(environment, host, hosts, command)
+    found, words = _find_containers(environment, model, host, hosts, command)
     try:
         with ended_by_signals():
             failed = run_on(found, words, sys.stdout, follow)
@@ -329,11 +335,11 @@ def _in_containers(environment, host, hosts, command, follow):
         )
 
 
-def _in_one_container(environment, host, hosts, command):
+def _in_one_container(environment, model, host, hosts, command):
     from mlkit.deploy.ssh import ended_by_signals
     from mlkit.deploy.terminal import run_in_terminal
 
-    found, words = _find_containers(environment, host, hosts, command)
+    found, words = _find_containers(environment, model, host, hosts, command)
     if len(found) > 1:
         names = ", ".join(host.name for host in found)
         raise WrongType(
@@ -348,14 +354,13 @@ def _in_one_container(environment, host, hosts, command):
         raise DeployFailed(f"{found[0].name}: {error.args[0]}", error.hint) from None
 
 
-def _find_containers(environment, host, hosts, command):
+def _find_containers(environment, model, host, hosts, command):
     "The hosts, and the words that run the command in the live container of each."
     from mlkit.deploy.connection import find_hosts
     from mlkit.deploy.inventory import narrowed
     from mlkit.deploy.ssh import in_container
-    from mlkit.settings import find_project
 
-    project = find_project()
+    project = project_about(model)
     target = narrowed(project.environment(environment), hosts)
     return find_hosts(target, host), in_container(project.model, command)
 

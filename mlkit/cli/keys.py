@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from ..errors import MissingData
-from .command import ErrorsAsSentences, json_option, show
+from .command import ErrorsAsSentences, json_option, model_option, project_about, show
 
 # %% ../../notebooks/cli/07_keys.ipynb #256a0b8d
 file_option = click.option(
@@ -88,7 +88,8 @@ def list_keys(file, as_json):
 
 @key.command()
 @click.argument("environment")
-def send(environment):
+@model_option
+def send(environment, model):
     """Put the keys file of ENVIRONMENT (service_keys_file in its settings) on its hosts. Nothing is restarted.
 
     \b
@@ -96,9 +97,8 @@ def send(environment):
       mlkit key send fleet
     """
     from mlkit.deploy.playbook import run_playbook
-    from mlkit.settings import find_project
 
-    project = find_project()
+    project = project_about(model)
     run_playbook("keys", project.environment(environment), {"service": project.model}, lambda step: None)
     click.echo(f"the hosts of {environment} have the keys")
 

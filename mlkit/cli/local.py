@@ -13,13 +13,14 @@ from pathlib import Path
 import click
 
 from ..errors import StateError
-from .command import json_option, project_and_store, show
+from .command import json_option, model_option, project_about, show
 
 
 # %% ../../notebooks/cli/08_local.ipynb #388c0c77
 @click.command()
 @click.argument("environment", type=click.Choice(["local"]))
-def stop(environment):
+@model_option
+def stop(environment, model):
     """Stop the server on this machine.
 
     \b
@@ -28,9 +29,8 @@ def stop(environment):
     """
     from mlkit.deploy.local.container import stop_container
     from mlkit.deploy.local.server import stop_local
-    from mlkit.settings import find_project
 
-    project = find_project()
+    project = project_about(model)
     click.echo("stopped" if stop_local(project) or stop_container(project) else "nothing is running")
 
 
@@ -64,8 +64,9 @@ def serve(folder, host, port, workers):
 # %% ../../notebooks/cli/08_local.ipynb #cf3e086b
 @click.command(short_help="Move the logs of live servers into the store.")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
+@model_option
 @json_option
-def compact(folder, as_json):
+def compact(folder, model, as_json):
     """Move what live servers logged in FOLDER into the store, as Parquet: predictions and labels.
 
     The default FOLDER is the log of `mlkit deploy local`. Only finished files are taken, and deleted when
@@ -79,8 +80,8 @@ def compact(folder, as_json):
     """
     from mlkit.monitoring.compaction import compact
 
-    project, store = project_and_store()
-    done = compact(store, folder or project.local_log, project.model)
+    project = project_about(model)
+    done = compact(project.store, folder or project.local_log, project.model)
     show(done.to_json(), as_json, str(done))
     for line in done.kept:
         click.echo(f"kept {line}", err=True)

@@ -21,11 +21,11 @@ def override_option(command):
 
 
 @click.command(short_help="Give a model its version number.")
-@click.argument("model", default="latest")
+@click.argument("model", required=False)
 @click.option("--to", "alias", help="Promote it too: champion, challenger.")
 @override_option
 def register(model, alias, override):
-    """Give MODEL the next version number; it needs a passing verdict.
+    """Give MODEL (default: the latest) the next version number; it needs a passing verdict.
 
     \b
     Example:
@@ -34,9 +34,10 @@ def register(model, alias, override):
     """
     from mlkit import registry
     from mlkit.release.promotion import sign_promotion
+    from mlkit.settings import find_project
 
-    project, store = project_and_store()
-    digest = registry.find_model(store, model, project.model)
+    project, _, digest = registry.find_meant(find_project(), model)
+    store = project.store
     version = registry.register(store, project.model, digest, override)
     click.echo(f"{project.model}@{version} is {digest}")
     click.echo(f"  {made_by(project, digest)}")
@@ -130,19 +131,20 @@ def demote(name, alias):
 
 # %% ../../notebooks/cli/04_models.ipynb #ce81044d
 @click.command(short_help="Write a model's card.")
-@click.argument("model", default="latest")
+@click.argument("model", required=False)
 def card(model):
-    """Write the card of MODEL, Markdown, from the records and [card] in settings.ini.
+    """Write the card of MODEL (default: the latest), Markdown, from the records and [card] in settings.ini.
 
     \b
     Example:
       mlkit card flights@champion > card.md
     """
     from mlkit.custody.card import model_card
-    from mlkit.registry import find_model
+    from mlkit.registry import find_meant
+    from mlkit.settings import find_project
 
-    project, store = project_and_store()
-    click.echo(model_card(project, store, find_model(store, model, project.model)), nl=False)
+    project, _, digest = find_meant(find_project(), model)
+    click.echo(model_card(project, project.store, digest), nl=False)
 
 
 # %% ../../notebooks/cli/04_models.ipynb #28966cc9

@@ -11,7 +11,7 @@ import sys
 import click
 
 from ..errors import MlkitError
-from .command import json_option, made_by, parameters_option, project_and_store, show
+from .command import json_option, made_by, parameters_option, project_about, show
 
 
 # %% ../../notebooks/cli/02_notebooks.ipynb #3ad2a210
@@ -39,38 +39,42 @@ def params(notebook, as_json):
 def run(notebook, given, force, as_json):
     """Run NOTEBOOK with parameters and keep its record.
 
-    NOTEBOOK is a pipeline's name or a path.
+    NOTEBOOK is a pipeline's name or a path; of one of several models: churn/train.
 
     \b
     Example:
       mlkit run prepare
       mlkit run train -p num_leaves 63 -p trees 200
     """
-    _run_and_show(notebook, given, force, as_json)
+    from mlkit.settings import find_project
+
+    _run_and_show(find_project(), notebook, given, force, as_json)
 
 
 # %% ../../notebooks/cli/02_notebooks.ipynb #5ef2e5e2
 @click.command()
+@click.argument("model", required=False)
 @parameters_option
 @json_option
-def train(given, force, as_json):
-    """Run the pipeline `train`.
+def train(model, given, force, as_json):
+    """Run the pipeline `train`; in a project with several models, that of MODEL.
 
     \b
     Example:
       mlkit train -p num_leaves 63
     """
-    _run_and_show("train", given, force, as_json)
+    _run_and_show(project_about(model), "train", given, force, as_json)
 
 
 @click.command(short_help="Judge a model; exit 1 if a gate fails.")
-@click.argument("model", default="latest")
+@click.argument("model", required=False)
 @parameters_option
 @json_option
 def validate(model, given, force, as_json):
     """Judge MODEL on the held-out rows; exit 1 if a gate fails.
 
-    MODEL is flights@champion, flights@3, sha256:1f2e…, latest, or the id of the run that made it.
+    MODEL is flights@champion, flights@3, sha256:1f2e…, latest, or the id of the run that made it; in a project with
+    several models also the name of one, for its latest.
     The verdict and a report to read are kept in the store.
 
     \b
@@ -79,12 +83,12 @@ def validate(model, given, force, as_json):
       mlkit validate flights@champion
     """
     from mlkit.errors import GateFailed
-    from mlkit.registry import find_model
+    from mlkit.registry import find_meant
+    from mlkit.settings import find_project
 
-    project, store = project_and_store()
-    digest = find_model(store, model, project.model)
+    project, model, digest = find_meant(find_project(), model)
     click.echo(f"judging the model {digest[:19]}, {made_by(project, digest)}", err=True)
-    record = _run_and_show("validate", [("model", model), *given], force, as_json)
+    record = _run_and_show(project, "validate", [("model", model), *given], force, as_json)
     if record.verdict is None:
         raise GateFailed("the notebook gave no verdict", "call run.judge(…) in its last cell")
     if not record.verdict["passed"]:
@@ -92,15 +96,13 @@ def validate(model, given, force, as_json):
 
 
 # %% ../../notebooks/cli/02_notebooks.ipynb #c365607f
-def _run_and_show(notebook, given, force, as_json):
+def _run_and_show(project, notebook, given, force, as_json):
     from dataclasses import asdict
 
     from mlkit.provenance import why_not_again
     from mlkit.records import utc_now
     from mlkit.runs.execute import run_notebook
-    from mlkit.settings import find_project
 
-    project = find_project()
     path = project.pipeline(notebook)
     click.echo(f"running {path.name} …", err=True)
     started = utc_now()
@@ -168,11 +170,10 @@ def sweep(notebook, given, trials, search, metric, minimise, jobs, as_json):
 
     if search and not trials:
         raise click.UsageError("--search needs --trials: how many?")
-    project = find_project()
+    path = find_project().pipeline(notebook)
+    project = find_project().around(path)
     searched = search.split(",") if search else None
-    plan = plan_sweep(
-        project, project.pipeline(notebook), dict(given), bool(trials), searched, metric, minimise
-    )
+    plan = plan_sweep(project, path, dict(given), bool(trials), searched, metric, minimise)
     click.echo(f"sweep {plan.id}: {plan}", err=True)
     try:
         with progress(trials or plan.size) as on_change:

@@ -53,7 +53,8 @@ def runs(notebook, outcome, count, as_json):
         if (not notebook or run["notebook"]["path"].endswith(f"{notebook.removesuffix('.ipynb')}.ipynb"))
         and (not outcome or run["outcome"] == outcome)
     ][-count:]
-    show(found, as_json, "\n".join(map(_run_line, found)) or "no runs: mlkit run prepare")
+    lines = [_run_line(project, run) for run in found]
+    show(found, as_json, "\n".join(lines) or "no runs: mlkit run prepare")
     for error in broken:
         say(error)
     if broken:
@@ -72,8 +73,8 @@ def _settled_runs(project, broken):
     return found
 
 
-def _run_line(run):
-    name = run["notebook"]["path"].rpartition("/")[2].removesuffix(".ipynb")
+def _run_line(project, run):
+    name = project.around(project.root).pipeline_name(project.root / run["notebook"]["path"])
     metrics = "  ".join(f"{k} {v:.4f}" for k, v in list(run["metrics"].items())[:3])
     made = run["model"][:19] if run["model"] else ""
     return f"{run['id']}  {run['outcome']:8} {name:12} {made:19}  {run['error'] or metrics}".rstrip()

@@ -16,7 +16,7 @@ from ..registry import load_model, read_registry
 from ..runs.record import list_runs
 from ..settings import Project
 from ..store import Store
-from ..validation.evaluation import OF_ONE_CLASS
+from ..validation.evaluation import OF_ONE_CLASS, OF_ONE_QUANTILE
 from ..validation.report import run_record
 from ..validation.verdict import is_low_end, shown, verdicts_of
 
@@ -73,6 +73,10 @@ def _use(bundle: Bundle, said: dict, verdict: dict | None) -> str:
     words = (
         f"one of {', '.join(map(_cell, output.classes))}, with the probability of each"
         if output.classes
+        else f"the quantiles {', '.join(output.parts)}; the median is the prediction, the first and the last are the interval"
+        if output.quantiles
+        else f"a score that puts the rows of one `{output.group}` in order, the highest first"
+        if output.group
         else f"a {output.kind}"
     )
     lines += [f"- **Answer:** `{output.name}`, {words}"]
@@ -123,13 +127,15 @@ def _quality(bundle: Bundle, verdict: dict | None) -> str:
         mark = "pass" if gate["passed"] else "**FAIL**"
         lines += [f"| {gate['metric']} | {gate['comparison']} {gate['threshold']:g} | {found} | {mark} |"]
     lines += ["", "| metric | value | 95 % interval |", "|---|---|---|"]
-    ends, of_one = verdict.get("intervals", {}), _metrics_of_one_class(verdict)
+    ends, of_one = verdict.get("intervals", {}), _metrics_of_one_part(verdict)
     for name, value in verdict["metrics"].items():
         if name in of_one:
-            continue  # the table of the classes has it
+            continue  # the table of the classes or the quantiles has it
         value, low_high = _not_its_low_end(verdict, name, value, ends.get(name))
         lines += [f"| {name} | {shown(value)} | {low_high} |"]
-    return "\n".join(lines + _classes(verdict.get("classes")) + _worth(verdict.get("outcome")))
+    return "\n".join(
+        lines + _classes(verdict.get("classes")) + _quantiles(verdict) + _worth(verdict.get("outcome"))
+    )
 
 
 def _not_its_low_end(verdict: dict, name: str, value: float, ends: list | None) -> tuple[float, str]:
@@ -148,9 +154,30 @@ def _not_its_low_end(verdict: dict, name: str, value: float, ends: list | None) 
 MOST_IN_A_TABLE = 20  # classes whose confusion is shown
 
 
-def _metrics_of_one_class(verdict: dict) -> set[str]:
+def _metrics_of_one_part(verdict: dict) -> set[str]:
     table = (verdict.get("classes") or {}).get("table", [])
-    return {f"{metric}_{row['class']}" for row in table for metric in OF_ONE_CLASS}
+    of_quantiles = {
+        f"{metric}_{row['quantile']!r}" for row in _quantile_table(verdict) for metric in OF_ONE_QUANTILE
+    }
+    return of_quantiles | {f"{metric}_{row['class']}" for row in table for metric in OF_ONE_CLASS}
+
+
+def _quantile_table(verdict: dict) -> list[dict]:
+    return (verdict.get("quantiles") or {}).get("table", [])
+
+
+def _quantiles(verdict: dict) -> list[str]:
+    lines = ["", "| quantile | rows at or below | 95 % interval | pinball loss |", "|---|---|---|---|"]
+    for row in _quantile_table(verdict):
+        low, high = row["below_interval"]
+        cells = [
+            f"{row['quantile']!r}",
+            f"{row['below']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            shown(row["pinball_loss"]),
+        ]
+        lines += [f"| {' | '.join(cells)} |"]
+    return lines if _quantile_table(verdict) else []
 
 
 def _classes(found: dict | None) -> list[str]:

@@ -200,12 +200,16 @@ def roots(
 
 def _live(known: References) -> set[Thing]:
     "Models that have answered somebody, here or on a host, and releases that a journal names."
-    store, local = known.store, known.project.local_log.parent / "models"
+    store, local = known.store, known.project.root / ".mlkit"
     answered = {key.split("/")[3][:12] for key in store.keys(PREDICTIONS) if key.count("/") > 2}
     for key in store.keys(LABELS):
         answered |= {id.split("-")[1] for id in _ids(store.get(key))}
     found = {("model", id) for id in known.there["model"] if id[7:19] in answered}
-    found |= {("model", folder.name.replace("-", ":", 1)) for folder in local.glob("sha256-*")}
+    for folders in (
+        "local/models/sha256-*",
+        "services/*/models/sha256-*",
+    ):  # also of a model that settings.ini had once
+        found |= {("model", folder.name.replace("-", ":", 1)) for folder in local.glob(folders)}
     for key in store.keys("journal"):
         try:
             entry = json.loads(store.get(key))

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from ..errors import unknown_name
 from ..monitoring.predictions import find_prediction
 from ..records import read_record
-from ..registry import find_model, read_registry
+from ..registry import find_meant, read_registry
 from ..runs.record import list_runs
 from ..settings import Project
 from ..store import Store
@@ -66,7 +66,8 @@ class Chain:
 
     def __init__(self, project: Project):
         store = project.store
-        self._find = lambda id: find_prediction(store, project.local_log, id)
+        logs = [project.about(model).local_log for model in project.models]
+        self._find = lambda id: next(filter(None, (find_prediction(store, log, id) for log in logs)), None)
         self.runs = {run["id"]: run for run in list_runs(project)}
         self.releases = {r: _release(store, r) for r in _with_record(store)}
         self.registries = [read_registry(store, name) for name in store.folders("registry")]
@@ -221,4 +222,4 @@ def identify(
             raise unknown_name(
                 f"{len(matches)} {kind}s begin with", reference, matches, more="\n".join(matches[:10])
             )
-    return "model", find_model(project.store, reference, project.model)
+    return "model", find_meant(project, reference)[2]

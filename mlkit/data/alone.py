@@ -9,12 +9,15 @@ __all__ = ["SURE", "BINS", "MOST", "LEAST", "tells_alone", "area"]
 import numpy as np
 import pandas as pd
 
-SURE = {"probability": 0.99, "classes": 0.98, "count": 0.98, "value": 0.98}  # from here on it is suspected
-BINS, MOST, LEAST = (
-    50,
-    20_000,
-    60,
-)  # groups of a number, at most; rows that are looked at, at most and at least
+SURE = {
+    "probability": 0.99,
+    "classes": 0.98,
+    "count": 0.98,
+    "value": 0.98,
+    "quantiles": 0.98,
+    "ranking": 0.98,
+}  # from here on it is suspected
+BINS, MOST, LEAST = 50, 20_000, 60  # groups of a number; rows that are looked at, at most and at least
 
 
 # %% ../../notebooks/data/13_alone.ipynb #3dc5b4c8

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import DeployFailed, DeployStopped, HostsMissed, MlkitError, WrongType
 from ..provenance import who
-from ..registry import admit, require_admission
+from ..registry import admit, find_meant, require_admission
 from ..release.order import facts_of, order_key, sign_order
 from ..release.promotion import model_to_serve
 from ..release.release import Release, make_release, open_release, signers_of
@@ -70,7 +70,7 @@ class Deployment:
 
     @property
     def lost(self) -> list[str]:
-        "The hosts that were lost once the release was recorded: they record it by themselves when they are back."
+        "The hosts that were lost, or could not go on, once the release was recorded: they end the deployment by themselves."
         return sorted(host for host, each in self.hosts.items() if each.outcome == "lost")
 
 
@@ -115,11 +115,12 @@ def _is_entry(entry, service: str) -> bool:
 def only_some_missed(
     steps: list[TaskEvent],
 ) -> bool:
-    "Whether nothing went wrong but that some hosts, and not all, could not be reached."
+    "Whether nothing went wrong but that some hosts, and not all, could not be reached, or end by themselves what is recorded."
+    if any(step.outcome == "failed" for step in steps):
+        return False
     missed = {step.host for step in steps if step.outcome == "unreachable"}
-    return (
-        bool(missed) and missed < {step.host for step in steps} and all(s.outcome != "failed" for s in steps)
-    )
+    is_recorded = any(step.result.get("ends_by_itself") for step in steps)
+    return bool(missed) and (missed < {step.host for step in steps} or is_recorded)
 
 
 def hosts_missed(
@@ -134,9 +135,10 @@ def hosts_missed(
         )
     live = {host: each.serves for host, each in deployment.hosts.items() if each.serves}
     releases, hint = sorted(set(live.values())), [why]
-    words = [f"{' and '.join(releases)} is live on {', '.join(live)}"]
+    where = f"live on {', '.join(live)}" if live else "recorded"
+    words = [f"{' and '.join(releases) or deployment.release or 'the release before'} is {where}"]
     if lost:
-        words.append(f"{' and '.join(lost)} was lost, and records it by itself when it is back")
+        words.append(f"{' and '.join(lost)} will finish by itself as soon as it can")
     if missed:
         words.append(f"{' and '.join(missed)} cannot be reached")
         named = releases if len(releases) == 1 else []  # each host may have gone back to another one
@@ -155,6 +157,7 @@ def build(
     engine: str | None = None,  # that builds it: docker, podman or buildah; default: the first that answers
 ) -> Release:
     "The image of a model, built between the project's hooks. Raises what `model_to_serve` and `make_release` raise, and `HookFailed`."
+    project, model, _ = find_meant(project, model, "champion")
     digest = _admitted(project, model, override)
     return _build(project, digest, _hooks(project), engine)
 
@@ -223,11 +226,23 @@ def require_unlocked(
             raise DeployFailed(f"deploy to {environment.name} failed", hint) from None
 
 
+def _is_model(release: str | None) -> bool:
+    return not release or "@" in release or release == "latest" or release.startswith("sha256:")
+
+
+def _about(project: Project, release: str | None) -> tuple[Project, str | None]:
+    "The project for the model that is meant. Raises what `find_meant` and `open_release` raise."
+    if release in project.models or (len(project.models) > 1 and _is_model(release)):
+        return find_meant(project, release, "champion")[:2]
+    several = len(project.models) > 1
+    return project.about(open_release(project, release).record["name"]) if several else project, release
+
+
 def _choose(
     project: Project, target: Environment, release: str | None, override: str, hooks: Hooks, asks: bool
 ) -> Release:
     "The release that is meant; `asks`: the lock, before one is built."
-    if release and not ("@" in release or release == "latest" or release.startswith("sha256:")):
+    if not _is_model(release):
         return open_release(project, release)
     model = _admitted(project, release, override)
     if asks:
@@ -255,6 +270,7 @@ def deploy(
     if breaking is not None and not breaking.strip():
         raise WrongType("--breaking needs a reason", '--breaking "the field was never sent; see the ticket"')
     check_ansible()
+    project, release = _about(project, release)
     target = narrowed(project.environment(environment), hosts)
     hooks = _hooks(project, target)
     chosen = _choose(project, target, release, override, hooks, asks=not dry_run)

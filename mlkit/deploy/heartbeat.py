@@ -49,8 +49,6 @@ def lock_renewed(
 # %% ../../notebooks/deploy/04_heartbeat.ipynb #e82e7d7e
 def _command(environment: Environment, service: str, file: Path) -> tuple[list, dict]:
     "The command of one beat, and its environment."
-    playbook = shipped("playbooks/deploy.yml")
-    role = playbook.parent / "roles/service"
     renewal = {
         "path": "{{ service_home | default('/var/lib/mlkit') }}/"
         + service
@@ -62,16 +60,15 @@ def _command(environment: Environment, service: str, file: Path) -> tuple[list, 
     words += ["--limit", ",".join(environment.only)] if environment.only else []
     words += [
         "--playbook-dir",
-        playbook.parent,
+        shipped("playbooks"),
         "-e",
         f"@{file}",
         "-m",
-        "service_lock",
+        "mlkit.deploy.service_lock",
         "-a",
         json.dumps(renewal),
     ]
-    modules = {"ANSIBLE_LIBRARY": str(role / "library"), "ANSIBLE_MODULE_UTILS": str(role / "module_utils")}
-    return words, os.environ | ansible_environment(playbook, environment) | modules
+    return words, os.environ | ansible_environment(environment)
 
 
 def _beat(command: tuple[list, dict], ended: Event, seconds: float) -> None:

@@ -160,7 +160,7 @@ def run_playbook(
                 limit=",".join(environment.only) or None,
                 cmdline=shlex.join(["--check"] * dry_run + [*options]) or None,
                 extravars=environment.variables | variables | {"deploy_environment": environment.name},
-                envvars=ansible_environment(playbook, environment),
+                envvars=ansible_environment(environment),
                 event_handler=handle,
                 status_handler=forget,
                 quiet=True,
@@ -195,12 +195,11 @@ def refuse_templates(
         )
 
 
-def ansible_environment(playbook: Path, environment: Environment) -> dict[str, str]:
+def ansible_environment(environment: Environment) -> dict[str, str]:
     "The variables with which Ansible runs for us."
     vault = environment.vault_password_file
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # where ansible-playbook is
-        "ANSIBLE_ROLES_PATH": str(playbook.parent / "roles"),
         "ANSIBLE_FORKS": os.environ.get(
             "ANSIBLE_FORKS", "50"
         ),  # hosts at a time; Ansible's own 5 are for small machines
@@ -260,7 +259,8 @@ def _failure(name: str, environment: Environment, steps: list[TaskEvent], done) 
     words = list(
         {step.host: f"{step.host}: {step.message}" for step in failed}.values()
     )  # the last word of each host
-    unreachable = sorted({step.host for step in steps if step.outcome == "unreachable"})
+    down = [step for step in steps if step.outcome == "unreachable" and not step.result.get("ends_by_itself")]
+    unreachable = sorted({step.host for step in down})
     if unreachable:
         words.append(
             f"cannot be reached: {', '.join(unreachable)}; try: ansible -i {environment.inventory} all -m ping"

@@ -231,7 +231,9 @@ def in_container(
     route = f"/etc/haproxy/mlkit.d/{service}.cfg"  # what the proxy does, as in the role proxy; the first is the live one
     color = rf"sed -nE 's/^ +server (blue|green) .*/\1/p' {route} | head -n 1"
     installed = "command -v docker >/dev/null && echo docker || echo podman"  # as in a deployment
+    hangs = "the container engine hangs: $engine gave no answer within 20 s; mend it there, and try again"
     return (
         f"test -r {route} || {{ echo '{service} is not live here'; exit 4; }}; "
-        f"container=mlkit-{service}-$({color}); engine=${{engine_name:-$({installed})}}; {words}"
+        f"container=mlkit-{service}-$({color}); engine=${{engine_name:-$({installed})}}; "
+        f'timeout 20 $engine version >/dev/null 2>&1; [ $? != 124 ] || {{ echo "{hangs}"; exit 124; }}; {words}'
     )

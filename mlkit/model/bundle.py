@@ -127,7 +127,8 @@ def make_bundle(
     stepped = step(columns) if step else columns
     refuse_raw(signature.inputs, stepped)
     features, levels = features_of(library, files, stepped)
-    labels = library.told_classes(model) if hasattr(library, "told_classes") else None
+    tell = getattr(library, "told_classes", None) or getattr(library, "told_quantiles", None)
+    labels = tell(model) if tell else None
     signature = Signature(signature.inputs, with_names(signature.output, labels))
     bundle = Bundle(name, "", flavor, signature, features, run, {}, files, library.load(files), _step(files))
     rows = len(next(iter(columns.values())))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import WrongType
+from ..missing import is_missing
 from .column import FIRST, LAST, TIME, Column, read_time
 
 
@@ -26,7 +27,7 @@ def frame_array(
         texts = np.array(list(cells), dtype=object)
         there = np.array([isinstance(cell, str) for cell in texts], dtype=bool)
         for cell in texts[~there]:
-            if not _is_missing(cell):
+            if not is_missing(cell):
                 raise WrongType(
                     f"column {column.name!r} has {_shown(cell)} where text is expected",
                     f"expected: {column.expected}; convert it to text: .astype(str)",
@@ -38,15 +39,6 @@ def frame_array(
         return np.asarray(cells, dtype=float)
     except (ValueError, TypeError) as error:
         raise WrongType(f"column {column.name!r}: {error}", f"expected: {column.expected}") from None
-
-
-def _is_missing(cell: Any) -> bool:
-    "None, NaN, NaT and pandas' NA, without pandas."
-    return (
-        cell is None
-        or type(cell).__name__ in ("NAType", "NaTType")
-        or (isinstance(cell, float) and cell != cell)
-    )
 
 
 def _shown(cell: Any) -> str:
@@ -65,12 +57,12 @@ def _moments(column: Column, cells: Any) -> np.ndarray:
     else:
         given, found = list(cells), np.full(len(cells), "NaT", TIME)
         for row, cell in enumerate(given):
-            if not _is_missing(cell):
+            if not is_missing(cell):
                 moment = read_time(
                     cell if isinstance(cell, str) else cell.isoformat() if hasattr(cell, "isoformat") else ""
                 )
                 found[row] = moment
-        wrong = np.array([not _is_missing(cell) for cell in given], bool) & np.isnat(found)
+        wrong = np.array([not is_missing(cell) for cell in given], bool) & np.isnat(found)
     wrong |= ~np.isnat(found) & ((found < FIRST) | (found > LAST))
     if wrong.any():
         row = int(wrong.argmax())

@@ -18,11 +18,10 @@ from mlkit.monitoring.tables import (
     LABELS,
     OURS,
     PREDICTIONS,
-    PROBABILITIES,
     Record,
     as_of_today,
+    beside_prediction,
     input_name,
-    is_of_classes,
 )
 
 from ..errors import MissingData, WrongType
@@ -140,14 +139,13 @@ def _find_in_store(store: Store, id: str) -> dict | None:
                 table = table.filter(compute.equal(table["id"], id))
                 if found := as_of_today(table).to_pylist():
                     found.sort(key=itemgetter("row"))
-                    return _asked_and_answered(found, is_of_classes(table))
+                    return _asked_and_answered(found, beside_prediction(table))
     return None
 
 
-def _asked_and_answered(found: list[dict], of_classes: bool) -> dict:
+def _asked_and_answered(found: list[dict], beside: str) -> dict:
     "The rows of a table as a client sent them, and what it got."
-    ours = (*OURS, PROBABILITIES) if of_classes else OURS
-    inputs = [{input_name(k, of_classes): v for k, v in row.items() if k not in ours} for row in found]
-    told = ("prediction", PROBABILITIES)
-    answers = [{k: row[k] for k in told} if of_classes else row["prediction"] for row in found]
+    ours = (*OURS, beside) if beside else OURS
+    inputs = [{input_name(k, beside): v for k, v in row.items() if k not in ours} for row in found]
+    answers = [{k: row[k] for k in ("prediction", beside)} if beside else row["prediction"] for row in found]
     return {"rows": inputs, "predictions": answers}

@@ -8,7 +8,7 @@ __all__ = [
     "LABELS",
     "ASKED_BY",
     "OURS",
-    "PROBABILITIES",
+    "BESIDE",
     "ADDED",
     "KINDS",
     "Record",
@@ -19,7 +19,7 @@ __all__ = [
     "prediction_tables",
     "column_name",
     "input_name",
-    "is_of_classes",
+    "beside_prediction",
     "as_of_today",
     "label_tables",
     "count_idle",
@@ -57,7 +57,7 @@ OURS = (
     "trace",
     ASKED_BY,
 )  # columns of every table of predictions
-PROBABILITIES = "probabilities"  # a column beside "prediction" in tables of classes alone
+BESIDE = ("probabilities", "quantiles")  # a column beside "prediction" in tables of classes, and of quantiles
 ADDED = (
     "label",
     "label_text",
@@ -220,12 +220,13 @@ def _prediction_table(signature: Signature, columns: dict[str, np.ndarray], reco
         "release": each((record.release for record in records), pyarrow.string()),
     }
     for column in signature.inputs:
-        name = column_name(column.name, bool(signature.output.classes))
+        name = column_name(column.name, signature.output.beside)
         table[name] = _arrow(column, columns[column.name])
-    if classes := signature.output.classes:
-        table["prediction"] = pyarrow.array([answer["prediction"] for answer in answers], pyarrow.string())
-        shares = pyarrow.struct([(name, one) for name in classes])
-        table[PROBABILITIES] = pyarrow.array([answer[PROBABILITIES] for answer in answers], shares)
+    if beside := signature.output.beside:
+        kind = pyarrow.string() if signature.output.classes else one
+        table["prediction"] = pyarrow.array([answer["prediction"] for answer in answers], kind)
+        parts = pyarrow.struct([(name, one) for name in signature.output.parts])
+        table[beside] = pyarrow.array([answer[beside] for answer in answers], parts)
     else:
         several = isinstance(answers[0], list)
         table["prediction"] = pyarrow.array(answers, pyarrow.list_(one) if several else one)
@@ -237,31 +238,32 @@ def _prediction_table(signature: Signature, columns: dict[str, np.ndarray], reco
 # %% ../../notebooks/monitoring/01_tables.ipynb #e9c2ecbf
 def column_name(
     name: str,  # of an input
-    of_classes: bool = False,  # the table's model
+    beside: str = "",  # the prediction, in the table
 ) -> str:
     "What the input is called in a table."
-    return f"input_{name}" if _bare(name) in _taken(of_classes) else name
+    return f"input_{name}" if _bare(name) in _taken(beside) else name
 
 
 def input_name(
     column: str,  # of a table
-    of_classes: bool = False,  # the table's model
+    beside: str = "",  # the prediction, in the table
 ) -> str:
     "What the column is called in a request."
-    return column.removeprefix("input_") if _bare(column) in _taken(of_classes) else column
+    return column.removeprefix("input_") if _bare(column) in _taken(beside) else column
 
 
-def is_of_classes(
+def beside_prediction(
     table: Any,  # of predictions, of Arrow
-) -> bool:
-    "Whether its predictions are classes by their names."
+) -> str:
+    "What stands beside its predictions: the probabilities of classes, or quantiles; nothing where each is one number."
     import pyarrow
 
-    return pyarrow.types.is_string(table.schema.field("prediction").type)
+    names = [f.name for f in table.schema if f.name in BESIDE and pyarrow.types.is_struct(f.type)]
+    return names[0] if names else ""  # no input is a struct
 
 
-def _taken(of_classes: bool) -> tuple[str, ...]:
-    return (*OURS, *ADDED, PROBABILITIES) if of_classes else OURS + ADDED
+def _taken(beside: str) -> tuple[str, ...]:
+    return (*OURS, *ADDED, beside) if beside else OURS + ADDED
 
 
 def _bare(name: str) -> str:

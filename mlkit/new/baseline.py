@@ -25,18 +25,28 @@ import pandas as pd
 
 from ..data.alone import area
 from .plan import Plan
+from .target import Target
 
 # %% ../../notebooks/new/05_baseline.ipynb #66ce7aa2
 PARAMETERS: dict[str, Any] = {"trees": 150, "num_leaves": 15, "learning_rate": 0.05, "min_data_in_leaf": 20}
-OBJECTIVES = {"probability": "binary", "classes": "multiclass", "count": "poisson", "value": "regression"}
+OBJECTIVES = {
+    "probability": "binary",
+    "classes": "multiclass",
+    "count": "poisson",
+    "value": "regression",
+    "quantiles": "quantile",
+    "ranking": "lambdarank",
+}
 FOLDS, MOST = 5, 20_000  # rows that a baseline learns from
 MEASURES = {
     "probability": ("auc", "brier"),
     "classes": ("macro_f1", "log_loss"),
     "count": ("mae", "r2"),
     "value": ("mae", "r2"),
+    "quantiles": ("pinball_loss", "coverage"),
+    "ranking": ("ndcg",),
 }
-LESS_IS_BETTER = {"brier", "log_loss", "mae"}
+LESS_IS_BETTER = {"brier", "log_loss", "mae", "pinball_loss"}
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,20 @@ def baseline_gates(
     if plan.time:
         known = known.sort_values(plan.time, kind="stable", key=pd.to_datetime)
     rows = known.iloc[np.sort(np.random.default_rng(0).permutation(len(known))[:MOST])].reset_index(drop=True)
+    if group := plan.target.group:  # rows of one group stand together, and are all there
+        rows = known.sort_values(group, kind="stable", ignore_index=True).head(MOST)
+    whose = pd.factorize(rows[group])[0] if group else None
     answer = plan.target.answer(rows).to_numpy()
     matrix = pd.DataFrame({name: _numbers(rows[name]) for name in plan.inputs})
     categories = [n for n, name in enumerate(plan.inputs) if plan.column(name).type in ("category", "text")]
     found = [
         _measured(
-            plan.target.kind, answer, fit, held_out, _guess(plan, matrix, answer, fit, held_out, categories)
+            plan.target,
+            answer,
+            fit,
+            held_out,
+            _guess(plan, matrix, answer, fit, held_out, categories, whose),
+            whose,
         )
         for fit, held_out in _folds(rows, plan.time, plan.key)
     ]
@@ -97,10 +115,14 @@ def _guess(
     fit: np.ndarray,
     held_out: np.ndarray,
     categories: list[int],
+    whose: np.ndarray | None,  # of a ranking: the group of each row
 ) -> np.ndarray:
     import lightgbm
 
-    classes = len(plan.target.classes)
+    classes, levels = len(plan.target.classes), plan.target.quantiles
+    sizes = None if whose is None else np.unique(whose[fit], return_counts=True)[1]
+    if levels and len(np.unique(answer[fit])) < 2:
+        return _always(answer[fit], levels, len(held_out))
     if len(np.unique(answer[fit])) < 2:
         return (
             np.tile(_shares(answer[fit], classes), (len(held_out), 1))
@@ -111,9 +133,14 @@ def _guess(
     settings |= {"objective": OBJECTIVES[plan.target.kind], "num_threads": 1, "seed": 1, "verbose": -1}
     settings |= {"deterministic": True, "force_col_wise": True} | ({"num_class": classes} if classes else {})
     data = lightgbm.Dataset(
-        matrix.to_numpy()[fit], answer[fit], categorical_feature=categories, params={"verbose": -1}
-    )
-    return lightgbm.train(settings, data, PARAMETERS["trees"]).predict(matrix.to_numpy()[held_out])
+        matrix.to_numpy()[fit], answer[fit], categorical_feature=categories, params={"verbose": -1},
+        free_raw_data=False, group=sizes,
+    )  # fmt: skip
+    asked, trees = matrix.to_numpy()[held_out], PARAMETERS["trees"]
+    if levels:
+        each = [lightgbm.train(settings | {"alpha": level}, data, trees).predict(asked) for level in levels]
+        return np.sort(np.column_stack(each), axis=1)
+    return lightgbm.train(settings, data, trees).predict(asked)
 
 
 # %% ../../notebooks/new/05_baseline.ipynb #999ed750
@@ -122,6 +149,29 @@ def _shares(answer: np.ndarray, classes: int) -> np.ndarray:
     return (np.bincount(answer.astype(int), minlength=classes) + 1) / (len(answer) + classes)
 
 
+def _always(answer: np.ndarray, levels: tuple[float, ...], rows: int) -> np.ndarray:
+    "The quantiles of the answers themselves, the same for all rows."
+    return np.tile(np.quantile(answer, levels), (rows, 1))
+
+
+def _pinball(truth: np.ndarray, guess: np.ndarray, levels: tuple[float, ...]) -> float:
+    over = truth[:, None] - guess
+    return float(np.maximum(np.array(levels) * over, (np.array(levels) - 1) * over).mean())
+
+
+def _ndcg(truth: np.ndarray, score: np.ndarray, groups: np.ndarray) -> float:
+    "The mean over groups with several grades; where scores are equal, as any order of theirs does it."
+    found = []
+    for group in np.unique(groups):
+        gain, told = 2.0 ** truth[groups == group] - 1, score[groups == group]
+        if np.ptp(gain):
+            shared = pd.Series(gain).groupby(told).transform("mean").to_numpy()
+            weight = 1 / np.log2(np.arange(len(gain)) + 2)
+            found.append((shared[np.argsort(-told)] * weight).sum() / (np.sort(gain)[::-1] * weight).sum())
+    return float(np.mean(found)) if found else np.nan
+
+
+# %% ../../notebooks/new/05_baseline.ipynb #9d90e743
 def _log_loss(truth: np.ndarray, guess: np.ndarray) -> float:
     return float(-np.log(np.clip(guess[np.arange(len(truth)), truth.astype(int)], 1e-15, 1)).mean())
 
@@ -136,10 +186,22 @@ def _macro_f1(truth: np.ndarray, guess: np.ndarray) -> float:
 
 
 def _measured(
-    kind: str, answer: np.ndarray, fit: np.ndarray, held_out: np.ndarray, guess: np.ndarray
+    target: Target,
+    answer: np.ndarray,
+    fit: np.ndarray,
+    held_out: np.ndarray,
+    guess: np.ndarray,
+    whose: np.ndarray | None,
 ) -> dict[str, tuple[float, float]]:
     "Each metric of a model, and of one that always says the same."
-    truth = answer[held_out]
+    truth, kind, levels = answer[held_out], target.kind, target.quantiles
+    if whose is not None:
+        return {"ndcg": (_ndcg(truth, guess, whose[held_out]), _ndcg(truth, 0 * guess, whose[held_out]))}
+    if levels:
+        always = _always(answer[fit], levels, len(truth))
+        within = [((told[:, 0] <= truth) & (truth <= told[:, -1])).mean() for told in (guess, always)]
+        losses = (_pinball(truth, guess, levels), _pinball(truth, always, levels))
+        return {"pinball_loss": losses, "coverage": (within[0], within[1])}
     if kind == "probability":
         brier = [((truth - said) ** 2).mean() for said in (guess, answer[fit].mean())]
         return {"auc": (area(truth, guess), 0.5), "brier": (brier[0], brier[1])}
@@ -153,11 +215,16 @@ def _measured(
     return {"mae": (errors[0], errors[1]), "r2": (fits, 0.0)}
 
 
+# %% ../../notebooks/new/05_baseline.ipynb #ed83eb9a
 def _gate(metric: str, values: list[tuple[float, float]]) -> BaselineGate:
     reached, nothing = np.array(values).T
     reached, trivial = reached[~np.isnan(reached)], float(nothing.mean())
     less = metric in LESS_IS_BETTER
     words = f"a model that always says the same reaches {trivial:.3g}"
+    if metric == "coverage":  # such a model keeps its promise, too: no bound for those that say more
+        margin = 3 * reached.std(ddof=1)
+        ends = f"{reached.min():.3g} to {reached.max():.3g} of the rows lay within those of five small models; {words}"
+        return BaselineGate(metric, f">= {_rounded(reached.mean() - margin, up=False)}", ends)
     edge = trivial
     if len(reached) > 1:
         margin = 3 * reached.std(ddof=1)

@@ -47,7 +47,8 @@ import jinja2
 from ..data.table import TableColumn, one_line
 from ..errors import AlreadyThere, BadSettings
 from ..provenance import who
-from ..settings import NAME, SETTINGS
+from ..settings import SETTINGS
+from ..values import NAME
 from .baseline import OBJECTIVES, PARAMETERS, BaselineGate
 from .plan import Plan
 
@@ -154,7 +155,12 @@ FILES = {
     "validate.ipynb.jinja": "notebooks/pipelines/validate.ipynb",
 }  # template → file
 SMALLEST = 50  # rows of a slice
-METRICS = {"probability": ("auc", "auc", "AUC"), "classes": ("multi_logloss", "log_loss", "Log loss")}
+METRICS = {
+    "probability": ("auc", "auc", "AUC"),
+    "classes": ("multi_logloss", "log_loss", "Log loss"),
+    "quantiles": ("quantile", "pinball_loss", "Pinball loss"),
+    "ranking": ("ndcg@5", "ndcg_at_5", "NDCG of the first five"),
+}
 MEAN_ERROR = ("l1", "mae", "Mean absolute error")  # LightGBM's word, ours, and people's
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from ..data.alone import SURE, tells_alone
 from ..data.table import REPEATED, TableColumn, look, one_line
 from ..errors import BadSettings, MissingData, unknown_name
-from .target import KINDS, Target, guess_kind, guess_positive, make_target
+from .target import KINDS, QUANTILES, Target, guess_kind, guess_positive, make_target
 
 # %% ../../notebooks/new/04_plan.ipynb #48c5fe9e
 Ask = Callable[[str, str, str], str]  # flag without its dashes, question, guess → answer
@@ -62,13 +62,14 @@ def make_plan(
     answer = target.answer(frame).dropna()
     known = frame.loc[answer.index]
     others = [column for column in columns if column.name != target.name]
-    time, at = _ask_time(others, known, ask)
-    key = "" if time else _ask_key(others, ask)
+    time, at = ("", "") if target.group else _ask_time(others, known, ask)
+    key = target.group or ("" if time else _ask_key(others, ask))
     alone = {c.name: tells_alone(known[c.name], answer, target.kind) for c in others if not c.firm}
     leaks = {n: LEAK for n, score in alone.items() if score >= SURE[target.kind]}
     leaks |= {n: GONE for n in alone if n not in leaks and _gone_together(frame[n], frame[target.name])}
     doubts = {c.name: c.doubt for c in others if c.doubt} | leaks
-    left = _ask_left_out(others, doubts, leaks, ask)
+    left = _ask_left_out(others, doubts, leaks, ask) | ({target.group} if target.group else set())
+    doubts |= {target.group: "it says whose rows are put in order"}
     left_out = {c.name: _why(c.name, doubts, time) for c in others if c.name in left}
     inputs = sorted((n for n in alone if n not in left_out), key=lambda n: -np.nan_to_num(alone[n]))
     if not inputs:
@@ -95,7 +96,24 @@ def _ask_target(columns: list[TableColumn], frame: pd.DataFrame, ask: Ask) -> Ta
     positive = ""
     if kind == "probability" and column.values == 2 and (likely := guess_positive(frame[name])):
         positive = ask("positive", f"Which value of {one_line(name, 30)} to give the probability of", likely)
-    return make_target(column, frame[name], kind, positive)
+    quantiles = QUANTILES
+    if kind == "quantiles":
+        quantiles = ask("quantiles", "Which quantiles; the first and the last are the interval", QUANTILES)
+    group = _ask_group(columns, frame, ask) if kind == "ranking" else ""
+    return make_target(column, frame[name], kind, positive, quantiles, group)
+
+
+def _ask_group(columns: list[TableColumn], frame: pd.DataFrame, ask: Ask) -> str:
+    found = [c.name for c in columns if c.doubt == REPEATED and not c.missing and _is_plain(c.name)]
+    name = ask("group", "Which column says which rows are put in order together", next(iter(found), ""))
+    if name not in frame:
+        raise unknown_name("a ranking needs --group COLUMN, and the table has no column", name, list(frame))
+    if frame[name].isna().any() or not _is_plain(name) or not frame[name].duplicated().any():
+        raise MissingData(
+            f"--group {name}: not a column that says of each row to which group of several it belongs",
+            "it has no missing values, and one value stands in several rows",
+        )
+    return name
 
 
 # %% ../../notebooks/new/04_plan.ipynb #850b661a

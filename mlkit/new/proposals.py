@@ -16,7 +16,7 @@ from ..errors import BadSettings, MlkitError
 from ..notebook.parameters import parse_cell
 from ..provenance import read_notebook
 from ..secrecy import looks_secret
-from ..settings import NAME
+from ..values import NAME
 from .doubts import Cell, Doubt, called, find_doubts, imported_names
 
 

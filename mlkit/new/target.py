@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "KINDS",
+    "QUANTILES",
     "MOST_CLASSES",
     "FEWEST_OF_ONE",
     "LONGEST",
@@ -27,7 +28,8 @@ from ..data.table import FEWEST, TableColumn
 from ..errors import MissingData, WrongType, unknown_name
 
 # %% ../../notebooks/new/02_target.ipynb #34cb4373
-KINDS = ("probability", "classes", "count", "value")
+KINDS = ("probability", "classes", "count", "value", "quantiles", "ranking")
+QUANTILES = "0.05,0.5,0.95"  # nine of ten outcomes lie within
 MOST_CLASSES, FEWEST_OF_ONE = 30, 10  # of a target; rows that each must have
 LONGEST = 200  # characters of a class's name
 YES = ("yes", "y", "true", "t", "1", "1.0", "positive", "won", "bought", "churned", "failed")
@@ -42,6 +44,8 @@ class Target:
     positive: Any = None  # of a probability whose two values are not 0 and 1: the one that is likely or not
     missing: int = 0  # rows without it
     classes: tuple[Any, ...] = ()  # of classes: the values, in order
+    quantiles: tuple[float, ...] = ()  # of quantiles: the shares below, rising
+    group: str = ""  # of a ranking: the column whose equal values are put in order
 
     @property
     def output(self) -> str:
@@ -59,6 +63,10 @@ class Target:
             return f"how likely is {self.words}?"
         if self.kind == "classes":
             return f"which {self.name}?"
+        if self.kind == "quantiles":
+            return f"between what: {self.name}?"
+        if self.kind == "ranking":
+            return f"in which order by {self.name}, within each {self.group}?"
         return f"how many: {self.name}?" if self.kind == "count" else f"how much: {self.name}?"
 
     def code(
@@ -157,6 +165,8 @@ def make_target(
     values: pd.Series,
     kind: str,  # one of KINDS
     positive: str = "",  # as a person types it
+    quantiles: str = QUANTILES,  # as a person types them
+    group: str = "",  # of a ranking: a column
 ) -> Target:
     "The target of that kind. Raises `UnknownName` for another kind or value, `WrongType` where the values do not fit."
     if kind not in KINDS:
@@ -169,11 +179,35 @@ def make_target(
     if column.type not in ("integer", "number"):
         other = "probability" if column.values == 2 else "classes"
         raise WrongType(
-            f"the target {column.name!r} is not numbers, so it is not a {kind}", f"--kind {other}"
+            f"the target {column.name!r} is not numbers, so it is not {'a ' * (kind != 'quantiles')}{kind}",
+            f"--kind {other}",
         )
     if kind == "count" and ((known < 0) | (known != known.round())).any():
         raise WrongType(f"the target {column.name!r} holds what is not a count", "--kind value")
+    if kind == "ranking":
+        if not known.isin(range(31)).all():
+            raise WrongType(
+                f"the target {column.name!r} is not a grade of use",
+                "a ranking is learned from whole numbers, from 0, of no use, to 30 at most; --kind value",
+            )
+        return Target(column.name, kind, missing=missing, group=group)
+    if kind == "quantiles":
+        return Target(column.name, kind, missing=missing, quantiles=_levels(quantiles))
     return Target(column.name, kind, missing=missing)
+
+
+# %% ../../notebooks/new/02_target.ipynb #763ca92c
+def _levels(typed: str) -> tuple[float, ...]:
+    try:
+        levels = tuple(map(float, typed.replace(",", " ").split()))
+    except ValueError:
+        levels = ()
+    if not (0.5 in levels[1:-1] and 0 < levels[0] and levels[-1] < 1 and levels == tuple(sorted({*levels}))):
+        raise WrongType(
+            f"--quantiles {typed}: not rising shares between 0 and 1 with 0.5 in their midst",
+            f"the first and the last are the interval, 0.5 is the prediction: --quantiles {QUANTILES}",
+        )
+    return levels
 
 
 def _positive(column: TableColumn, known: pd.Series, positive: str) -> Any:

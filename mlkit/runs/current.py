@@ -70,12 +70,14 @@ class Trainer:
         self,
         X: pd.DataFrame,  # the training rows: exactly the columns that a client is asked for
         y: Any,  # the answers, one per row
-        kind: str,  # of the output: probability, classes or value
-        **more: Any,  # name, classes, positive, unseen, missing, types, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
+        kind: str,  # of the output: probability, classes, value, quantiles or ranking
+        **more: Any,  # name, classes, quantiles, positive, unseen, missing, types, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
     ) -> Training:
         "What a model learns from, in one call. Raises `LeakColumn`, `WrongType` for rows that are held out, and what `make_training` raises."
         training = make_training(X, y, kind, **more)
         refuse_leaks(training.signature, self.project.leaks)
+        if self.divided and training.signature.output.group:
+            _refuse_divided(training.signature.output.group, more["group"], self.divided[1])
         name = training.signature.output.name
         there = self.divided and name in self.divided[0]
         if self.divided and not (there and (kind == "classes" or is_numeric_dtype(self.divided[0][name]))):
@@ -171,11 +173,11 @@ class Run(Trainer):
 
     def save_model(
         self,
-        model: Any,  # what the library trained: a Booster, or a fitted estimator
+        model: Any,  # what the library trained: a Booster, or a fitted estimator; of quantiles one for each level: {0.05: low, …}
         signature: Signature | Training,  # a `Training` has columns, step and target, too
         columns: Columns | None = None,  # all training rows, as `frame_columns` gives them
         step: FeatureStep | None = None,  # the function `features`, if there is one
-        flavor: str = "lightgbm",  # the library
+        flavor: str = "",  # the library  [default: lightgbm, or lightgbm_quantiles for quantiles]
         predictions: Any = None,  # what the model answers these rows, where they were coded by hand
         target: Any = None,  # what it learned to answer them: with it, a judged row is told from one that only looks alike
     ) -> Bundle:
@@ -189,6 +191,7 @@ class Run(Trainer):
             learned, step = signature.learned, signature.step
             signature, columns = signature.signature, signature.rows.columns
         refuse_leaks(signature, self.project.leaks)
+        flavor = flavor or ("lightgbm_quantiles" if signature.output.quantiles else "lightgbm")
         if note := _unknown_leaks(self.project.leaks, self.columns):
             self._show("note", {"words": note}, f"note: {note}")
         bundle = make_bundle(
@@ -215,7 +218,7 @@ class Run(Trainer):
         reference: str,  # "flights@champion", a digest, "latest"
     ) -> Bundle:
         "A model of the store. Raises `UnknownName`, `MissingData`, `CorruptRecord`."
-        digest = find_model(self.store, reference, self.project.model)
+        digest = find_model(self.store, reference, self.project.model if reference == "latest" else "")
         hold(self.store, self.id, model=digest)  # a prune at the same moment waits for us, or we for it
         bundle = load_model(self.store, digest)
         fields = {"reference": reference, "digest": bundle.digest}
@@ -294,6 +297,15 @@ class Run(Trainer):
 
 
 # %% ../../notebooks/runs/07_current.ipynb #e1afaa60
+def _refuse_divided(name: str, group: Any, held_out: pd.DataFrame) -> None:
+    "A group that is partly held out is judged by a model that has seen the rest of it."
+    if name in held_out and (both := set(np.asarray(group).tolist()) & set(held_out[name].tolist())):
+        raise WrongType(
+            f"{len(both):,} groups of {name!r} are on both sides of [split], {sorted(both, key=str)[0]!r} is one",
+            f"hold whole groups out: [split] in settings.ini with share = 0.2 and key = {name}",
+        )
+
+
 def _unknown_leaks(leaks: tuple[str, ...], columns: dict[str, list[str]]) -> str:
     "A note on leaks that no dataset has. No refusal: what these datasets do not have may have been dropped by an earlier notebook."
     known = {str(column) for each in columns.values() for column in each}
@@ -309,9 +321,14 @@ def _unknown_leaks(leaks: tuple[str, ...], columns: dict[str, list[str]]) -> str
 
 
 # %% ../../notebooks/runs/07_current.ipynb #ff9c73c3
-def current_run() -> Run:
-    "The run around this notebook: the runner's, or a scratch run by hand and under plain papermill."
-    project = find_project()
+def current_run(
+    model: str = "",  # of a project with several: which one  [default: the one in whose folder the notebook lies]
+) -> Run:
+    """The run around this notebook: the runner's, or a scratch run by hand and under plain papermill.
+
+    Raises `UnknownName` for a model that settings.ini does not have, `WrongType` in the folder of another one.
+    """
+    project = _chosen(find_project(), model)
     if run := os.environ.get("MLKIT_RUN"):
         return Run(project, run)
     scratch = begin_record(project, f"{new_run_id()}-scratch", None, {}, {})
@@ -320,6 +337,18 @@ def current_run() -> Run:
     print(f"{scratch.id}: by hand. To make it a run, save the notebook when it is done, and then:")
     print("run.keep() in a cell, or mlkit adopt NOTEBOOK in a terminal")
     return Run(project, scratch.id, scratch)
+
+
+def _chosen(project: Project, model: str) -> Project:
+    if not model or model == project.chosen:
+        return project
+    chosen = project.about(model)
+    if project.chosen or os.environ.get("MLKIT_RUN"):  # who runs it goes by the folder
+        raise WrongType(
+            f"this notebook is about the model {model}, and lies elsewhere",
+            f"its folder is {chosen.notebooks}",
+        )
+    return chosen
 
 
 def _show_dataset(run: Run, frame: pd.DataFrame, source: dataset.Dataset) -> None:

@@ -37,7 +37,7 @@ from mlkit.runs.kernel import (
 from .. import errors
 from ..data.dataset import fingerprint_dataset
 from ..errors import BadSettings, MissingData, MlkitError, NotebookFailed, SecretFound, UnknownName
-from ..model.bundle import model_key
+from ..model.bundle import BUNDLE, model_key
 from ..model.hold import hold, is_running, let_go
 from ..notebook.outputs import NOUNS, injected_parameters, read_evidence, read_figures, unfinished_cells
 from ..notebook.parameters import check_parameters, parse_cell, read_parameters
@@ -71,6 +71,7 @@ def run_notebook(
     kernel starts, `StoreUnreachable`, `SecretFound`, and `NotebookFailed` when a cell raises or a limit is reached:
     the record and the notebook up to that cell are kept all the same.
     """
+    project = project.around(notebook)
     contract, limits, store = (
         read_parameters(notebook),
         read_limits(project),
@@ -126,7 +127,7 @@ def inputs_digest(
     notebook: Path,
 ) -> str:
     "What may change a result, but for the parameters: code, library, settings, packages."
-    return begin_record(project, "", notebook, {}, {}).inputs
+    return begin_record(project.around(notebook), "", notebook, {}, {}).inputs
 
 
 def _equal_run(project: Project, record: RunRecord, summaries: list[dict]) -> RunRecord | None:
@@ -165,7 +166,7 @@ def still_holds(
 def _meant(project: Project, store: Store, reference: str) -> str | None:
     "The model that a reference means now; None where it means none, as the champion did before the first."
     try:
-        return find_model(store, reference, project.model)
+        return find_model(store, reference, project.model if reference == "latest" else "")
     except (MissingData, UnknownName):
         return None
 
@@ -277,34 +278,40 @@ def adopt_notebook(
     """Make a run of a notebook that was executed elsewhere.
 
     Raises `BadSettings` for what is not a notebook, `UnknownName` if no pipeline has those code cells, `NotebookFailed`
-    if a cell raised or was not run, `SecretFound`.
+    if a cell raised or was not run, `MissingData` where what it made or read is gone, `SecretFound`.
     """
     given = parse_cell(injected_parameters(executed))
     cells = cell_digests(executed)
-    equal = [notebook for notebook in _pipelines(project) if cell_digests(notebook) == cells]
+    known = _pipelines(project)
+    equal = [notebook for notebook in known if cell_digests(notebook) == cells]
     if not equal:
+        folders = sorted({str(notebook.parent) for notebook in known}) or [str(project.notebooks)]
         raise UnknownName(
-            f"no notebook in {project.notebooks} has the code cells of {executed.name}",
+            f"no notebook in {' or '.join(folders)} has the code cells of {executed.name}",
             "commit the changed notebook first, or run it: mlkit run",
         )
-    # its own folder may be that of the pipelines, with other outputs in it
-    notebook = min(equal, key=lambda n: ("papermill" in read_notebook(n).metadata, n.samefile(executed)))
+    notebook = _the_one(project, equal, executed)
     evidence = evidence or executed
     if unfinished := unfinished_cells(evidence):
         raise NotebookFailed(
             f"{executed.name} is not a complete run: {unfinished}", "run all its cells and save it"
         )
+    project = project.around(notebook)
     contract, store = read_parameters(notebook), project.store
     values = check_parameters(contract, {name: p.default for name, p in given.items()}, notebook)
     record = begin_record(
         project, new_run_id(), notebook, {n: p.default for n, p in contract.items()}, values
     )
-    _keep_diff(project, record, store)
-    record.outcome, record.end = "done", utc_now()
-    with TemporaryDirectory(prefix="mlkit-") as work:
-        shutil.copy(evidence, Path(work, "executed.ipynb"))
-        _keep_evidence(store, record, Path(work))
-    record.save(store)
+    try:
+        _hold_what_it_names(store, record.id, evidence)
+        _keep_diff(project, record, store)
+        record.outcome, record.end = "done", utc_now()
+        with TemporaryDirectory(prefix="mlkit-") as work:
+            shutil.copy(evidence, Path(work, "executed.ipynb"))
+            _keep_evidence(store, record, Path(work))
+        record.save(store)
+    finally:  # from then on its record holds them
+        let_go(store, record.id)
     if record.outcome != "done":
         raise SecretFound(
             f"{executed.name}: {record.error}", "do not print secrets; the kept copy is redacted"
@@ -312,10 +319,42 @@ def adopt_notebook(
     return record
 
 
+# %% ../../notebooks/runs/04_execute.ipynb #1e0ab4b2
+def _the_one(project: Project, equal: list[Path], executed: Path) -> Path:
+    "Of notebooks with equal code that which was executed: several models may have copies. Raises `UnknownName`."
+    if len({project.around(n).chosen for n in equal}) > 1:
+        made = {fields["name"] for fields in read_evidence(executed, "model")}
+        found = [n for n in equal if project.around(n).chosen in made or n.parent.samefile(executed.parent)]
+        if len({project.around(n).chosen for n in found}) != 1:
+            raise UnknownName(
+                f"{' and '.join(map(project.pipeline_name, equal))} have the code cells of {executed.name}",
+                "save it in the folder of the one that it was",
+            )
+        equal = found
+    # its own folder may be that of the pipelines, with other outputs in it
+    return min(equal, key=lambda n: ("papermill" in read_notebook(n).metadata, n.samefile(executed)))
+
+
+def _hold_what_it_names(store: Store, run: str, executed: Path) -> None:
+    "Until the record does, which a prune respects. Raises `MissingData` for what one has taken away."
+    made, loaded, judged = (read_evidence(executed, noun) for noun in ("model", "loaded", "verdict"))
+    heads = {
+        ("model", digest): f"{model_key(digest)}/{BUNDLE}" for m in made + loaded if (digest := m["digest"])
+    }
+    heads |= {("verdict", v["id"]): f"verdicts/{v['id']}/verdict.json" for v in judged}
+    for kind, id in heads:
+        hold(store, run, **{kind: id})
+    if lost := [f"the {kind} {id[:19]}" for (kind, id), head in heads.items() if not store.has(head)]:
+        raise MissingData(
+            f"{executed.name} names what the store does not have any more: {', '.join(lost)}",
+            "somebody pruned it: run the notebook again",
+        )
+
+
 def _pipelines(project: Project) -> list[Path]:
     "The notebooks of the project that can be read."
     found = []
-    for path in sorted(project.notebooks.glob("*.ipynb")):
+    for path in project.around(project.root).pipelines():  # of all its models
         with suppress(BadSettings):
             read_notebook(path)
             found.append(path)

@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = [
     "CHANNELED",
+    "ADDRESSES",
     "Limits",
     "read_limits",
     "kernel_of",
+    "import_papermill",
     "execute",
     "refuse_early_end",
     "end_processes",
@@ -17,15 +19,18 @@ __all__ = [
 
 # %% ../../notebooks/runs/03_kernel.ipynb #15c56bfa
 import ast
+import importlib
 import os
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Timer
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -60,7 +65,7 @@ def read_limits(
     return Limits(**values)
 
 
-# %% ../../notebooks/runs/03_kernel.ipynb #ff5b7f2a
+# %% ../../notebooks/runs/03_kernel.ipynb #5d1c70aa
 def kernel_of(notebook: Path) -> dict[str, str]:
     "Python's for a notebook that names no kernel, as tools that write notebooks often leave it."
     spec = read_notebook(notebook).metadata.get("kernelspec") or {}
@@ -78,10 +83,27 @@ def kernel_of(notebook: Path) -> dict[str, str]:
     return {"kernel_name": name, "language": spec.get("language") or "python"}
 
 
+# %% ../../notebooks/runs/03_kernel.ipynb #c90e4f12
+ADDRESSES = "rfc3987_syntax"
+
+
+def import_papermill() -> ModuleType:
+    "papermill, without what jsonschema would build at once and nobody may ever ask."
+    if ADDRESSES in sys.modules or not find_spec(ADDRESSES):
+        return importlib.import_module("papermill")
+    deferred = sys.modules[ADDRESSES] = ModuleType(ADDRESSES)
+    deferred.is_valid_syntax = lambda *told: importlib.import_module(ADDRESSES).is_valid_syntax(*told)
+    try:
+        return importlib.import_module("papermill")
+    finally:
+        del sys.modules[ADDRESSES]  # whoever imports it from here on gets the real one
+
+
+# %% ../../notebooks/runs/03_kernel.ipynb #ff5b7f2a
 def execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str, show_progress: bool) -> None:
-    import papermill  # half a second: only who runs a notebook pays it
     from traitlets.config import Config
 
+    papermill = import_papermill()
     overtime = Event()
     clock = Timer(limits.run_seconds, lambda: (overtime.set(), end_processes(run)))
     with (

@@ -7,13 +7,19 @@ __all__ = [
     "PLAIN",
     "PRIMARY",
     "LESS_IS_BETTER",
+    "NEITHER",
     "BY_ROW",
+    "RATIOS",
     "GROUPS",
     "DRAWS",
     "checked",
     "contributions",
     "by_class",
     "ratio_of_class",
+    "class_ratios",
+    "pinball",
+    "quantile_rows",
+    "mean_of",
     "calibration",
     "calibration_error",
     "plain_metrics",
@@ -34,9 +40,27 @@ PLAIN = {
     "probability": ("auc", "average_precision", "brier", "log_loss", "calibration_error"),
     "classes": ("accuracy", "macro_f1", "log_loss", "calibration_error"),
     "value": ("mae", "rmse", "r2"),
+    "quantiles": ("pinball_loss", "coverage", "coverage_error", "width", "mae"),
+    "ranking": ("ndcg", "ndcg_at_5", "map"),
 }
-PRIMARY = {"probability": "auc", "classes": "accuracy", "value": "mae"}  # what slices are compared by
-LESS_IS_BETTER = {"brier", "log_loss", "calibration_error", "mae", "rmse"}
+PRIMARY = {  # what slices are compared by
+    "probability": "auc",
+    "classes": "accuracy",
+    "value": "mae",
+    "quantiles": "pinball_loss",
+    "ranking": "ndcg",
+}
+LESS_IS_BETTER = {
+    "brier",
+    "log_loss",
+    "calibration_error",
+    "mae",
+    "rmse",
+    "pinball_loss",
+    "coverage_error",
+    "width",
+}
+NEITHER = {"coverage", "width"}  # alone neither more nor less is better than what the champion has
 
 
 def checked(
@@ -49,7 +73,11 @@ def checked(
         truth, guess = np.asarray(truth, dtype=float), np.asarray(guess, dtype=float)
     except (TypeError, ValueError) as error:
         raise WrongType(f"truth or predictions are not numbers: {error}", "one number per row") from None
-    if truth.ndim != 1 or truth.shape != guess.shape[:1] or guess.ndim != (2 if kind == "classes" else 1):
+    if (
+        truth.ndim != 1
+        or truth.shape != guess.shape[:1]
+        or guess.ndim != (2 if kind in ("classes", "quantiles") else 1)
+    ):
         raise WrongType(
             f"truth of shape {truth.shape}, predictions of shape {guess.shape}", "give one of each per row"
         )
@@ -59,7 +87,7 @@ def checked(
         raise WrongType(
             "truth or predictions hold NaN or infinity", "leave out rows whose outcome is not known"
         )
-    if kind != "value" and (guess.min() < 0 or guess.max() > 1):
+    if kind in ("probability", "classes") and (guess.min() < 0 or guess.max() > 1):
         raise WrongType("a predicted probability lies outside 0 to 1", "is the output a value?")
     if kind == "probability":
         if set(np.unique(truth)) != {0.0, 1.0}:
@@ -77,6 +105,8 @@ BY_ROW = {
     "probability": ("auc", "brier", "log_loss"),
     "classes": ("accuracy", "macro_f1", "log_loss"),
     "value": ("mae", "rmse", "r2"),
+    "quantiles": ("pinball_loss", "coverage", "width", "mae"),
+    "ranking": ("ndcg", "ndcg_at_5", "map"),
 }
 
 
@@ -84,8 +114,16 @@ def contributions(
     metric: str,  # one of BY_ROW
     truth: np.ndarray,
     guess: np.ndarray,
+    levels: tuple[float, ...] = (),  # of quantiles
+    groups: np.ndarray | None = None,  # of a ranking: equal for the rows of one group
 ) -> np.ndarray:
-    "One number per row; their mean is the metric. NaN where it has no value: the AUC of one class only."
+    """One number per row; their mean is the metric. NaN where it has no value: the AUC of one class only. Of a ranking one
+    number per group, at its first row, and NaN at the others.
+    """
+    if groups is not None:
+        return _of_groups(metric, truth, guess, groups)
+    if levels:
+        return _of_quantiles(metric, truth, guess, levels)
     if guess.ndim == 2:
         return _of_classes(metric, truth.astype(int), guess)
     error = guess - truth
@@ -107,6 +145,7 @@ def contributions(
     return 1 - lost - (square - square.mean()) / spread + lost * (around - spread) / spread
 
 
+# %% ../../notebooks/validation/01_metrics.ipynb #fd9f1e54
 def _placements(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
     positive = truth == 1
     share = positive.mean()
@@ -160,6 +199,96 @@ def _of_classes(metric: str, truth: np.ndarray, guess: np.ndarray) -> np.ndarray
     return np.mean([ratio_of_class("f1", truth == place, told == place) for place in seen], axis=0)
 
 
+# %% ../../notebooks/validation/01_metrics.ipynb #4862e625
+RATIOS = ("f1", "precision", "recall")
+
+
+def class_ratios(
+    classes: tuple[str, ...],
+    truth: np.ndarray,  # the place of the class that came
+    guess: np.ndarray,  # rows × classes
+) -> dict[str, np.ndarray]:
+    "The contributions of f1_NAME, precision_NAME and recall_NAME; NaN where they have no value."
+    told = guess.argmax(axis=1) if classes else None
+    return {
+        f"{metric}_{name}": ratio_of_class(metric, truth == place, told == place)
+        for place, name in enumerate(classes)
+        for metric in RATIOS
+    }
+
+
+# %% ../../notebooks/validation/01_metrics.ipynb #d9ca91fe
+def pinball(
+    truth: np.ndarray,
+    guess: np.ndarray,  # of one quantile
+    level: float,
+) -> np.ndarray:
+    "What each row costs."
+    over = truth - guess
+    return np.maximum(level * over, (level - 1) * over)
+
+
+def _of_quantiles(metric: str, truth: np.ndarray, guess: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+    if metric == "coverage":
+        return ((guess[:, 0] <= truth) & (truth <= guess[:, -1])).astype(float)
+    if metric == "width":
+        return guess[:, -1] - guess[:, 0]
+    if metric == "mae":
+        return np.abs(guess[:, levels.index(0.5)] - truth)
+    return np.mean([pinball(truth, told, level) for told, level in zip(guess.T, levels, strict=True)], axis=0)
+
+
+# %% ../../notebooks/validation/01_metrics.ipynb #262982c8
+def quantile_rows(
+    levels: tuple[float, ...],
+    truth: np.ndarray,
+    guess: np.ndarray,  # rows × quantiles
+) -> dict[str, np.ndarray]:
+    "The contributions of below_LEVEL, the share of rows at or below it, and pinball_loss_LEVEL."
+    pairs = list(zip(levels, guess.T, strict=True)) if levels else []
+    below = {f"below_{level!r}": (truth <= told).astype(float) for level, told in pairs}
+    return below | {f"pinball_loss_{level!r}": pinball(truth, told, level) for level, told in pairs}
+
+
+# %% ../../notebooks/validation/01_metrics.ipynb #3cc1fa7b
+def mean_of(
+    by_row: np.ndarray,  # contributions
+) -> float:
+    "Their mean; rows without one do not count."
+    known = by_row[~np.isnan(by_row)]
+    return float(known.mean()) if len(known) else np.nan
+
+
+def _of_groups(metric: str, truth: np.ndarray, guess: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.r_[True, groups[order][1:] != groups[order][:-1]])
+    found = np.full(len(truth), np.nan)
+    for rows in np.split(order, starts[1:]):
+        grade, score = truth[rows], guess[rows]
+        if metric == "map":
+            found[rows[0]] = _average_precision(grade > 0, score) if (grade > 0).any() else np.nan
+        elif np.ptp(grade):
+            most = 5 if metric == "ndcg_at_5" else len(rows)
+            found[rows[0]] = _gained(grade, score, most) / _gained(grade, grade, most)
+    return found
+
+
+def _gained(grade: np.ndarray, score: np.ndarray, most: int) -> float:
+    "What the first `most` places are worth in the order of the score."
+    weight = np.where(np.arange(len(grade)) < most, 1 / np.log2(np.arange(len(grade)) + 2), 0)
+    _, tied, rows = np.unique(-score, return_inverse=True, return_counts=True)
+    ends = np.cumsum(rows)
+    worth = np.diff(np.r_[0, np.cumsum(weight)[ends - 1]])
+    return float((np.bincount(tied, 2.0**grade - 1) / rows * worth).sum())
+
+
+def _average_precision(useful: np.ndarray, score: np.ndarray) -> float:
+    "The precision at each score, weighted by the rows of use that have it."
+    _, tied, rows = np.unique(-score, return_inverse=True, return_counts=True)
+    hits = np.bincount(tied, useful)
+    return float((hits * np.cumsum(hits) / np.cumsum(rows)).sum() / hits.sum())
+
+
 # %% ../../notebooks/validation/01_metrics.ipynb #eb8e8614
 GROUPS = 20
 
@@ -191,9 +320,13 @@ def plain_metrics(
     kind: str,  # of the output
     truth: np.ndarray,
     guess: np.ndarray,
+    levels: tuple[float, ...] = (),  # of quantiles
+    groups: np.ndarray | None = None,  # of a ranking
 ) -> dict[str, float]:
     "The metrics of one model on these rows."
-    found = {name: float(contributions(name, truth, guess).mean()) for name in BY_ROW[kind]}
+    found = {name: mean_of(contributions(name, truth, guess, levels, groups)) for name in BY_ROW[kind]}
+    if levels:
+        found["coverage_error"] = abs(found["coverage"] - (levels[-1] - levels[0]))
     if kind == "classes":
         found["calibration_error"] = float(
             np.mean([calibration_error(*one) for one in by_class(truth, guess)])

@@ -69,7 +69,7 @@ def read_outcomes(
 ) -> Outcomes | None:
     "The section [outcome], or None where there is none. Raises `BadSettings`."
     if kind not in OUTCOMES:
-        return _refuse_classes(project)
+        return _refuse_kind(project, kind)
     said = project.section("outcome", {*WORDS, *OUTCOMES[kind]})
     if not said:
         return None
@@ -87,10 +87,10 @@ def read_outcomes(
     return Outcomes(kind, said["question"], said["unit"], gains)
 
 
-def _refuse_classes(project: Project) -> None:
+def _refuse_kind(project: Project, kind: str) -> None:
     if project.section("outcome", {*WORDS, *(key for keys in OUTCOMES.values() for key in keys)}):
         raise BadSettings(
-            f"{SETTINGS}: [outcome] says what a yes or no or an error is worth, and the model answers with classes",
+            f"{SETTINGS}: [outcome] says what a yes or no or an error is worth, and the model answers with {kind}",
             "take the section out, or make the question one of yes or no: a probability",
         )
 

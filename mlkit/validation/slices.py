@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import BadSettings, unknown_name
 from ..settings import SETTINGS, Project, read_names
-from .metrics import BY_ROW, LESS_IS_BETTER, contributions
+from .metrics import BY_ROW, LESS_IS_BETTER, contributions, mean_of
 
 
 # %% ../../notebooks/validation/02_slices.ipynb #5d7995bc
@@ -83,7 +83,7 @@ class Slice:
     part: str
     rows: int
     observed: float  # mean of the truth; of classes, the share of the likeliest that came
-    predicted: float  # mean of the predictions; of classes, of the probability of the likeliest
+    predicted: float  # mean of the predictions; of classes, of the probability of the likeliest; of quantiles, of the median
     metrics: dict[str, float | None]  # None: no value, the AUC of one class only
 
 
@@ -93,6 +93,8 @@ def slice_rows(
     kind: str,  # of the output
     truth: np.ndarray,
     guess: np.ndarray,
+    levels: tuple[float, ...] = (),  # of quantiles
+    groups: np.ndarray | None = None,  # of a ranking
 ) -> list[tuple[Slice, dict[str, np.ndarray]]]:
     "Each part that is large enough, with its contributions (NaN in the other rows). Raises `BadSettings`."
     found = []
@@ -103,15 +105,17 @@ def slice_rows(
         for part, inside in parts(frame[column]):
             if inside.sum() < slicing.smallest:
                 continue
-            t, g = truth[inside], guess[inside]
+            t, g, whose = truth[inside], guess[inside], None if groups is None else groups[inside]
             columns = {}
             for name in BY_ROW[kind]:
                 columns[name] = np.full(len(truth), np.nan)
-                columns[name][inside] = contributions(name, t, g)
-            means = {n: float(np.mean(c[inside])) for n, c in columns.items()}
+                columns[name][inside] = contributions(name, t, g, levels, whose)
+            means = {n: mean_of(c[inside]) for n, c in columns.items()}
             metrics = {n: m if np.isfinite(m) else None for n, m in means.items()}
             if kind == "classes":
                 t, g = t == g.argmax(axis=1), g.max(axis=1)
+            if levels:
+                g = g[:, levels.index(0.5)]
             made = Slice(column, part, int(inside.sum()), float(t.mean()), float(g.mean()), metrics)
             found.append((made, columns))
     return found

@@ -34,9 +34,9 @@ from mlkit.errors import (
 
 from ..provenance import who
 from ..records import canonical, digest, read_record, utc_now, write_record
-from ..settings import Gate
 from ..shown import of_verdict
 from ..store import Store
+from ..values import Gate
 
 
 # %% ../../notebooks/validation/04_verdict.ipynb #3489babc

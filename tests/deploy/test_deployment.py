@@ -51,6 +51,7 @@ def test_a_host_that_was_down_is_no_failure_of_the_others():
     assert only_some_missed([live, down])
     assert not only_some_missed([down]) and not only_some_missed([live])
     assert not only_some_missed([live, down, TaskEvent("h1", "Refuse", "failed", "no")])
+    assert only_some_missed([TaskEvent("h1", "Record", "unreachable", result={"ends_by_itself": True})])
 
 
 # %% ../../notebooks/deploy/12_deployment.ipynb #5941601d
@@ -68,7 +69,11 @@ def test_what_is_left_to_do_names_the_release_and_the_host():
     assert "such as: mlkit rollback lab --hosts h2" in str(error)
     hosts = {"h1": HostOutcome("deployed", "flights-3"), "h2": HostOutcome("lost", "")}
     error = hosts_missed(Deployment("deploy", "lab", "flights", "flights-3", hosts=hosts))
-    assert str(error) == "flights-3 is live on h1; h2 was lost, and records it by itself when it is back"
+    assert str(error) == "flights-3 is live on h1; h2 will finish by itself as soon as it can"
+    error = hosts_missed(
+        Deployment("deploy", "lab", "flights", "flights-3", hosts={"h1": HostOutcome("lost", "")})
+    )
+    assert str(error) == "flights-3 is recorded; h1 will finish by itself as soon as it can"
 
 
 # %% ../../notebooks/deploy/12_deployment.ipynb #3a694f9a

@@ -14,7 +14,8 @@ from mlkit.settings import Environment, shipped
 
 # %% ../../notebooks/deploy/04_heartbeat.ipynb #6f2485e4
 def test_a_lock_is_renewed_where_the_inventory_says_that_it_is():
-    source = shipped("playbooks/module_utils/deploy_lock.py")
+    collection = shipped("playbooks/collections/ansible_collections/mlkit/deploy")
+    source = collection / "plugins/module_utils/deploy_lock.py"
     spec = importlib.util.spec_from_file_location("deploy_lock", source)
     locks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(locks)

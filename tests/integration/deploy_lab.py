@@ -65,6 +65,12 @@ class Hosts:
         "The name of the container that runs, once no other does: the host retires what was replaced after the deployment."
         return eventually(lambda: one(name for name, runs in self.containers(number).items() if runs))
 
+    def comes_back(self, number=1):
+        "The names of the containers that their engine starts with itself: by `docker inspect`, running or not."
+        form = "{{.Name}} {{.HostConfig.RestartPolicy.Name}}"
+        lines = self.fleet.ssh(number, f"docker inspect -f '{form}' $(docker ps --all --quiet)").splitlines()
+        return [name.lstrip("/") for name, policy in map(str.split, lines) if policy != "no"]
+
     def is_retired(self, number=1):
         "Whether nothing is left to do after a deployment: what it replaced is stopped, and what is kept no longer is gone."
         return not self.fleet.ssh(number, "ls /var/lib/mlkit/flights/pending.json", check=False)

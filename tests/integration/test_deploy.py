@@ -33,7 +33,7 @@ def test_the_container_can_do_nothing_but_answer(hosts, serving):
     assert limits["ReadonlyRootfs"] and limits["CapDrop"] == ["ALL"]
     assert limits["SecurityOpt"] == ["no-new-privileges"]
     assert limits["Memory"] == 512 * 1024**2 and limits["PidsLimit"] == 256
-    assert limits["RestartPolicy"]["Name"] == "unless-stopped"
+    assert limits["RestartPolicy"]["Name"] == "always"
     assert limits["PortBindings"]["8000/tcp"][0]["HostIp"] == "127.0.0.1"
     labels = seen["Config"]["Labels"]
     assert labels["mlkit.service"] == "flights" and labels["mlkit.release"] == serving.name
@@ -72,6 +72,40 @@ def test_a_new_release_and_a_rollback_lose_no_request(hosts, serving, other):
     assert load.answers.keys() == {model_in(serving), model_in(other)}
     assert hosts.live() == model_in(serving)
     assert [entry["outcome"] for entry in hosts.journal()][-2:] == ["deployed", "rolled back"]
+
+
+STRANGER = """- hosts: hosts
+  gather_facts: false
+  roles:
+    - role: mlkit.deploy.service
+      vars: {service_release_folder: "{{ folder }}"}
+  post_tasks:
+    - name: Ask whether the lock is free
+      mlkit.deploy.service_lock: {path: /var/lib/mlkit/flights/lock.json, state: free}
+"""
+
+
+def test_a_playbook_of_somebody_else_needs_the_collection_alone(hosts, serving, other, tmp_path):
+    collection = ROOT / "playbooks/collections/ansible_collections/mlkit/deploy"
+    hosts.ansible("ansible-galaxy", "collection", "build", collection, "--output-path", tmp_path)
+    (built,) = tmp_path.glob("mlkit-deploy-*.tar.gz")
+    hosts.ansible(
+        "ansible-galaxy", "collection", "install", built, "-p", tmp_path / "collections", "--offline"
+    )
+    playbook = tmp_path / "site.yml"
+    playbook.write_text(STRANGER)
+
+    def play(*words):
+        start = ("-i", hosts.fleet.inventory, playbook, "--limit", "h1", "-e", f"folder={other}")
+        done = hosts.ansible("ansible-playbook", *start, *words)
+        assert "TASK [Ask whether the lock is free]" in done.stdout, done.stdout
+        return changed(done.stdout)
+
+    with Load(hosts.fleet.address(1)) as load:
+        assert play() > 0 and hosts.live() == model_in(other)
+        assert play() == 0
+        assert play("-e", "service_rollback=true", "-e", "service=flights") > 0
+    assert hosts.live() == model_in(serving) and load.failures == []
 
 
 def test_a_request_that_runs_during_the_switch_is_finished_by_the_old_release(hosts, serving, other):

@@ -144,6 +144,21 @@ def test_the_deployer_does_not_wait_for_the_last_clients_of_the_old_container(ho
     eventually(hosts.is_retired)
 
 
+def test_what_is_live_comes_back_with_its_engine_and_at_boot_and_nothing_else(hosts, both_serving, other):
+    assert hosts.deploy(other).code == 0
+    eventually(hosts.is_retired)
+    live = hosts.only_container()
+    assert len(hosts.containers()) == 2 and hosts.comes_back() == [live]
+    for again in (
+        "pkill -9 -x dockerd; while pgrep -x dockerd; do sleep 0.1; done; service docker start",
+        "service docker restart",
+        "",  # a power cut
+    ):
+        hosts.fleet.ssh(1, again) if again else (hosts.fleet("kill", 1), hosts.fleet.restore())
+        eventually(lambda: hosts.serves(1) == model_in(other))
+        assert hosts.containers()[live] and sum(hosts.containers().values()) == 1, again
+
+
 @pytest.mark.parametrize("ends", ["the next deployment", "the next boot"])
 def test_what_a_crash_kept_from_being_retired_is_told_and_goes_later(
     hosts, both_serving, other, release, ends
@@ -154,7 +169,7 @@ def test_what_a_crash_kept_from_being_retired_is_told_and_goes_later(
         hosts.fleet.ssh(1, "kill -9 $(pgrep -P 1 -x python3)")
     hosts.fleet.ssh(1, "touch -d '1 hour ago' /var/lib/mlkit/flights/state.json")
     assert f"what {other.name} replaced is still here" in hosts.play("status", "--limit", "h1").output
-    assert sum(hosts.containers(1).values()) == 2
+    assert sum(hosts.containers(1).values()) == 2 and len(hosts.comes_back()) == 1
     if ends == "the next boot":
         hosts.fleet("kill", 1)
         hosts.fleet.restore()
@@ -215,6 +230,7 @@ def test_hosts_go_back_by_themselves_when_their_deployer_dies_and_the_lock_runs_
         eventually(lambda: all(sum(hosts.containers(each).values()) == 1 for each in (1, 2)), 60)
     assert load.failures == [] and model_in(other) in load.answers
     assert [hosts.live(number) for number in (1, 2)] == [model_in(both_serving)] * 2
+    assert all(hosts.comes_back(each) == [hosts.only_container(each)] for each in (1, 2))
     status = hosts.play("status", "--limit", "h1:h2").output
     assert "DRIFT" not in status and "locked" not in status
 

@@ -9,12 +9,16 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pexpect
 import psutil
 import pytest
 from laptop import free_port
+from sklearn.metrics import average_precision_score, ndcg_score
+
+from mlkit.testing import searches
 
 BIN = Path(sys.executable).parent
 OWN_DATA = Path(__file__).parents[2] / "docs/own-data.md"
@@ -87,7 +91,44 @@ def visits(folder):
     return "--data 'the table.parquet' --target visits"
 
 
-TABLES = {"probability": passengers, "value": patients, "count": visits}
+def searched(folder):
+    "Grades of use of what was found, ten for each query, in any order."
+    frame, grade = searches(150)
+    frame.assign(grade=grade).sample(frac=1, random_state=1).to_csv(folder / "found.csv", index=False)
+    return "--data found.csv --target grade --kind ranking --group query"
+
+
+TABLES = {"probability": passengers, "value": patients, "count": visits, "ranking": searched}
+
+
+HELD_OUT = """
+from mlkit import find_project
+from mlkit.data.dataset import read_dataset
+from mlkit.data.split import read_split
+seen, held_out = read_split(find_project()).parts(read_dataset(find_project(), "mine")[0])
+assert not {*seen["query"]} & {*held_out["query"]}
+held_out.to_json("../held_out.json", orient="records")
+"""
+
+
+def refuse_other_ranking(newcomer, project):
+    "LightGBM's own scores of the held-out rows, and what scikit-learn says of their order, are those of the verdict."
+    (newcomer.folder / "held_out.py").write_text(HELD_OUT)
+    newcomer.types("python ../held_out.py", "mine")
+    rows = pd.read_json(newcomer.folder / "held_out.json")
+    [model] = project.glob("store/models/*/model.txt")
+    features = json.loads((model.parent / "bundle.json").read_text())["features"]
+    cells = [rows[f["name"]].map(f["levels"].index) if f.get("levels") else rows[f["name"]] for f in features]
+    scores = lightgbm.Booster(model_file=str(model)).predict(np.column_stack(cells).astype(float))
+    groups = [(2.0 ** rows.grade[of] - 1, scores[of]) for of in rows.groupby("query").indices.values()]
+    ndcg = np.mean([ndcg_score([gain], [told]) for gain, told in groups])
+    map_ = np.mean([average_precision_score(gain > 0, told) for gain, told in groups if gain.any()])
+    [verdict] = map(json.loads, (path.read_text() for path in project.glob("store/verdicts/*/verdict.json")))
+    assert [verdict["metrics"][name] for name in ("ndcg", "map")] == pytest.approx([ndcg, map_])
+    low, high = verdict["intervals"]["ndcg"]
+    assert low < ndcg < high and verdict["metrics"]["training_rows_judged"] == 0
+    card = newcomer.types("mlkit card mine@champion", "mine").stdout
+    assert "a score that puts the rows of one `query` in order" in card
 
 
 @pytest.mark.parametrize("kind", TABLES)
@@ -117,13 +158,14 @@ def test_a_strangers_table_is_live_after_the_four_commands_of_its_readme(newcome
     with urllib.request.urlopen(request) as answer:
         assert json.loads(answer.read())["predictions"] == asked["predictions"]
 
-    if kind == "probability":
-        [trained] = [
-            line.split()[0]
-            for line in newcomer.types("mlkit runs", "mine").stdout.splitlines()
-            if " train " in line
-        ]
-        assert newcomer.types(f"mlkit reproduce {trained}", "mine").stdout.strip() == f"{trained}: identical"
+    if kind == "ranking":
+        refuse_other_ranking(newcomer, project)
+    [trained] = [
+        line.split()[0]
+        for line in newcomer.types("mlkit runs", "mine").stdout.splitlines()
+        if " train " in line
+    ]
+    assert newcomer.types(f"mlkit reproduce {trained}", "mine").stdout.strip() == f"{trained}: identical"
 
     supervisor = psutil.Process(int((project / ".mlkit/local/supervisor.pid").read_text()))
     processes = [supervisor, *supervisor.children(recursive=True)]

@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 
-import journal_chain as chain
 import pexpect
 import pytest
+from ansible_collections.mlkit.deploy.plugins.module_utils import journal_chain as chain
 from conftest import ROOT
 from eventually import eventually
 from fleeted import Fleeted

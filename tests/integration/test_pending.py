@@ -2,21 +2,14 @@
 
 import os
 import signal
-import socket
 import subprocess
 import threading
 
-import ansible.module_utils
 import pytest
-from conftest import ROOT
+from ansible_collections.mlkit.deploy.plugins.module_utils import pending as waiting
+from ansible_collections.mlkit.deploy.plugins.module_utils import proxy_config
 from eventually import eventually
 from laptop import free_port
-
-for utilities in ("module_utils", "roles/service/module_utils"):  # as on a host
-    ansible.module_utils.__path__.append(str(ROOT / "playbooks" / utilities))
-
-from ansible.module_utils import pending as waiting  # noqa: E402
-from ansible.module_utils import proxy_config  # noqa: E402
 
 OURS, OTHER = "0123456789ab", "ba9876543210"
 

@@ -38,7 +38,7 @@ def playing(hosts, tmp_path):
         playbook = tmp_path / "play.yml"
         playbook.write_text(
             "- hosts: hosts\n  gather_facts: false\n  tasks:\n"
-            f"    - ansible.builtin.import_role: {{name: {role}, tasks_from: {tasks}}}\n"
+            f"    - ansible.builtin.import_role: {{name: mlkit.deploy.{role}, tasks_from: {tasks}}}\n"
         )
         done = hosts.ansible(
             "ansible-playbook",
@@ -47,7 +47,7 @@ def playing(hosts, tmp_path):
             playbook,
             *words,
             check=False,
-            ANSIBLE_ROLES_PATH=str(ROOT / "playbooks/roles"),
+            ANSIBLE_COLLECTIONS_PATH=str(ROOT / "playbooks/collections"),
         )
         return done.returncode, done.stdout + done.stderr
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mlkit.errors import WrongType
-from mlkit.model.output import Output
+from mlkit.model.output import Output, refuse_other_numbers, with_names
 
 
 # %% ../../notebooks/model/05_output.ipynb #d9197806
@@ -49,6 +49,38 @@ def test_of_classes_that_tie_the_first_is_the_answer_as_numpy_and_the_classifier
     assert Output("late", "probability").answers(np.array([0.5, 0.25])) == [0.5, 0.25]
 
 
+# %% ../../notebooks/model/05_output.ipynb #c0e18022
+def test_quantiles_rise_and_have_the_median_in_their_midst():
+    output = Output("price", "quantiles", quantiles=[0.1, np.float64(0.5), 0.9])
+    assert (
+        output.quantiles == (0.1, 0.5, 0.9) and output.parts == ("0.1", "0.5", "0.9") and output.middle == 1
+    )
+    wanted = {"prediction": 2.0, "quantiles": {"0.1": 1.0, "0.5": 2.0, "0.9": 4.0}}
+    assert output.answers(np.array([[1.0, 2.0, 4.0]])) == [wanted]
+    record = msgspec.json.decode(msgspec.json.encode(output))
+    assert record == {"name": "price", "kind": "quantiles", "quantiles": [0.1, 0.5, 0.9]}
+    assert msgspec.convert(record, Output) == output
+    for levels, words in [
+        ((), "without 0.5 in their midst"),
+        ((0.5,), "without 0.5 in their midst"),
+        ((0.5, 0.9), "without 0.5 in their midst"),
+        ((0.9, 0.5, 0.1), "has the quantiles 0.9, 0.5, 0.1"),
+        ((0.0, 0.5, 0.9), "has the quantiles 0.0, 0.5, 0.9"),
+        ((0.1, 0.5, float("nan")), "has the quantiles"),
+        (tuple(n / 20 for n in range(5, 16)), "has the quantiles"),
+    ]:
+        with pytest.raises(WrongType, match=words):
+            Output("price", "quantiles", quantiles=levels)
+    with pytest.raises(WrongType, match="a value has no quantiles"):
+        Output("price", "value", quantiles=(0.1, 0.5, 0.9))
+    with pytest.raises(WrongType, match="the quantiles 0.1, 0.5, 0.8, and the output says 0.1, 0.5, 0.9"):
+        with_names(output, [0.1, 0.5, 0.8])
+    with pytest.raises(
+        WrongType, match="answers with 1 number per row, and the output 'price' is 3 quantiles"
+    ):
+        refuse_other_numbers(output, np.zeros(4))
+
+
 # %% ../../notebooks/model/05_output.ipynb #ba0ed733
 def test_an_output_without_classes_is_the_record_that_it_always_was():
     assert msgspec.to_builtins(Output("late", "probability")) == {"name": "late", "kind": "probability"}
@@ -56,3 +88,16 @@ def test_an_output_without_classes_is_the_record_that_it_always_was():
     record = msgspec.json.decode(msgspec.json.encode(classes))
     assert record == {"name": "species", "kind": "classes", "classes": ["b", "a", "c"]}
     assert msgspec.convert(record, Output) == classes
+
+
+# %% ../../notebooks/model/05_output.ipynb #bba6f6c5
+def test_a_ranking_says_of_which_rows_and_its_answers_are_scores():
+    output = Output("relevance", "ranking", group="query")
+    assert output.answers(np.array([0.5, -2.0])) == [0.5, -2.0] and output.parts == ()
+    record = msgspec.json.decode(msgspec.json.encode(output))
+    assert record == {"name": "relevance", "kind": "ranking", "group": "query"}
+    assert msgspec.convert(record, Output) == output
+    with pytest.raises(WrongType, match="is a ranking of nothing"):
+        Output("relevance", "ranking")
+    with pytest.raises(WrongType, match="is a value, which has no groups"):
+        Output("relevance", "value", group="query")

@@ -133,6 +133,27 @@ def test_a_ranking_learns_by_its_groups():
     )
 
 
+# %% ../../notebooks/model/10_training.ipynb #84fde577
+def test_a_ranking_says_whose_rows_it_puts_in_order_and_learns_grades():
+    X, y = visits()
+    query, grade = pd.Series(X.index // 30, name="query"), (y == "yes").astype(int)
+    training = make_training(X, grade, "ranking", group=query)
+    assert training.signature.output.group == "query" and training.group.tolist() == [30] * 10
+    ranked = training.booster(lightgbm.LGBMRanker(n_estimators=4)).predict(training.rows.matrix)
+    assert np.array_equal(
+        training.booster({"objective": "lambdarank", "num_iterations": 4}).predict(training.rows.matrix),
+        ranked,
+    )
+    with pytest.raises(WrongType, match="LGBMRegressor learns no ranking"):
+        training.booster(lightgbm.LGBMRegressor(n_estimators=2))
+    with pytest.raises(WrongType, match="the model answers a value, and"):
+        training.booster({"objective": "regression", "num_iterations": 2})
+    with pytest.raises(WrongType, match="nobody said of which"):
+        make_training(X, grade, "ranking", group=X.index // 30)
+    with pytest.raises(WrongType, match="have the answer -1, and the relevance of a ranking is a grade"):
+        make_training(X, grade - 1, "ranking", group=query)
+
+
 # %% ../../notebooks/model/10_training.ipynb #ce88f4f3
 def test_classes_are_learned_by_their_names():
     X, y = visits()

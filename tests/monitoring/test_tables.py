@@ -20,9 +20,9 @@ from mlkit.monitoring.tables import (
     Models,
     Record,
     as_of_today,
+    beside_prediction,
     column_name,
     input_name,
-    is_of_classes,
     prediction_tables,
     read_records,
     to_parquet,
@@ -105,13 +105,32 @@ def test_predicted_classes_are_names_with_their_probabilities_beside_them():
     line = msgspec.json.decode(json.dumps(record | {"rows": rows, "predictions": told}), type=Record)
     ((_, table),) = prediction_tables([line], Models(store_with_model(signature=signature)))[0].items()
     table = parquet.read_table(io.BytesIO(to_parquet(table)))
-    assert is_of_classes(table) and as_of_today(table) is table
+    assert beside_prediction(table) == "probabilities" and as_of_today(table) is table
     assert [{key: row[key] for key in ("prediction", "probabilities")} for row in table.to_pylist()] == told
     inputs = [
-        {input_name(key, True): row[key] for key in row if key.startswith("input_")}
+        {input_name(key, "probabilities"): row[key] for key in row if key.startswith("input_")}
         for row in table.to_pylist()
     ]
     assert inputs == rows
+
+
+# %% ../../notebooks/monitoring/01_tables.ipynb #5a570650
+def test_predicted_quantiles_are_medians_with_the_quantiles_beside_them():
+    output = Output("price", "quantiles", quantiles=(0.05, 0.5, 0.95))
+    signature = Signature((Column("quantiles", "integer"), Column("probabilities", "integer")), output)
+    told = output.answers(np.array([[1.0, 2.0, 4.0]]))
+    record = {"format": "mlkit.prediction/1", "id": prediction_id(1), "time": "2026-11-24T00:00:00Z"}
+    record |= {"model": LOGGED_MODEL, "release": "", "predictions": told}
+    line = json.dumps(record | {"rows": [{"quantiles": 7, "probabilities": 8}]})
+    line = msgspec.json.decode(line, type=Record)
+    ((_, table),) = prediction_tables([line], Models(store_with_model(signature=signature)))[0].items()
+    table = parquet.read_table(io.BytesIO(to_parquet(table)))
+    [row] = table.to_pylist()
+    assert {key: row[key] for key in ("prediction", "quantiles")} == told[0]
+    assert (row["input_quantiles"], row["probabilities"]) == (7, 8)
+    assert (
+        beside_prediction(table) == "quantiles" and input_name("input_quantiles", "quantiles") == "quantiles"
+    )
 
 
 # %% ../../notebooks/monitoring/01_tables.ipynb #8cb5c38d

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from mlkit.new.baseline import _folds, _log_loss, _macro_f1, _rounded, baseline_gates
+from mlkit.new.baseline import _folds, _log_loss, _macro_f1, _ndcg, _pinball, _rounded, baseline_gates
 from mlkit.new.plan import make_plan
+from mlkit.testing import searches
 
 
 # %% ../../notebooks/new/05_baseline.ipynb #568442cd
@@ -55,6 +56,42 @@ def test_classes_have_gates_on_their_macro_f1_and_log_loss_as_scikit_learn_count
         day=pd.date_range("2026-01-01", periods=1000).astype(str),
     )
     assert len(baseline_gates(plan_for("group", rare), rare)) == 2  # "c" came last, after each part
+
+
+# %% ../../notebooks/new/05_baseline.ipynb #07b509f9
+def test_quantiles_have_gates_on_their_pinball_loss_as_scikit_learn_counts_it_and_on_their_coverage():
+    def aged(flag, question, guess):
+        return "quantiles" if flag == "kind" else guess or "visits"
+
+    [loss, coverage] = baseline_gates(make_plan("demo", "/data/demo.csv", people(), aged), people())
+    assert (loss.metric, coverage.metric) == ("pinball_loss", "coverage")
+    assert loss.threshold.startswith("<= 0.") and 0.5 < float(coverage.threshold.removeprefix(">= ")) < 0.95
+    assert "of the rows lay within those of five small models" in coverage.why
+    truth, told = np.arange(90.0), np.sort(np.random.default_rng(1).normal(45, 20, (90, 3)), axis=1)
+    losses = [
+        metrics.mean_pinball_loss(truth, one, alpha=q) for one, q in zip(told.T, (0.1, 0.5, 0.9), strict=True)
+    ]
+    assert _pinball(truth, told, (0.1, 0.5, 0.9)) == pytest.approx(np.mean(losses))
+    few = people().head(30)
+    assert len(baseline_gates(make_plan("demo", "/data/demo.csv", few, aged), few)) == 2
+
+
+# %% ../../notebooks/new/05_baseline.ipynb #cacca8e6
+def test_a_ranking_has_a_gate_on_its_ndcg_as_scikit_learn_counts_it():
+    frame, grade = searches(120)
+    frame = frame.assign(grade=grade).sample(
+        frac=1, random_state=1
+    )  # rows of one group do not stand together
+    said = {"target": "grade", "kind": "ranking", "group": "query"}
+    plan = make_plan("demo", "/data/demo.csv", frame, lambda flag, question, guess: said.get(flag, guess))
+    [gate] = baseline_gates(plan, frame)
+    assert gate.metric == "ndcg" and 0.5 < float(gate.threshold.removeprefix(">= ")) < 0.99
+    truth, told = grade[:20], np.random.default_rng(1).integers(0, 3, 20)
+    by_group = [
+        metrics.ndcg_score([2.0**t - 1], [s])
+        for t, s in zip(np.split(truth, 2), np.split(told, 2), strict=True)
+    ]
+    assert _ndcg(truth, told, np.repeat([0, 1], 10)) == pytest.approx(np.mean(by_group))
 
 
 # %% ../../notebooks/new/05_baseline.ipynb #a4189b48

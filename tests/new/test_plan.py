@@ -74,6 +74,34 @@ def test_few_texts_are_classes_and_whole_numbers_are_when_somebody_says_so():
     assert planned(species, "grade", kind="classes").target.classes == (1, 2, 3)
 
 
+# %% ../../notebooks/new/04_plan.ipynb #5294f941
+def test_quantiles_are_asked_for_with_an_interval_that_nine_of_ten_outcomes_lie_within():
+    plan = planned(trips(), "age", kind="quantiles")
+    assert ASKED["quantiles"] == "0.05,0.5,0.95" and plan.target.quantiles == (0.05, 0.5, 0.95)
+    assert planned(trips(), "age", kind="quantiles", quantiles="0.1,0.5,0.9").target.quantiles == (
+        0.1,
+        0.5,
+        0.9,
+    )
+
+
+# %% ../../notebooks/new/04_plan.ipynb #9911bfa6
+def test_a_ranking_holds_whole_groups_out_and_is_not_asked_with_the_group():
+    searched = trips().assign(query_id=np.arange(400) // 8, grade=np.arange(400) % 3)
+    plan = planned(searched, "grade", kind="ranking")
+    assert (ASKED["group"], plan.key, plan.time, plan.target.group) == (
+        "query_id",
+        "query_id",
+        "",
+        "query_id",
+    )
+    assert "query_id" not in plan.inputs and plan.left_out["query_id"]
+    assert planned(searched, "grade", kind="ranking", group="city").key == "city"
+    for group, words in {"quary_id": "did you mean: query_id", "booking": "not a column that says"}.items():
+        with pytest.raises(MlkitError, match=words):
+            planned(searched, "grade", kind="ranking", group=group)
+
+
 # %% ../../notebooks/new/04_plan.ipynb #2603ddd1
 def test_an_answer_that_cannot_be_is_refused_with_those_that_can():
     for said, words in {

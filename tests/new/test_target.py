@@ -116,3 +116,34 @@ def test_what_cannot_be_classes_is_refused_with_what_helps():
     with pytest.raises(WrongType) as refused:
         target_of(["a", "b", "c"] * 9, "value")
     assert "--kind classes" in str(refused.value)
+
+
+# %% ../../notebooks/new/02_target.ipynb #5b6b1dd5
+def test_quantiles_are_of_numbers_when_somebody_says_so():
+    target = target_of([1.5, None, 9.0] * 9, "quantiles", "")
+    assert target.quantiles == (0.05, 0.5, 0.95) and target.output == "quantiles"
+    assert (target.question, target.missing) == ("between what: y?", 9)
+    column, values = look(pd.DataFrame({"y": [1.5, 2.5, 9.0] * 9}))[0], pd.Series([1.5, 2.5, 9.0] * 9)
+    assert make_target(column, values, "quantiles", "", "0.1, 0.5, 0.75, 0.9").quantiles == (
+        0.1,
+        0.5,
+        0.75,
+        0.9,
+    )
+    for typed in ("", "0.5", "0.1,0.9", "0.9,0.5,0.1", "0,0.5,1", "0.1,half,0.9", "0.1,0.5,0.5,0.9"):
+        with pytest.raises(WrongType, match="with 0.5 in their midst"):
+            make_target(column, values, "quantiles", "", typed)
+    with pytest.raises(WrongType, match="is not numbers, so it is not quantiles"):
+        target_of(["a", "b", "c"] * 9, "quantiles", "")
+
+
+# %% ../../notebooks/new/02_target.ipynb #c94366fc
+def test_a_ranking_is_of_grades():
+    target = make_target(
+        *(lambda f: (look(f)[0], f["y"]))(pd.DataFrame({"y": [0, 1, 3] * 9})), "ranking", group="query"
+    )
+    assert target.group == "query" and target.output == "ranking"
+    assert target.question == "in which order by y, within each query?"
+    for values in [0, -1, 2] * 9, [0.5, 1, 2] * 9, [0, 31, 2] * 9:
+        with pytest.raises(WrongType, match="is not a grade of use"):
+            target_of(values, "ranking", "")

@@ -15,7 +15,7 @@ from mlkit.model.features import encode, fit_features
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.records import read_record
 from mlkit.registry import promote, register
-from mlkit.runs.current import Run
+from mlkit.runs.current import Run, _refuse_divided
 from mlkit.runs.record import begin_record, read_run
 from mlkit.settings import find_project, read_project
 from mlkit.validation.training_rows import read_training_rows
@@ -45,6 +45,15 @@ def saved_model(run, inputs=("distance", "temp"), trees=20):
     booster = lightgbm.train(settings, lightgbm.Dataset(matrix, late, params={"verbose": -1}), trees)
     bundle = run.save_model(booster, signature, columns, target=late)
     return bundle, bundle.predict(frame_columns(signature, flights(seed=1)[0]))
+
+
+# %% ../../notebooks/runs/07_current.ipynb #c66f36ff
+def test_a_group_is_on_one_side_of_the_split():
+    held_out = pd.DataFrame({"query": [3, 4, 4]})
+    _refuse_divided("query", pd.Series([1, 2]), held_out)
+    _refuse_divided("query", pd.Series([4]), held_out.drop(columns="query"))
+    with pytest.raises(WrongType, match="1 groups of 'query' are on both sides of .split., 4 is one"):
+        _refuse_divided("query", pd.Series([1, 2, 4]), held_out)
 
 
 # %% ../../notebooks/runs/07_current.ipynb #7e6e2869

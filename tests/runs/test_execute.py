@@ -5,6 +5,7 @@ import base64
 import html
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from dataclasses import asdict
@@ -18,7 +19,8 @@ import psutil
 import pytest
 
 from mlkit.data.dataset import read_dataset, write_dataset
-from mlkit.errors import BadSettings, NotebookFailed, SecretFound
+from mlkit.errors import BadSettings, MissingData, NotebookFailed, SecretFound
+from mlkit.model.hold import HOLDS
 from mlkit.registry import find_model
 from mlkit.runs.execute import _in_a_line, adopt_notebook, run_notebook, still_holds
 from mlkit.runs.kernel import Limits, read_limits
@@ -356,6 +358,43 @@ def test_a_notebook_under_plain_papermill_is_a_scratch_run_and_can_be_adopted():
     assert adopted.notebook["path"] == "work.ipynb"
     with pytest.raises(NotebookFailed, match="is not a complete run: cell 0 was not run"):
         adopt_notebook(project, project.root / "work.ipynb")
+
+
+# %% ../../notebooks/runs/04_execute.ipynb #2939bffb
+def test_a_notebook_whose_model_was_pruned_is_not_adopted_and_one_whose_model_is_there_holds_it():
+    project = project_with("rows: int = 3", f"import os\nos.environ.pop('MLKIT_RUN', None)\n{API}\n{TRAIN}")
+    done = project.root / "done" / "out.ipynb"
+    done.parent.mkdir()
+    papermill.execute_notebook(project.root / "work.ipynb", done, cwd=project.root, progress_bar=False)
+    [scratch] = (read_run(project.store, id) for id in project.store.folders("runs"))
+    kept = {key: project.store.get(key) for key in project.store.keys("models") if scratch.model[7:] in key}
+    project.store.delete(kept)
+    before = project.store.keys("")
+    with pytest.raises(MissingData, match=f"the model {scratch.model[:19]}") as refused:
+        adopt_notebook(project, done)
+    assert "run the notebook again" in refused.value.hint and project.store.keys("") == before
+    for key, data in kept.items():
+        project.store.put(key, data)
+    adopted = adopt_notebook(project, done)
+    assert adopted.model == scratch.model and not project.store.keys(f"{HOLDS}/{adopted.id}")
+
+
+# %% ../../notebooks/runs/04_execute.ipynb #f0904d35
+def test_of_equal_notebooks_of_two_models_the_one_is_adopted_that_made_its_model():
+    project = project_with("rows: int = 3", f"import os\nos.environ.pop('MLKIT_RUN', None)\n{API}\n{TRAIN}")
+    (project.root / "settings.ini").write_text(
+        "[project]\nname = demo\n[model a]\npipelines = a\n[model b]\npipelines = b\n[dataset numbers]\n"
+    )
+    for folder in "ab":
+        (project.root / folder).mkdir()
+        shutil.copy(project.root / "work.ipynb", project.root / folder / "work.ipynb")
+    project = find_project(project.root)
+    done = project.root / "out.ipynb"
+    papermill.execute_notebook(
+        project.root / "b/work.ipynb", done, cwd=project.root / "b", progress_bar=False
+    )
+    assert adopt_notebook(project, done).notebook["path"] == "b/work.ipynb"
+    assert find_model(project.store, "latest", "b") and not project.store.has("models/latest-a.json")
 
 
 # %% ../../notebooks/runs/04_execute.ipynb #2304fdce

@@ -6,7 +6,6 @@ import tempfile
 import pytest
 
 from mlkit.errors import BadSettings, GateFailed, WrongType
-from mlkit.settings import Gate
 from mlkit.store import Store
 from mlkit.validation.verdict import (
     Unmeasured,
@@ -17,6 +16,7 @@ from mlkit.validation.verdict import (
     shown,
     verdicts_of,
 )
+from mlkit.values import Gate
 
 # %% ../../notebooks/validation/04_verdict.ipynb #555f44e1
 GATES = (Gate("auc", ">=", 0.69), Gate("brier", "<=", 0.16))

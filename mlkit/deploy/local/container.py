@@ -72,7 +72,7 @@ def stop_container(
 
 # %% ../../../notebooks/deploy/local/03_container.ipynb #f75fa8ad
 def _name(project: Project) -> str:
-    return f"mlkit-{project.name}"
+    return f"mlkit-{project.service}"
 
 
 def _image_of(engine: str, name: str) -> str | None:

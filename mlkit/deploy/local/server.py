@@ -60,7 +60,7 @@ class LocalDeployment:
 
     @property
     def folder(self) -> Path:
-        return self.project.root / ".mlkit" / "local"
+        return self.project.local_folder
 
     def make_folder(self) -> None:
         "For this user alone: what clients asked is in it, and who may ask."
@@ -264,7 +264,7 @@ def status_local(
 try it:   {local.url}/ in a browser; its routes: {local.url}/docs
 ask it:   curl {local.url}/predict -H 'Content-Type: application/json' -d {shlex.quote(row)}
 contract: curl {local.url}/model
-stop it:  mlkit stop local"""
+stop it:  mlkit stop local{f" --model {project.model}" if len(project.models) > 1 else ""}"""
 
 
 # %% ../../../notebooks/deploy/local/02_server.ipynb #965c3553

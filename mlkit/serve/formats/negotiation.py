@@ -176,11 +176,15 @@ class Answer:
     output: Output = ONE_NUMBER
 
     def table(self) -> dict[str, np.ndarray]:
-        "The answer as columns of float64; of classes, also the name of the likeliest."
+        "The answer as columns of float64; of classes, also the name of the likeliest, of quantiles the median."
         if classes := self.output.classes:
             likeliest = np.array(classes, dtype=object)[self.predictions.argmax(axis=1)]
             shares = zip(classes, self.predictions.T, strict=True)
             columns = {"prediction": likeliest} | {f"probability_{name}": cells for name, cells in shares}
+        elif self.output.quantiles:
+            told = zip(self.output.parts, self.predictions.T, strict=True)
+            columns = {"prediction": self.predictions[:, self.output.middle]}
+            columns |= {f"quantile_{level}": cells for level, cells in told}
         elif self.predictions.ndim == 1:
             columns = {"prediction": self.predictions}
         else:
@@ -194,9 +198,9 @@ class Answer:
         return columns
 
     def shares(self) -> list:
-        "The contributions: for each row a list, or with several outputs a list of lists, which of classes have their names."
-        if classes := self.output.classes:
-            return [dict(zip(classes, row, strict=True)) for row in self.contributions.tolist()]
+        "The contributions: for each row a list, or with several outputs a list of lists, which of classes and quantiles have their names."
+        if parts := self.output.parts:
+            return [dict(zip(parts, row, strict=True)) for row in self.contributions.tolist()]
         one = self.contributions.shape[1] == 1
         return (self.contributions[:, 0, :] if one else self.contributions).tolist()
 
@@ -220,7 +224,7 @@ def _write_json(answer: Answer) -> bytes:
 
 def _write_ndjson(answer: Answer) -> bytes:
     told = answer.output.answers(answer.predictions)
-    several = told if answer.output.classes else [{"prediction": prediction} for prediction in told]
+    several = told if answer.output.parts else [{"prediction": prediction} for prediction in told]
     lines = [
         {"id": answer.id, "model": answer.model, "row": row} | fields for row, fields in enumerate(several)
     ]

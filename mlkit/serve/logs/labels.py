@@ -96,7 +96,7 @@ class Asked:
             return "" if _name(value) in self.classes else f"one of {', '.join(self.classes[:20])}"
         if isinstance(value, str):
             return _EXPECTED_OF[self.kind]
-        return "" if self.kind == "value" or value in (0, 1) else _EXPECTED_OF[self.kind]
+        return "" if self.kind != "probability" or value in (0, 1) else _EXPECTED_OF[self.kind]
 
     def as_kept(self, label: Label) -> Label:
         "Of a class its name, whatever the client wrote for it: 2 is the class called 2."
@@ -112,7 +112,8 @@ def _name(value: bool | float | str) -> str:
         return ""
 
 
-_EXPECTED_OF = {"probability": "0, 1, true or false: whether it happened", "value": "a number"}
+_EXPECTED_OF = {"probability": "0, 1, true or false: whether it happened"}
+_EXPECTED_OF |= dict.fromkeys(("value", "quantiles", "ranking"), "a number")
 
 
 # %% ../../../notebooks/serve/logs/03_labels.ipynb #88e18e3e

@@ -47,7 +47,7 @@ IN_FLIGHT = gauge("mlkit_requests_in_flight", "Requests that a worker works on n
 ROWS = counter("mlkit_rows_total", "Rows predicted").labels()
 PREDICTIONS = histogram(
     "mlkit_prediction",
-    "Predictions, of models with one output; of classes, the place of the likeliest",
+    "Predictions, of models with one output; of classes, the place of the likeliest; of quantiles, the median",
     ("model",),
     (),
 )
@@ -72,7 +72,7 @@ PROBABILITY_EDGES = (0.001, 0.01, *(number / 20 for number in range(1, 20)), 0.9
 
 
 def prediction_edges(
-    kind: str,  # "probability" or "value"
+    kind: str,  # of the output
     golden: list[float],  # predictions
 ) -> tuple[float, ...]:
     "The upper edges of the buckets that fit a model's predictions."
@@ -97,10 +97,12 @@ class Meter:
         MODEL.labels(bundle.name, bundle.digest, release).set(1)
         golden, output, model = bundle.golden["predictions"], bundle.signature.output, bundle.digest[7:19]
         self._one_output = not isinstance(golden[0], list)
+        self._middle = output.middle if output.quantiles else None
         self._classes = [CLASSES.labels(model, name) for name in output.classes]
         if self._one_output:
             places = tuple(map(float, range(len(output.classes))))
-            edges = places or prediction_edges(output.kind, golden)
+            middles = [told["prediction"] for told in golden] if output.quantiles else golden
+            edges = places or prediction_edges(output.kind, middles)
             self._spread = PREDICTIONS.labels(model, edges=edges)
         self._answered = REQUESTS.labels("/predict", 200)
         self._seconds = SECONDS.labels("/predict")
@@ -128,6 +130,8 @@ class Meter:
             return
         if self._classes:
             predictions = self._count_classes(predictions)
+        elif self._middle is not None:
+            predictions = [row[self._middle] for row in predictions]
         if rows == 1:
             value = float(predictions if isinstance(predictions, float) else predictions[0])
             if math.isfinite(value):  # one NaN in a sum is there for ever

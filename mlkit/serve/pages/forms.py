@@ -121,8 +121,10 @@ def explained(
 ) -> dict:
     "The prediction for one row with what each feature brought, as the page shows it."
     prediction, shares = answer["predictions"][0], answer["contributions"][0]
-    classes = _by_class(prediction)
+    classes, quantiles = _by_class(prediction), _interval(bundle, prediction)
     best = max(classes, key=classes.__getitem__)  # the first of those that tie
+    if quantiles:
+        shares = shares[bundle.signature.output.parts[bundle.signature.output.middle]]
     if isinstance(shares, dict) or isinstance(shares[0], list):
         shares = shares[best]
     *shares, average = shares
@@ -137,6 +139,7 @@ def explained(
         "average": average,
         "score": average + score,
         "scale": _scale(classes, average + score),
+        "quantiles": quantiles,
         "bars": _bars(names, shares, row),
     }
 
@@ -144,8 +147,20 @@ def explained(
 def _by_class(prediction: float | list | dict) -> dict:
     "The probabilities by the name of the class, by its number in models whose classes have no names; one number alone."
     if isinstance(prediction, dict):
-        return prediction["probabilities"]
+        return prediction.get("probabilities") or {0: prediction["prediction"]}
     return dict(enumerate(prediction if isinstance(prediction, list) else [prediction]))
+
+
+def _interval(bundle: Bundle, prediction: Any) -> list[dict]:
+    "Each quantile and where it lies, in hundredths of the way from the first to the last; none where the answer has none."
+    if not bundle.signature.output.quantiles:
+        return []
+    told = prediction["quantiles"]
+    low, *_, high = told.values()
+    way = (high - low) or 1.0
+    return [
+        {"level": level, "value": value, "at": 100 * (value - low) / way} for level, value in told.items()
+    ]
 
 
 def _likeliest(classes: dict) -> list[dict]:

@@ -137,12 +137,14 @@ def _problem_schema() -> dict:
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #e128cbc6
 def _answer_schema(bundle: Bundle) -> dict:
-    one, classes = bundle.golden["predictions"][0], bundle.signature.output.classes
+    one, output = bundle.golden["predictions"][0], bundle.signature.output
     number = {"type": "number"}
+    ranked = f"; rows of one {output.group} stand in the order of it, the highest first" * bool(output.group)
     several = {"type": "array", "items": number}
-    if classes:
-        prediction = {"$ref": "#/components/schemas/ClassAnswer"}
-        shares = _only(**dict.fromkeys(classes, several))
+    if output.parts:
+        name = "ClassAnswer" if output.classes else "QuantileAnswer"
+        prediction = {"$ref": f"#/components/schemas/{name}"}
+        shares = _only(**dict.fromkeys(output.parts, several))
     elif isinstance(one, list):
         prediction = several | {"minItems": len(one), "maxItems": len(one)}
         shares = {"type": "array", "items": several}
@@ -156,7 +158,7 @@ def _answer_schema(bundle: Bundle) -> dict:
             "predictions": {
                 "type": "array",
                 "items": prediction,
-                "description": "one per row, in their order",
+                "description": f"one per row, in their order{ranked}",
             },
             "features": {
                 "type": "array",
@@ -180,6 +182,12 @@ def _class_answer_schema(classes: tuple[str, ...]) -> dict:
         prediction={"type": "string", "enum": list(classes), "description": words},
         probabilities=_only(**dict.fromkeys(classes, {"type": "number", "minimum": 0, "maximum": 1})),
     )
+
+
+def _quantile_answer_schema(levels: tuple[str, ...]) -> dict:
+    words = f"they never fall from one to the next; {levels[0]} to {levels[-1]} is the interval"
+    quantiles = _only(**dict.fromkeys(levels, {"type": "number"})) | {"description": words}
+    return _only(prediction={"type": "number", "description": "the median"}, quantiles=quantiles)
 
 
 def _record(**properties: dict) -> dict:
@@ -238,6 +246,9 @@ def openapi_document(
     }
     if classes := bundle.signature.output.classes:
         document["components"]["schemas"]["ClassAnswer"] = _class_answer_schema(classes)
+    if bundle.signature.output.quantiles:
+        answer = _quantile_answer_schema(bundle.signature.output.parts)
+        document["components"]["schemas"]["QuantileAnswer"] = answer
     if secured:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return document

@@ -248,6 +248,32 @@ def test_an_answer_of_classes_says_the_same_in_each_format():
     assert write_answer(replace(answer, contributions=None), FLOAT64) == shares.tobytes()
 
 
+# %% ../../../notebooks/serve/formats/05_negotiation.ipynb #afc54748
+def test_an_answer_of_quantiles_says_the_same_in_each_format():
+    random = np.random.default_rng(1)
+    cells, parts = np.sort(random.normal(size=(5, 3)), axis=1), random.normal(size=(5, 3, 2))
+    output = Output("price", "quantiles", quantiles=(0.05, 0.5, 0.95))
+    answer = Answer("id", "model", cells, parts, ("area", "expected value"), output)
+    body = msgspec.json.decode(write_answer(answer, JSON))
+    assert body["predictions"] == [
+        {"prediction": row[1], "quantiles": dict(zip(("0.05", "0.5", "0.95"), row, strict=True))}
+        for row in cells.tolist()
+    ]
+    assert body["contributions"][0] == dict(zip(("0.05", "0.5", "0.95"), parts[0].tolist(), strict=True))
+    lines = list(map(msgspec.json.decode, write_answer(answer, NDJSON).splitlines()))
+    assert [{key: line[key] for key in ("prediction", "quantiles")} for line in lines] == body["predictions"]
+    for table in (
+        pyarrow.csv.read_csv(io.BytesIO(write_answer(answer, CSV))).to_pandas(),
+        pyarrow.ipc.open_stream(write_answer(answer, ARROW)).read_all().to_pandas(),
+    ):
+        assert list(table)[:4] == ["prediction", "quantile_0.05", "quantile_0.5", "quantile_0.95"]
+        assert np.array_equal(table.to_numpy()[:, :4], np.column_stack([cells[:, 1], cells]))
+        assert np.array_equal(table.to_numpy()[:, 4:], parts.reshape(5, 6))
+    assert np.array_equal(
+        np.frombuffer(write_answer(replace(answer, contributions=None), FLOAT64)), cells.ravel()
+    )
+
+
 # %% ../../../notebooks/serve/formats/05_negotiation.ipynb #25b209b3
 def test_the_best_type_that_is_asked_for_is_given():
     cases = [

@@ -148,6 +148,18 @@ def test_the_label_of_a_class_is_its_name_whatever_type_it_had_in_the_table():
     assert refused.value.problems[0]["expected"] == "one of 1, 2, true, Adelie"
 
 
+# %% ../../../notebooks/serve/logs/03_labels.ipynb #392a2759
+def test_the_outcome_of_quantiles_and_of_a_ranking_is_a_number():
+    assert not Asked("abababababab", "ranking").problem(
+        read_labels(sent([{"id": ID, "label": 3}]), "application/json")[0]
+    )
+    asked = Asked("abababababab", "quantiles")
+    assert read_labels(sent([{"id": ID, "label": 250.5}]), "application/json", asked)[0].label == 250.5
+    with pytest.raises(LabelsRefused) as refused:
+        read_labels(sent([{"id": ID, "label": "much"}]), "application/json", asked)
+    assert refused.value.problems[0]["expected"] == "a number"
+
+
 # %% ../../../notebooks/serve/logs/03_labels.ipynb #3582c70e
 def test_labels_that_were_taken_are_on_the_disk_in_one_line():
     log = open_label_log(tempfile.mkdtemp())

@@ -21,7 +21,7 @@ from mlkit.serve.metrics.telemetry import (
     request_finished,
     request_started,
 )
-from mlkit.testing import small_classes
+from mlkit.testing import small_classes, small_quantiles
 
 
 # %% ../../../notebooks/serve/metrics/02_telemetry.ipynb #03eeaf6e
@@ -98,6 +98,17 @@ def test_predicted_classes_are_counted_by_their_names_and_spread_over_their_plac
         3,
         4,
     ]
+
+
+# %% ../../../notebooks/serve/metrics/02_telemetry.ipynb #e75a1fe3
+def test_of_quantiles_the_median_is_spread_over_values():
+    bundle = small_quantiles()
+    meter, model = Meter(bundle, "prices-1"), bundle.digest[7:19]
+    middles = [told["prediction"] for told in bundle.golden["predictions"]]
+    meter.observe_rows(1, [[0.0, middles[0], 1e9]])
+    meter.observe_rows(2, np.array([[0.0, middles[1], 1e9], [0.0, max(middles) * 100, 1e9]]))
+    total = told(f'mlkit_prediction_sum{{model="{model}"}}') - middles[0] - middles[1] - max(middles) * 100
+    assert told(f'mlkit_prediction_bucket{{le="+Inf",model="{model}"}}') == 3 and abs(total) < 1e-6
 
 
 # %% ../../../notebooks/serve/metrics/02_telemetry.ipynb #7134518a

@@ -19,7 +19,7 @@ from mlkit.serve.options import Options
 from mlkit.serve.pages.forms import BARS, STATIC, _likeliest, add_pages, curl_command, explained
 from mlkit.serve.predictor import Negotiation, Predictor
 from mlkit.serve.service import Service
-from mlkit.testing import small_classes
+from mlkit.testing import small_classes, small_quantiles, small_ranking
 
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #ade87013
 EVIL = "<script>alert('1')</script>"
@@ -117,6 +117,32 @@ def test_the_page_of_classes_names_the_likeliest_and_shows_each_and_nothing_in_a
     shown = _likeliest(many)
     assert [one["name"] for one in shown[:2]] == ["class 13", "class 12"] and shown[-1]["name"] == "4 others"
     assert len(shown) == BARS + 1 and sum(one["share"] for one in shown) == pytest.approx(sum(many.values()))
+
+
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #cf0787f6
+def test_the_page_of_quantiles_shows_the_median_and_the_interval_around_it():
+    flats = small_quantiles()
+    client = client_of(saved(flats))
+    row, told = flats.golden["rows"][1], flats.golden["predictions"][1]
+    page = client.post("/", data={"c0": row["area"], "c1": row["floor"], "c2": json.dumps(row["town"])}).text
+    low, middle, high = told["quantiles"].values()
+    assert f'<p class="big">{middle:.6g}</p>' in page and f'<p class="exact">{middle!r}</p>' in page
+    assert f"90 % are expected between {low:.6g} and {high:.6g}." in page and page.count("% below") == 3
+    assert "the model's raw score" not in page and "log-odds" not in page
+
+
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #58aa43a7
+def test_the_page_of_a_ranking_calls_its_number_a_score():
+    row = small_ranking().golden["rows"][1]
+    client = client_of(saved(small_ranking()))
+    page = client.post(
+        "/",
+        data={
+            f"c{n}": cell if isinstance(cell, float) else json.dumps(cell)
+            for n, cell in enumerate(row.values())
+        },
+    ).text
+    assert "Score for grade" in page and "The row of a query with the highest score stands first." in page
 
 
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #f4b74b17

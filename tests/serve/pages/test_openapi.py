@@ -13,7 +13,7 @@ from mlkit.model.bundle import make_bundle
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.serve.pages.openapi import EXACT, openapi_document, row_schema
 from mlkit.serve.predictor import Negotiation, Predictor
-from mlkit.testing import small_classes
+from mlkit.testing import small_classes, small_quantiles, small_ranking
 
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #af50b03b
@@ -109,3 +109,28 @@ def test_a_client_that_is_generated_for_classes_knows_each_by_its_name():
         told | {"probabilities": told["probabilities"] | {"King": 0.0}},
     ):
         assert not check.is_valid(answer | {"predictions": [wrong]})
+
+
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #d9a5772b
+def test_a_client_that_is_generated_for_quantiles_knows_each_by_its_level():
+    bundle = small_quantiles()
+    document = openapi_document(bundle, "flats-1")
+    OpenAPIV31SpecValidator(document).validate()
+    body = json.dumps({"rows": bundle.golden["rows"]}).encode()
+    answer = json.loads(Predictor(bundle).answer(body, Negotiation(explain=True)).body)
+    check = Draft202012Validator(
+        {"$ref": "#/components/schemas/Answer", "components": document["components"]}
+    )
+    check.validate(answer)
+    told = answer["predictions"][0]
+    for wrong in (2.5, {"prediction": 2.5}, told | {"quantiles": {"0.5": 2.5}}):
+        assert not check.is_valid(answer | {"predictions": [wrong]})
+
+
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #62816f20
+def test_a_client_of_a_ranking_is_told_which_rows_stand_in_order():
+    document = openapi_document(small_ranking(), "search-1")
+    OpenAPIV31SpecValidator(document).validate()
+    assert "rows of one query stand in the order of it" in json.dumps(
+        document["components"]["schemas"]["Answer"]
+    )

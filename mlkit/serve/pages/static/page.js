@@ -29,6 +29,7 @@ function bar(...rects) {
 }
 
 const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
+const short = (value) => String(Number(value.toPrecision(6)));
 const percent = (value) => (100 * value).toFixed(1);
 
 function cell(field) {
@@ -85,6 +86,7 @@ function scaleOf(classes, score) {
 // The likeliest first. Classes of older models have no names.
 function classesOf(prediction) {
   if (typeof prediction === "number") return [{ name: "", share: prediction }];
+  if (prediction.quantiles) return [{ name: "", share: prediction.prediction }];
   const named = !Array.isArray(prediction);
   const classes = Object.entries(named ? prediction.probabilities : prediction);
   const found = classes.map(([key, share]) => ({ key, name: named ? key : `class ${key}`, share }));
@@ -96,6 +98,7 @@ function classesOf(prediction) {
 function chart(answer, row, classes) {
   let shares = answer.contributions[0];
   if (classes.length > 1) shares = shares[classes[0].key];
+  if (answer.predictions[0].quantiles) shares = shares["0.5"];
   const average = shares[shares.length - 1];
   const bars = shares.slice(0, -1).map((share, i) => ({ name: answer.features[i], share }));
   const score = shares.reduce((sum, share) => sum + share, 0);
@@ -116,6 +119,19 @@ function chart(answer, row, classes) {
   return [make("h2", "", why), make("p", "why", words), make("ol", "bars", ...items)];
 }
 
+// From the first to the last of them, and where each of them lies between.
+function interval(quantiles) {
+  const told = Object.entries(quantiles);
+  const [low, high] = [told[0], told[told.length - 1]];
+  const words = `${Number((100 * (high[0] - low[0])).toPrecision(6))} % are expected between ${short(low[1])} and ${short(high[1])}.`;
+  const lines = told.flatMap(([level, value]) => {
+    const at = high[1] > low[1] ? (100 * (value - low[1])) / (high[1] - low[1]) : 0;
+    const share = `${Number((100 * level).toPrecision(6))} % below`;
+    return [make("span", "what", share), bar(["track", 0, 100], ["up", 0, at]), make("span", "number", short(value))];
+  });
+  return [make("p", "why", words), make("div", "classes quantiles", ...lines)];
+}
+
 function curl(row) {
   const quote = (text) => `'${text.replaceAll("'", `'"'"'`)}'`;
   const address = quote(new URL("predict?explain=1", location.href).href);
@@ -126,11 +142,14 @@ function showAnswer(answer, row) {
   const classes = classesOf(answer.predictions[0]);
   const best = classes[0];
   const probability = form.dataset.kind === "probability" && classes.length === 1;
-  const title = `${form.dataset.kind === "probability" ? "Probability of" : "Predicted"} ${form.dataset.output}`;
-  const number = probability ? percent(best.share) : String(Number(best.share.toPrecision(6)));
+  const title = `${{ probability: "Probability of", ranking: "Score for" }[form.dataset.kind] ?? "Predicted"} ${form.dataset.output}`;
+  const number = probability ? percent(best.share) : short(best.share);
   const big = classes.length > 1 ? make("p", "big name", best.name) : make("p", "big", number);
   if (probability) big.append(make("small", "", " %"));
   const parts = [make("p", "eyebrow", title), big, make("p", "exact", String(best.share))];
+  const { group } = form.dataset;
+  if (group) parts.push(make("p", "why", `The row of a ${group} with the highest score stands first.`));
+  if (answer.predictions[0].quantiles) parts.push(...interval(answer.predictions[0].quantiles));
   if (classes.length > 1) {
     const shown = classes.slice(0, BARS);
     const rest = classes.slice(BARS);
