@@ -261,17 +261,9 @@ class Run(Trainer):
         self._show("verdict", fields | {"words": str(verdict)}, str(verdict), report.summary(verdict, drawn))
         return verdict
 
-    def keep(self) -> RunRecord | None:
-        """In JupyterLab, when all cells have run and are saved: make it a run like those of `mlkit run`.
-
-        Within `mlkit run` it is one already. Raises what `keep_this` raises.
-        """
-        if not self.scratch:
-            print(f"run {self.id}: mlkit keeps it when all cells have run")
-            return None
-        record = keep_this(self.project)
-        print(f"run {record.id}, kept: {record.notebook['path']}")
-        return record
+    def keep(self) -> None:
+        "In JupyterLab, when all cells have run and are saved: make it a run. Raises what `keep_this` raises."
+        print(keep_this(self.project, "" if self.scratch else self.id))
 
     def _again(self, source: dataset.Dataset) -> pd.DataFrame | None:
         "The rows of a dataset that was read before, if it can be read and is still the same."

@@ -96,10 +96,14 @@ def keep_notebook(
 
 def keep_this(
     project: Project,
-) -> RunRecord:
-    "The same of the kernel around us. Raises what `keep_notebook` raises."
+    run: str = "",  # the run that we are within, which mlkit keeps itself
+) -> str:
+    "Keep the notebook of the kernel around us, and say so. Raises what `keep_notebook` raises."
     from IPython import get_ipython
 
+    if run:
+        return f"run {run}: mlkit keeps it when all cells have run"
     shell = get_ipython()
     history = list(shell.history_manager.input_hist_raw) if shell else []
-    return keep_notebook(project, history, os.environ.get("JPY_SESSION_NAME", "") if history else "")
+    record = keep_notebook(project, history, os.environ.get("JPY_SESSION_NAME", "") if history else "")
+    return f"run {record.id}, kept: {record.notebook['path']}"
