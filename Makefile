@@ -7,7 +7,7 @@ UV = UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 MODULES = $(shell find notebooks -name '*.ipynb' -not -path '*/.*')
 
-.PHONY: demo test unit test-3.13 bench-runs bench-serve bench-deploy export show docs lock lab clean
+.PHONY: demo test unit test-3.13 bench-runs bench-serve bench-deploy bench-forest export kernel show docs lock lab clean
 
 demo: $(VENV)/.ready  ## from nothing to a live prediction on this machine
 	mlkit run prepare
@@ -33,6 +33,9 @@ bench-runs: $(VENV)/.ready  ## what a kept record costs, and a list of ten thous
 bench-serve: $(VENV)/.ready  ## the server beside every Python peer, 12 minutes on two cores; needs Debian's package wrk
 	python bench/serve $(BENCH)
 
+bench-forest: $(VENV)/.ready  ## the forest beside LightGBM's C library, same rows, one core: ratios, and a search for a bit that differs
+	python bench/forest $(BENCH)
+
 bench-deploy: $(VENV)/.ready  ## deployments on three hosts: lost requests, time, faults at each step; an hour, needs root, an engine, wrk
 	python bench/deploy/model_change.py
 	python bench/deploy/switches.py
@@ -48,6 +51,9 @@ export: $(VENV)/.ready  ## notebooks → library and tests; run it after every c
 	ruff format -q mlkit tests
 	ruff check -q --select I --fix mlkit tests
 	nbdev-clean
+
+kernel: $(VENV)/.ready  ## forest.c → its builds for x86-64 and arm64, by zig from the package index; run it after every change of forest.c
+	python deploy/kernel/build.py
 
 show: $(VENV)/.ready  ## what the notebooks show now is kept in them: the show cells of modules, and the pipelines
 	python tests/notebooks/shown.py $(filter-out notebooks/pipelines/%,$(MODULES))

@@ -60,6 +60,7 @@ setup(
     package_data={
         package["lib_path"]: [
             "py.typed",
+            "flavors/forest/forest.*",
             "validation/*.html",
             "validation/*.css",
             "new/templates/*",

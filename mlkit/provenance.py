@@ -132,11 +132,11 @@ def cell_digests(
 def code_digest(
     parts: Iterable[Path],  # Python files, and folders of them
 ) -> str:
-    "One digest of every .py file in `parts`: the library that notebooks import."
+    "One digest of every .py file and every compiled .so in `parts`: the library that notebooks import."
     files = [
         (f.relative_to(part.parent).as_posix(), digest(f.read_bytes()))
         for part in parts
-        for f in ([part] if part.is_file() else part.rglob("*.py"))
+        for f in ([part] if part.is_file() else [*part.rglob("*.py"), *part.rglob("*.so")])
     ]
     return digest(canonical(sorted(files)))
 

@@ -8,6 +8,7 @@ __all__ = [
     "shown_by",
     "of_signature",
     "of_bundle",
+    "who_answers",
     "curl",
     "live_here",
     "of_dataset",
@@ -69,6 +70,7 @@ def of_bundle(bundle: Any) -> Card:
         "answers": f"{bundle.signature.output.name} ({bundle.signature.output.kind})",
         "flavor": bundle.flavor + (" with a feature step" if bundle.step else ""),
         "made by": f"run {bundle.run}" if bundle.run else "",
+        "answered by": who_answers(bundle.proof),
         "live": here,
         "bytes": f"{sum(map(len, bundle.files.values())):,} in {len(bundle.files)} files",
     }
@@ -97,6 +99,15 @@ def of_bundle(bundle: Any) -> Card:
         parts,
         Mark("live on this machine", True) if here else None,
     )
+
+
+def who_answers(
+    proof: Any,  # of a bundle
+) -> str:
+    "Who answers a model here, in a sentence."
+    if proof.by == "forest":
+        return f"the forest: {proof.rows:,} rows equal to {proof.library} to the bit"
+    return f"{proof.by}'s own library" + (f": {proof.why}" if proof.why else "")
 
 
 def _answer(answer: Any) -> Any:

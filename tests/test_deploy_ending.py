@@ -65,9 +65,10 @@ def test_a_host_whose_engine_is_gone_says_whether_it_has_recorded_the_release(
     folder.mkdir()
     state = {"format": "mlkit.state/1", "deployment": OURS if is_recorded else "another"}
     (folder / "state.json").write_text(json.dumps(state))
+    unlocked = []
     for name, does in [
         ("wait_for_hold", lambda _: ({}, None)),
-        ("unlock", lambda _: None),
+        ("unlock", unlocked.append),
         ("commit", (lambda *_: {"number": 1}) if is_recorded else fails),
         ("settle", fails),
     ]:
@@ -76,6 +77,19 @@ def test_a_host_whose_engine_is_gone_says_whether_it_has_recorded_the_release(
     with pytest.raises(Failed) as failed:
         stroke_end.keep(SimpleNamespace(want=want))
     assert failed.value.more.get("ends_by_itself", False) is is_recorded
+    assert unlocked  # the host needs it
+
+
+@pytest.mark.parametrize(
+    "engine, words",
+    [("docker", "does not run"), ("", "cannot be looked at, for docker does not answer there")],
+)
+def test_a_container_that_cannot_be_looked_at_is_not_said_to_be_down(monkeypatch, engine, words):
+    monkeypatch.setattr(keeping, "served", lambda _: {8401})
+    monkeypatch.setattr(keeping, "running_at", lambda *_: 0)
+    monkeypatch.setattr(keeping, "find", lambda _: engine)
+    with pytest.raises(Failed, match=f"mlkit-flights-blue {words}"):
+        keeping.require_serving("docker", "mlkit-flights-blue", "flights", "does not run")
 
 
 @pytest.mark.parametrize("new, stopped", [(8401, ["docker", "stop", "--time", "30", "0ld"]), (0, None)])

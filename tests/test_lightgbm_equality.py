@@ -1,4 +1,4 @@
-"""A bundle answers as the booster that was trained, to the bit: random models of every kind, asked for random rows.
+"""A bundle answers as the booster that was trained, to the bit, and so does the forest: random models of every kind.
 
 The rows are those that go wrong elsewhere: both zeros, the smallest and the largest numbers, NaN, infinity, categories
 that were never seen, negative, broken or huge, and each threshold of the model with its two neighbors.
@@ -10,7 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from mlkit.flavors.lightgbm import load, save
+from mlkit.flavors.forest.kernel import Kernel
+from mlkit.flavors.forest.lightgbm_text import NotKnown, read_trees
+from mlkit.flavors.forest.questions import lay_out
+from mlkit.flavors.lightgbm import MODEL, load, save
 
 ODD = np.array(
     [0.0, -0.0, 5e-324, -5e-324, 1e-310, 1e-35, np.float32(1e-35), -np.float32(1e-35), 2e-35, 1e-20]
@@ -51,24 +54,25 @@ BOOSTING = [
     {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.7},
     {"data_sample_strategy": "goss"},
 ]
+CHOICES = {  # more of LightGBM's options, each there or not
+    "zero_as_missing": [True],
+    "use_missing": [False],
+    "boost_from_average": [False],
+    "max_bin": [2, 3, 15],
+    "max_cat_to_onehot": [1, 64],
+    "extra_trees": [True],
+    "feature_fraction": [0.6],
+    "path_smooth": [1.0],
+    "use_quantized_grad": [True],
+    "monotone": [True],
+}
 OPTIONS = st.fixed_dictionaries(
     {
         "num_leaves": st.integers(2, 15),
         "learning_rate": st.sampled_from([0.05, 0.3, 1.0]),
         "seed": st.integers(0, 1000),
     },
-    optional={
-        "zero_as_missing": st.just(True),
-        "use_missing": st.just(False),
-        "boost_from_average": st.just(False),
-        "max_bin": st.sampled_from([2, 3, 15]),
-        "max_cat_to_onehot": st.sampled_from([1, 64]),
-        "extra_trees": st.just(True),
-        "feature_fraction": st.just(0.6),
-        "path_smooth": st.just(1.0),
-        "use_quantized_grad": st.just(True),
-        "monotone": st.just(True),
-    },
+    optional={name: st.sampled_from(values) for name, values in CHOICES.items()},
 )
 
 
@@ -128,6 +132,15 @@ def bits(answers):
     return np.ascontiguousarray(answers, dtype=np.float64).view(np.int64)
 
 
+def forest_of(text, kind):
+    "The forest; of linear trees, which it does not know, the library."
+    try:
+        return Kernel(lay_out(read_trees(text)))
+    except NotKnown as said:
+        assert kind.startswith("linear") and str(said) == "linear trees"
+        return load({MODEL: text})
+
+
 @pytest.mark.filterwarnings("ignore:Early stopping is not available in dart mode")
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -139,7 +152,9 @@ def test_a_bundle_answers_as_the_booster_to_the_bit(
     booster, matrix = train(kind, options, boosting, random, early_stopped, continued, kept)
     rows = odd_rows(booster, matrix, random)
     wanted, model = booster.predict(rows), load(save(booster))
-    assert np.array_equal(bits(model.predict(rows)), bits(wanted))
-    assert np.array_equal(bits(model.predict(rows[:1])), bits(wanted[:1]))
-    ask = model.row_asker()
-    assert np.array_equal(bits([ask(row) for row in rows.tolist()]), bits(wanted))
+    for answering in (model, forest_of(save(booster)[MODEL], kind)):
+        assert np.array_equal(bits(answering.predict(rows)), bits(wanted))
+        assert np.array_equal(bits(answering.predict(rows[:1])), bits(wanted[:1]))
+        ask = answering.row_asker()
+        assert np.array_equal(bits([ask(row) for row in rows.tolist()]), bits(wanted))
+        assert np.array_equal(answering.leaves(rows), model.leaves(rows))

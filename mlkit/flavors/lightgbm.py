@@ -7,9 +7,11 @@ __all__ = [
     "REQUIREMENTS",
     "MODEL",
     "FILES",
+    "PROVED",
     "FLOAT64",
     "ROW_MAJOR",
     "NORMAL",
+    "LEAVES",
     "CONTRIBUTIONS",
     "GAIN",
     "ONE_THREAD",
@@ -25,6 +27,8 @@ __all__ = [
     "library",
     "Model",
     "load",
+    "load_as_proved",
+    "prove",
     "importance",
     "RowAsker",
 ]
@@ -36,7 +40,9 @@ import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,10 +50,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import CorruptRecord, ToolMissing, WrongType
+from .forest.lightgbm_text import NotKnown, read_trees
+from .forest.proof import Proof, load_proved
+from .forest.proof import prove as prove_forest
 
 REQUIREMENTS = ("lightgbm", "numpy")
 MODEL = "model.txt"
 FILES = (MODEL,)  # what `save` gives
+PROVED = ("4.5.", "4.6.", "4.7.")  # versions that the forest was proved with: bench/forest --search
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #9c0d9aea
@@ -149,7 +159,7 @@ def ask_library(
 
 
 # %% ../../notebooks/flavors/02_lightgbm.ipynb #699a3882
-FLOAT64, ROW_MAJOR, NORMAL, CONTRIBUTIONS, GAIN = 1, 1, 0, 3, 1
+FLOAT64, ROW_MAJOR, NORMAL, LEAVES, CONTRIBUTIONS, GAIN = 1, 1, 0, 2, 3, 1
 ONE_THREAD = b"num_threads=1"
 
 
@@ -212,6 +222,13 @@ class Model:
         answers = self._ask(matrix, CONTRIBUTIONS, self.outputs * (self.width + 1))
         return answers.reshape(len(answers), self.outputs, self.width + 1)
 
+    def leaves(
+        self,
+        matrix: np.ndarray,  # rows × features, NaN for missing
+    ) -> np.ndarray:
+        "Rows × trees: the number of the leaf that a row reaches. Raises what `predict` raises."
+        return self._ask(matrix, LEAVES, self._count("LGBM_BoosterNumberOfTotalModel")).astype(np.int32)
+
     def row_asker(self) -> "RowAsker":
         "Asks for one row at a time, faster than `predict`. It has buffers of its own: for one thread only."
         return RowAsker(self)
@@ -255,17 +272,37 @@ def load(
     files: Mapping[str, bytes],
 ) -> Model:
     "The booster of a bundle, ready to be asked. Raises `CorruptRecord`, `ToolMissing`."
+    with suppress(NotKnown):
+        read_trees(
+            files[MODEL]
+        )  # LightGBM's own reader trusts the text: a child that is not there ends the process
     return Model(files[MODEL])
 
 
+def load_as_proved(
+    files: Mapping[str, bytes],
+    proof: Proof | None,  # what `prove` found when the model was saved
+) -> tuple[Any, Proof]:
+    "The same model, answered by the forest where that is proved; and who answers, and why. Raises what `load` raises."
+    return load_proved(files[MODEL], proof, lambda: load(files), "lightgbm")
+
+
+def prove(
+    files: Mapping[str, bytes],
+    matrix: np.ndarray,  # real rows, encoded
+) -> Proof:
+    "Whether the forest answers as LightGBM does. Raises `CorruptRecord`, `ToolMissing`."
+    return prove_forest(files[MODEL], load(files), matrix, "lightgbm", version("lightgbm"), PROVED)
+
+
 def importance(
-    model: Model,
+    model: Any,  # as `load` or `load_as_proved` gives it
 ) -> np.ndarray:
     "Of each feature, the share of the whole gain that its splits brought."
     gain = np.zeros(model.width)
     _call(
         "LGBM_BoosterFeatureImportance",
-        model._handle,
+        getattr(model, "library", model)._handle,
         ctypes.c_int(0),  # all iterations
         ctypes.c_int(GAIN),
         gain.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),

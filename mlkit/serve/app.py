@@ -93,6 +93,7 @@ def _add_routes(app: Flask, service: Service) -> None:
                 "flavour": bundle.flavor,
                 "run": bundle.run,
                 "release": service.options.release,
+                "answered_by": msgspec.to_builtins(bundle.proof),
                 "signature": msgspec.to_builtins(bundle.signature),
                 "example": {"rows": bundle.golden["rows"][:1]},
             }

@@ -173,6 +173,7 @@ def render_report(
         metrics=_metrics(found),
         by_class=found.by_class,
         by_quantile=found.by_quantile,
+        is_ranking=found.groups is not None,
         right_and_sure=("right", "sure") if found.classes else ("observed", "predicted"),
         champion_sentence=_champion(found),
         slices=[row | {"worse": _worse(found, row)} for row in found.slices],

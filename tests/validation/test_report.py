@@ -134,5 +134,12 @@ def test_the_report_of_a_ranking_counts_groups_and_shows_places():
     drawn = draw_figures(found)
     assert list(drawn) == ["by_place", "ndcg", "importance", "slices"]
     page = render_report(verdict, found, bundle, how_made(project.store, bundle, verdict), drawn)
-    for words in ("in 60 groups", "ndcg at 5", "ndcg by slice", "better by", "place in the order"):
+    for words in (
+        "in 60 groups",
+        "ndcg at 5",
+        "ndcg by slice",
+        "better by",
+        "place in the order",
+        "among themselves",
+    ):
         assert words in page, words

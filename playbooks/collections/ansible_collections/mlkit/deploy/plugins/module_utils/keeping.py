@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import time
 
-from .container_engine import complete, removal
+from .container_engine import complete, find, removal
 from .deployment_plan import prunable, releases_after, state_after
 from .drift import LIVE
 from .failed import Failed
@@ -154,7 +154,8 @@ def retire(engine, service, folder, gone, step):
 def require_serving(engine, container, service, doing):
     "Raises `Failed` unless the container runs and the proxy sends the requests to it first."
     if running_at(engine, container) not in served(service):
-        raise Failed(f"{container} {doing}")
+        why = doing if find(engine) else f"cannot be looked at, for {engine} does not answer there: see its log (journalctl -u {engine})"
+        raise Failed(f"{container} {why}")
 
 
 def last_lines(engine, container):

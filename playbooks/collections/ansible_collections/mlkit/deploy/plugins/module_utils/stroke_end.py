@@ -52,8 +52,8 @@ def only_commit(step):
 def keep(step):
     """Record what is live. What was is retired by the host itself, as soon as it has the lock (see recovery).
 
-    What is not recorded keeps the lock: when it runs out, the host ends it by itself, too. Raises `Failed`, which says whether it does so,
-    where that can be said (`ends_by_itself`).
+    What could not be recorded the host ends by itself, too, and has the lock for that at once. Raises `Failed`, which says whether it does so, where that
+    can be said (`ends_by_itself`).
     """
     want = step.want
     pending, entry = wait_for_hold(step)
@@ -61,14 +61,13 @@ def keep(step):
         return {"entry": entry}
     try:
         entry = commit(pending, want["entry"], step)
-        try:
-            settle(pending, step)
-        finally:
-            unlock(step)
+        settle(pending, step)
     except (Failed, OSError) as error:
         if recorded(os.path.join(want["home"], want["service"])) != want["entry"]["deployment"]:
             raise
         raise Failed(f"it is recorded, but {error}", ends_by_itself=True, **({"entry": entry} if entry else {})) from error
+    finally:
+        unlock(step)
     return {"entry": entry}
 
 
