@@ -8,6 +8,7 @@ are run with the parameters that papermill's own tests give them. Some minutes: 
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -130,7 +131,9 @@ def compare(folder: Path, name: str) -> tuple[str, str, str, bool]:
 
 
 def cell(text: str) -> str:
-    return text[:90].replace("|", "\\|").replace("<", "\\<")
+    text = re.sub(r" \(/\S+/site-packages/(\S+)\)", r" (\1)", text)  # where it is installed is nobody's business
+    text = text if len(text) <= 110 else f"{text[:109]}…"
+    return text.replace("|", "\\|").replace("<", "\\<")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ HOME = {
     "class_figures": "validation.class_figures",
     "current_run": "runs.current",
     "encode": "model.features",
+    "exploration": "data.exploration",
     "figures": "validation.figures",
     "find_model": "registry",
     "find_project": "settings",
@@ -25,6 +26,7 @@ HOME = {
     "load_model": "registry",
     "make_bundle": "model.bundle",
     "open_folder": "model.bundle",
+    "pictures": "validation.pictures",
     "plain_metrics": "validation.metrics",
     "promote": "registry",
     "quantile_figures": "validation.quantile_figures",
@@ -45,6 +47,7 @@ __all__ = [
     "class_figures",
     "current_run",
     "encode",
+    "exploration",
     "figures",
     "find_model",
     "find_project",
@@ -55,6 +58,7 @@ __all__ = [
     "load_model",
     "make_bundle",
     "open_folder",
+    "pictures",
     "plain_metrics",
     "promote",
     "quantile_figures",
@@ -67,6 +71,7 @@ __all__ = [
 
 
 if TYPE_CHECKING:  # what an editor and a type checker see
+    from .data import exploration as exploration
     from .data.dataset import split_by_time as split_by_time
     from .errors import MlkitError as MlkitError
     from .model.bundle import Bundle as Bundle
@@ -91,6 +96,7 @@ if TYPE_CHECKING:  # what an editor and a type checker see
     from .store import Store as Store
     from .validation import class_figures as class_figures
     from .validation import figures as figures
+    from .validation import pictures as pictures
     from .validation import quantile_figures as quantile_figures
     from .validation import ranking_figures as ranking_figures
     from .validation.metrics import plain_metrics as plain_metrics

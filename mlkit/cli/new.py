@@ -49,7 +49,7 @@ def read_table(folder: Path, name: str, place: str, data: str, said: dict[str, s
 
     from mlkit.data.reading import OPTIONS
     from mlkit.data.source import find_files, guess_options, read_rows
-    from mlkit.new.table import refuse_misread
+    from mlkit.data.table import refuse_misread
     from mlkit.settings import SETTINGS, read_project
 
     for option in said:
@@ -117,7 +117,7 @@ class Answers:
 # %% ../../notebooks/cli/09_new.ipynb #f84e5c92
 def table_words(columns, answer: str) -> str:
     "The columns as a person reads them; of very many the first."
-    from mlkit.new.table import one_line
+    from mlkit.data.table import one_line
 
     shown = columns if len(columns) <= MOST_SHOWN else columns[:MOST_SHOWN]
     rows = [("column", "type", "missing", "values", "one of them", "")]
@@ -278,10 +278,10 @@ def _files(
     from dataclasses import replace
 
     from mlkit.data.split import Split
+    from mlkit.data.table import look
     from mlkit.new.baseline import baseline_gates
     from mlkit.new.folder import render
     from mlkit.new.plan import make_plan
-    from mlkit.new.table import look
     from mlkit.new.update import RECORD, write_template_record
 
     place = place_of(data)
@@ -310,7 +310,7 @@ def _files(
 
 
 def _plan_words(plan) -> str:
-    from mlkit.new.table import one_line
+    from mlkit.data.table import one_line
 
     lines = [f"predicts:  {one_line(plan.target.question, 80)} ({plan.target.kind})"]
     if plan.target.classes:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .alone import area
+from ..data.alone import area
 from .plan import Plan
 from .target import Target
 

@@ -44,13 +44,13 @@ from typing import Any
 
 import jinja2
 
+from ..data.table import TableColumn, one_line
 from ..errors import AlreadyThere, BadSettings
 from ..provenance import who
 from ..settings import SETTINGS
 from ..values import NAME
 from .baseline import OBJECTIVES, PARAMETERS, BaselineGate
 from .plan import Plan
-from .table import TableColumn, one_line
 
 
 # %% ../../notebooks/new/06_folder.ipynb #fd0bf655

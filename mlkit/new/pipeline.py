@@ -12,12 +12,12 @@ import os
 import re
 from pathlib import Path
 
+from ..data.table import one_line
 from ..errors import BadSettings
 from ..settings import SETTINGS
 from .doubts import INSTALLS, Cell
 from .folder import fill
 from .proposals import Mine, Read, Setting, cut
-from .table import one_line
 
 # %% ../../notebooks/new/09_pipeline.ipynb #0fcf4a5c
 PIPELINE = "notebooks/pipelines/train.ipynb"

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ..data.alone import SURE, tells_alone
+from ..data.table import REPEATED, TableColumn, look, one_line
 from ..errors import BadSettings, MissingData, unknown_name
-from .alone import SURE, tells_alone
-from .table import REPEATED, TableColumn, look, one_line
 from .target import KINDS, QUANTILES, Target, guess_kind, guess_positive, make_target
 
 # %% ../../notebooks/new/04_plan.ipynb #48c5fe9e

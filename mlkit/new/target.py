@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.table import FEWEST, TableColumn
 from ..errors import MissingData, WrongType, unknown_name
-from .table import FEWEST, TableColumn
 
 # %% ../../notebooks/new/02_target.ipynb #34cb4373
 KINDS = ("probability", "classes", "count", "value", "quantiles", "ranking")

@@ -273,6 +273,7 @@ def _give_final_name(project: Project, store: Store, id: str) -> bool:
 def adopt_notebook(
     project: Project,
     executed: Path,  # with its outputs
+    evidence: Path | None = None,  # what is kept of it, with the same cells  [default: the notebook itself]
 ) -> RunRecord:
     """Make a run of a notebook that was executed elsewhere.
 
@@ -290,7 +291,8 @@ def adopt_notebook(
             "commit the changed notebook first, or run it: mlkit run",
         )
     notebook = _the_one(project, equal, executed)
-    if unfinished := unfinished_cells(executed):
+    evidence = evidence or executed
+    if unfinished := unfinished_cells(evidence):
         raise NotebookFailed(
             f"{executed.name} is not a complete run: {unfinished}", "run all its cells and save it"
         )
@@ -301,11 +303,11 @@ def adopt_notebook(
         project, new_run_id(), notebook, {n: p.default for n, p in contract.items()}, values
     )
     try:
-        _hold_what_it_names(store, record.id, executed)
+        _hold_what_it_names(store, record.id, evidence)
         _keep_diff(project, record, store)
         record.outcome, record.end = "done", utc_now()
         with TemporaryDirectory(prefix="mlkit-") as work:
-            shutil.copy(executed, Path(work, "executed.ipynb"))
+            shutil.copy(evidence, Path(work, "executed.ipynb"))
             _keep_evidence(store, record, Path(work))
         record.save(store)
     finally:  # from then on its record holds them
@@ -365,8 +367,11 @@ STOPPED = ("CellTimeoutError", "DeadKernelError", "TimeoutError")
 
 def _in_a_line(error: BaseException, limits: Limits) -> str:
     kind = type(error).__name__
+    if getattr(error, "ename", "") == "CellExecutionError":  # a magic that IPython does not know
+        return f"cell In [{error.exec_count}] could not be run: its last output says why"
     if hasattr(error, "ename"):  # papermill's report of a cell that raised
-        return f"cell In [{error.exec_count}]: {error.ename}: {error.evalue}"
+        said = f"{error.ename}: {error.evalue}".rstrip(": \n")
+        return f"cell In [{error.exec_count}]: {said}"
     if kind == "CellTimeoutError" and "IOPub" in str(error):
         return "the kernel gave a cell's outputs too late: the machine is busy, or the cell shows very much"
     if kind == "CellTimeoutError":

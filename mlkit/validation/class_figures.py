@@ -99,7 +99,12 @@ def by_class(
             values, at[known] + shift, xerr=spread, fmt="o", ms=5, lw=1.5, color=color, label=metric
         )
     axis.set_yticks(at, [_short(row["class"]) for row in table])
-    axis.set(ylim=(len(table) - 0.4, -0.6), xlabel="with its 95 % interval", title="by class")
+    axis.set(
+        xlim=(min(axis.get_xlim()[0], 0.9), 1.02),
+        ylim=(len(table) - 0.4, -0.6),
+        xlabel="with its 95 % interval",
+        title="by class",
+    )
     axis.grid(axis="y", visible=False)
     axis.legend(
         loc="lower right",

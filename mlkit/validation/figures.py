@@ -159,7 +159,7 @@ def precision_recall(
         recall, precision = _thin(true / true[-1], true / (true + false), points=1000)
         axis.plot(recall, precision, color=color, lw=2, label=label)
     axis.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="precision and recall")
-    axis.legend(loc="upper right")
+    axis.legend()  # where no curve is
 
 
 def _both(guess: np.ndarray, champion: np.ndarray | None) -> list[tuple[str, np.ndarray, str]]:
@@ -178,11 +178,12 @@ def calibration(
     top = 0.0
     for label, answers, color in _both(guess, champion):
         predicted, observed, rows = calibration_groups(truth, answers)
-        spread = 1.96 * np.sqrt(observed * (1 - observed) / rows)
+        half = 1.96 * np.sqrt(observed * (1 - observed) / rows)
+        spread = np.minimum(half, observed), np.minimum(half, 1 - observed)  # a share is from 0 to 1
         axis.errorbar(
             predicted, observed, spread, fmt="o-", ms=4, lw=1.5, elinewidth=1, color=color, label=label
         )
-        top = max(top, predicted.max(), (observed + spread).max())
+        top = max(top, predicted.max(), (observed + spread[1]).max())
     axis.plot([0, top], [0, top], ":", color=GRAY)
     axis.set(xlabel="predicted probability", ylabel="observed share", title="calibration")
     if champion is not None:
@@ -202,7 +203,7 @@ def scores(
     if threshold is not None and np.isfinite(threshold):
         axis.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3f}")
     axis.set(xlabel="predicted probability", ylabel="density", title="predictions by outcome", yticks=[])
-    axis.legend(loc="upper right")
+    axis.legend(loc="upper center")  # a good model's bars are at both ends
 
 
 # %% ../../notebooks/validation/05_figures.ipynb #f3829f36
@@ -213,7 +214,16 @@ def predicted_against_truth(
 ) -> None:
     "Each row's prediction and what came."
     chosen = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), 2000)).astype(int))
-    axis.plot(guess[chosen], truth[chosen], ".", ms=3, alpha=0.4, color=BLUE, rasterized=True)
+    few = len(chosen) < 500
+    axis.plot(
+        guess[chosen],
+        truth[chosen],
+        ".",
+        ms=6 if few else 3,
+        alpha=0.6 if few else 0.4,
+        color=BLUE,
+        rasterized=True,
+    )
     ends = [min(truth.min(), guess.min()), max(truth.max(), guess.max())]
     axis.plot(ends, ends, ":", color=GRAY)
     axis.set(xlabel="predicted", ylabel="what came", title="predictions and truth")
@@ -226,7 +236,8 @@ def errors(
     guess: np.ndarray,
 ) -> None:
     "How the errors are spread."
-    axis.hist(guess - truth, 41, color=BLUE, alpha=0.7)
+    bins = int(np.clip(1.5 * np.sqrt(len(truth)), 8, 41))
+    axis.hist(guess - truth, bins, color=BLUE, alpha=0.7)
     axis.axvline(0, color=INK, lw=1, ls="--")
     axis.set(xlabel="predicted minus truth", ylabel="rows", title="errors")
     few_ticks(axis)

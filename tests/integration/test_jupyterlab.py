@@ -13,6 +13,7 @@ from secrets import token_hex
 import pytest
 from conftest import ROOT, cannot_run, run
 from eventually import eventually
+from nbformat import v4, write
 from playwright.sync_api import sync_playwright
 
 PIPELINES = ["prepare", "train", "validate", "monitor"]  # in the order in which they need each other
@@ -186,3 +187,29 @@ def test_the_model_saved_in_jupyterlab_is_the_one_that_mlkit_trains(shown, proje
     saved = re.search(r"saved flights (sha256:[0-9a-f]{12})", shown["train"].text)[1]
     trained = json.loads(run("mlkit", "train", "--json", cwd=project, env=environment).stdout)
     assert trained["model"].startswith(saved)
+
+
+def test_a_notebook_makes_itself_a_run_once_it_is_saved(lab, browser, project, environment):
+    path = "notebooks/pipelines/kept.ipynb"
+    cells = ["trees: int = 3", "from mlkit import current_run", "run = current_run()\nrun.log(trees=trees)"]
+    cells = [v4.new_code_cell(source) for source in [*cells, "run.keep()"]]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), project / path)
+    page = browser.new_page(viewport=LAPTOP)
+    page.goto(lab(path), wait_until="domcontentloaded")
+    page.wait_for_selector(KERNEL_IS_IDLE, timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    last = page.locator(".jp-CodeCell").last
+    last.get_by_text("was run after the notebook was saved").first.wait_for(timeout=60_000)
+    last.get_by_text("save the notebook (Ctrl+S) and run this cell again").first.wait_for()
+    page.keyboard.press("Control+s")
+    saved = lambda: all(c["execution_count"] for c in json.loads((project / path).read_text())["cells"])  # noqa: E731
+    eventually(saved, seconds=30)
+    page.keyboard.press("Control+Enter")
+    last.get_by_text("kept: notebooks/pipelines/kept.ipynb").wait_for(timeout=60_000)
+    page.close()
+    kept = json.loads(run("mlkit", "runs", "--json", cwd=project, env=environment).stdout)
+    [kept] = [one for one in kept if one["notebook"]["path"] == path and one["outcome"] == "done"]
+    assert kept["metrics"] == {"trees": 3.0}

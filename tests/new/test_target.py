@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlkit.data.table import look
 from mlkit.errors import MissingData, UnknownName, WrongType
-from mlkit.new.table import look
 from mlkit.new.target import guess_kind, guess_positive, make_target
 
 

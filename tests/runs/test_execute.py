@@ -83,6 +83,18 @@ def test_what_is_read_otherwise_no_longer_holds_and_a_record_from_before_there_w
     assert still_holds(plain, plain.store, record)
 
 
+# %% ../../notebooks/runs/04_execute.ipynb #d7a1c0de
+def test_what_a_cell_failed_of_is_one_line_that_does_not_end_in_nothing():
+    for cell, words in (
+        ("%no_such_magic", "cell In [2] could not be run: its last output says why"),
+        ("assert 0", "cell In [2]: AssertionError"),
+    ):
+        project = project_with("rows: int = 3", cell)
+        with pytest.raises(NotebookFailed):
+            work(project)
+        assert only_record(project).error == words
+
+
 # %% ../../notebooks/runs/04_execute.ipynb #7af970e6
 def test_a_run_keeps_what_the_notebook_said_of_itself():
     project = project_with(
