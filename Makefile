@@ -18,7 +18,7 @@ demo: $(VENV)/.ready  ## from nothing to a live prediction on this machine
 	mlkit status local
 
 test: $(VENV)/.ready  ## everything: unit, notebooks, integration
-	pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder  # a file's fixtures are hosts and images; much of a test is waiting
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder  # a file's fixtures are hosts and images
 
 unit: $(VENV)/.ready  ## what needs no engine, no root and no minute
 	pytest -m "not integration and not notebooks"

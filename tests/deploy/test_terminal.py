@@ -46,7 +46,7 @@ def test_a_shell_has_this_terminal_its_size_also_a_new_one_ctrl_c_and_its_exit_c
     shell.setwinsize(30, 100)
     shell.sendline("sleep 0.2; stty size")
     shell.expect_exact("30 100")
-    shell.sendline("echo beg''un; sleep 100")
+    shell.sendline("sh -c 'echo beg\"\"un; exec sleep 100'")  # in the foreground once it speaks
     shell.expect_exact("begun")
     shell.sendintr()
     shell.expect_exact("> ")

@@ -245,4 +245,4 @@ def test_plain_ansible_sets_up_debian_13(debian_13, release):
     # on a machine of its own it would get what keeps the clock; here that would be the clock of this machine
     tried = debian_13.play("setup", "--check", "-e", "host_clock_probe=true")
     assert tried.code == 0 and changed(tried.output) == 1, tried.output
-    assert "TASK [host : Install time synchronization]" in tried.output
+    assert "TASK [mlkit.deploy.host : Install time synchronization]" in tried.output
