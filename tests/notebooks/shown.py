@@ -26,6 +26,8 @@ def run(path: Path) -> nbformat.NotebookNode:
     "The notebook with what its show cells show now. Raises `RuntimeError` at the first cell that fails."
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     notebook, shell = nbformat.read(path, as_version=4), CaptureShell(path, mpl_format="png")
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")  # what another notebook of this process left open would be shown here
     with chdir(path.parent):
         for cell in notebook.cells:
             if cell.cell_type != "code" or cell.source.startswith(NEVER) or is_test(cell.source):
