@@ -28,6 +28,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -95,6 +96,15 @@ class LocalDeployment:
         except (OSError, ValueError, psutil.Error):
             return None
         return pid if any(str(self.folder) in word for word in command) else None
+
+    def processes(self) -> list[psutil.Process]:
+        "The supervisor and the server, those of them that run."
+        found = []
+        for name in ("supervisor", "gunicorn"):
+            with suppress(psutil.NoSuchProcess):
+                if pid := self.pid(name):
+                    found.append(psutil.Process(pid))
+        return found
 
 
 # %% ../../../notebooks/deploy/local/02_server.ipynb #aebdce31
@@ -273,10 +283,18 @@ def stop_local(
 ) -> bool:
     "Stop the local server; it finishes the requests it has. False if none was running."
     local = LocalDeployment(project)
-    pid = local.pid("supervisor") or local.pid("gunicorn")
-    if pid is None:
+    running = local.processes()
+    if not running:
         return False
-    os.kill(pid, signal.SIGTERM)
-    while local.pid("supervisor") or local.pid("gunicorn"):
+    with suppress(psutil.NoSuchProcess):
+        running[0].terminate()
+    while local.processes() or any(map(_is_alive, running)):  # its last act but one is to remove its pid file
         time.sleep(0.05)
     return True
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
