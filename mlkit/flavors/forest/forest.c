@@ -111,12 +111,12 @@ static int32_t rank_of(const double *threshold, int32_t count, double x) {
     return (int32_t)(from - threshold) + (*from < x);
 }
 
-/* The first `ones` bits are 1, the others 0. */
+/* The first `ones` bits are 1, the others 0. A few words: a call of memset would cost more. */
 static void fill(uint32_t *word, int32_t ones, int words) {
-    int full = ones >> 5;
-    memset(word, 0xff, sizeof *word * (size_t)full);
-    memset(word + full, 0, sizeof *word * (size_t)(words - full));
-    if (ones & 31) word[full] = (1u << (ones & 31)) - 1;
+    for (int i = 0; i < words; i++, ones -= 32) {
+        int32_t here = ones < 0 ? 0 : ones > 32 ? 32 : ones;
+        word[i] = (uint32_t)((UINT64_C(1) << here) - 1);
+    }
 }
 
 static void answer_number(const forest_t *f, const group_t *g, double x, uint32_t *word) {
@@ -131,7 +131,8 @@ static void answer_number(const forest_t *f, const group_t *g, double x, uint32_
 static void answer_category(const forest_t *f, const group_t *g, double x, uint32_t *word) {
     int words = words_of(g->count);
     int64_t line = x > -1.0 && x < g->levels ? (int64_t)x : g->levels;
-    memcpy(word, f->table + g->first + line * words, sizeof *word * (size_t)words);
+    const uint32_t *answers = f->table + g->first + line * words;
+    for (int i = 0; i < words; i++) word[i] = answers[i];
 }
 
 static void answer(const forest_t *f, const double *row, uint32_t *bits) {
@@ -152,37 +153,41 @@ static inline uint32_t step(const uint32_t *node, uint32_t at, const uint32_t *b
     return (it & CHILD_MASK) + ((bits[it >> (CHILD_BITS + 5)] >> ((it >> CHILD_BITS) & 31)) & 1);
 }
 
-/* Until none has moved in the last of three steps: looking after each costs more than a step too many. */
-static inline void walk(const uint32_t *const node[LANES], const uint32_t *const bits[LANES], uint32_t at[LANES]) {
-    for (int k = 0; k < LANES; k++) at[k] = 0;
+#define EACH_LANE _Pragma("GCC unroll 8") for (int k = 0; k < LANES; k++)
+
+/* Until none has moved in the last of three steps: looking after each costs more than a step too many. Inlined and
+ * unrolled, so that the eight places are in registers. */
+__attribute__((always_inline)) static inline void walk(const uint32_t *const node[LANES], const uint32_t *const bits[LANES],
+                                                       uint32_t at[LANES]) {
+    uint32_t here[LANES];
+    EACH_LANE here[k] = 0;
     for (uint32_t moved = 1; moved;) {
         moved = 0;
-        for (int k = 0; k < LANES; k++) at[k] = step(node[k], at[k], bits[k]);
-        for (int k = 0; k < LANES; k++) at[k] = step(node[k], at[k], bits[k]);
-        for (int k = 0; k < LANES; k++) {
-            uint32_t next = step(node[k], at[k], bits[k]);
-            moved |= next ^ at[k];
-            at[k] = next;
+        EACH_LANE here[k] = step(node[k], here[k], bits[k]);
+        EACH_LANE here[k] = step(node[k], here[k], bits[k]);
+        EACH_LANE {
+            uint32_t next = step(node[k], here[k], bits[k]);
+            moved |= next ^ here[k];
+            here[k] = next;
         }
     }
+    EACH_LANE at[k] = here[k];
 }
 
-/* What is done with the leaf that a row has reached in a tree: its value is added, or its number is written. */
-static inline void arrive(const forest_t *f, int32_t tree, uint32_t at, double *sums, int32_t *leaves) {
-    if (sums) sums[tree % f->outputs] += f->value[f->root[tree] + at];
-    if (leaves) leaves[tree] = f->leaf[f->root[tree] + at];
-}
-
-/* Eight rows in one tree after the other. */
+/* Eight rows in one tree after the other: the values of their leaves are added, or the numbers are written. */
 static void ask_rows(const forest_t *f, const uint32_t *answers, double *sums, int32_t *leaves) {
     const uint32_t *node[LANES], *bits[LANES];
     uint32_t at[LANES];
+    const int32_t trees = f->trees, outputs = f->outputs;
     for (int k = 0; k < LANES; k++) bits[k] = answers + (int64_t)k * f->words;
-    for (int32_t t = 0; t < f->trees; t++) {
-        for (int k = 0; k < LANES; k++) node[k] = f->node + f->root[t];
+    for (int32_t t = 0, output = 0; t < trees; t++, output = output + 1 < outputs ? output + 1 : 0) {
+        const int64_t root = f->root[t];
+        for (int k = 0; k < LANES; k++) node[k] = f->node + root;
         walk(node, bits, at);
-        for (int k = 0; k < LANES; k++)
-            arrive(f, t, at[k], sums ? sums + (int64_t)k * f->outputs : 0, leaves ? leaves + (int64_t)k * f->trees : 0);
+        if (sums)
+            for (int k = 0; k < LANES; k++) sums[k * (int64_t)outputs + output] += f->value[root + at[k]];
+        if (leaves)
+            for (int k = 0; k < LANES; k++) leaves[k * (int64_t)trees + t] = f->leaf[root + at[k]];
     }
 }
 
@@ -190,12 +195,17 @@ static void ask_rows(const forest_t *f, const uint32_t *answers, double *sums, i
 static void ask_row(const forest_t *f, const uint32_t *answers, double *sums, int32_t *leaves) {
     const uint32_t *node[LANES], *bits[LANES];
     uint32_t at[LANES];
+    const int32_t trees = f->trees, outputs = f->outputs;
     for (int k = 0; k < LANES; k++) bits[k] = answers;
-    for (int32_t t = 0; t < f->trees; t += LANES) {
-        int32_t left = f->trees - t < LANES ? f->trees - t : LANES;
-        for (int k = 0; k < LANES; k++) node[k] = f->node + f->root[t + (k < left ? k : 0)];
+    for (int32_t first = 0, output = 0; first < trees; first += LANES) {
+        int32_t left = trees - first < LANES ? trees - first : LANES;
+        for (int k = 0; k < LANES; k++) node[k] = f->node + f->root[first + (k < left ? k : 0)];
         walk(node, bits, at);
-        for (int32_t k = 0; k < left; k++) arrive(f, t + k, at[k], sums, leaves);
+        for (int32_t k = 0; k < left; k++) {
+            if (sums) sums[output] += f->value[f->root[first + k] + at[k]];
+            if (leaves) leaves[first + k] = f->leaf[f->root[first + k] + at[k]];
+            output = output + 1 < outputs ? output + 1 : 0;
+        }
     }
 }
 
