@@ -120,14 +120,14 @@ def load_proved(
     name: str,  # of the library
 ) -> tuple[Any, Proof]:
     "The model, and who answers it here and why. Raises `CorruptRecord` for a damaged text, and what the library raises."
+    if proof is not None and proof.by != "forest":
+        return load_library(), proof  # it refuses a damaged text itself
     try:
         forest = lay_out(read_trees(text))
     except NotKnown as said:
         return load_library(), Proof(name, f"the forest does not know {said}")
     if proof is None:
         return load_library(), Proof(name, "it was saved before there was a forest")
-    if proof.by != "forest":
-        return load_library(), proof
     try:
         here = source_of(library())
     except ToolMissing as error:
