@@ -91,10 +91,10 @@ def test_the_bodies_have_names_and_any_object_is_not_an_empty_one():
     assert not [name for name in schemas if name.lower() in schemas[name]["properties"]]
 
 
-# %% ../../../notebooks/serve/pages/01_openapi.ipynb #8deaedbf
-def test_a_client_that_is_generated_for_classes_knows_each_by_its_name():
-    bundle = small_classes()
-    document = openapi_document(bundle, "penguins-1")
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #7c40e1d5
+def allowed_answer(bundle, release):
+    "What the server answers to the golden rows, once the document allows it; and the check that says so."
+    document = openapi_document(bundle, release)
     OpenAPIV31SpecValidator(document).validate()
     body = json.dumps({"rows": bundle.golden["rows"]}).encode()
     answer = json.loads(Predictor(bundle).answer(body, Negotiation(explain=True)).body)
@@ -102,6 +102,12 @@ def test_a_client_that_is_generated_for_classes_knows_each_by_its_name():
         {"$ref": "#/components/schemas/Answer", "components": document["components"]}
     )
     check.validate(answer)
+    return answer, check
+
+
+# %% ../../../notebooks/serve/pages/01_openapi.ipynb #8deaedbf
+def test_a_client_that_is_generated_for_classes_knows_each_by_its_name():
+    answer, check = allowed_answer(small_classes(), "penguins-1")
     told = answer["predictions"][0]
     for wrong in (
         told | {"prediction": "King"},
@@ -113,15 +119,7 @@ def test_a_client_that_is_generated_for_classes_knows_each_by_its_name():
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #d9a5772b
 def test_a_client_that_is_generated_for_quantiles_knows_each_by_its_level():
-    bundle = small_quantiles()
-    document = openapi_document(bundle, "flats-1")
-    OpenAPIV31SpecValidator(document).validate()
-    body = json.dumps({"rows": bundle.golden["rows"]}).encode()
-    answer = json.loads(Predictor(bundle).answer(body, Negotiation(explain=True)).body)
-    check = Draft202012Validator(
-        {"$ref": "#/components/schemas/Answer", "components": document["components"]}
-    )
-    check.validate(answer)
+    answer, check = allowed_answer(small_quantiles(), "flats-1")
     told = answer["predictions"][0]
     for wrong in (2.5, {"prediction": 2.5}, told | {"quantiles": {"0.5": 2.5}}):
         assert not check.is_valid(answer | {"predictions": [wrong]})
