@@ -1599,6 +1599,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'mlkit.runs.kernel': { 'mlkit.runs.kernel.Limits': ('runs/kernel.html#limits', 'mlkit/runs/kernel.py'),
                                    'mlkit.runs.kernel._finds': ('runs/kernel.html#_finds', 'mlkit/runs/kernel.py'),
                                    'mlkit.runs.kernel._imported': ('runs/kernel.html#_imported', 'mlkit/runs/kernel.py'),
+                                   'mlkit.runs.kernel.end_an_idle_kernel_without_an_interrupt': ( 'runs/kernel.html#end_an_idle_kernel_without_an_interrupt',
+                                                                                                  'mlkit/runs/kernel.py'),
                                    'mlkit.runs.kernel.end_processes': ('runs/kernel.html#end_processes', 'mlkit/runs/kernel.py'),
                                    'mlkit.runs.kernel.execute': ('runs/kernel.html#execute', 'mlkit/runs/kernel.py'),
                                    'mlkit.runs.kernel.found_only_here': ('runs/kernel.html#found_only_here', 'mlkit/runs/kernel.py'),

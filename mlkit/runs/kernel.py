@@ -10,6 +10,7 @@ __all__ = [
     "read_limits",
     "kernel_of",
     "import_papermill",
+    "end_an_idle_kernel_without_an_interrupt",
     "execute",
     "refuse_early_end",
     "end_processes",
@@ -99,6 +100,25 @@ def import_papermill() -> ModuleType:
         del sys.modules[ADDRESSES]  # whoever imports it from here on gets the real one
 
 
+# %% ../../notebooks/runs/03_kernel.ipynb #02bfd6a4
+def end_an_idle_kernel_without_an_interrupt() -> dict[str, Any]:
+    "What nbclient is to be told for it."
+    from jupyter_client.manager import AsyncKernelManager
+
+    in_a_cell = Event()
+
+    class Manager(AsyncKernelManager):
+        async def _async_interrupt_kernel(self) -> None:
+            if in_a_cell.is_set():
+                await super()._async_interrupt_kernel()
+
+    return {
+        "kernel_manager_class": Manager,
+        "on_cell_execute": lambda **told: in_a_cell.set(),
+        "on_cell_executed": lambda **told: in_a_cell.clear(),
+    }
+
+
 # %% ../../notebooks/runs/03_kernel.ipynb #ff5b7f2a
 def execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str, show_progress: bool) -> None:
     from traitlets.config import Config
@@ -123,6 +143,7 @@ def execute(notebook: Path, values: dict, work: Path, limits: Limits, run: str, 
                 stdout_file=log,
                 stderr_file=log,
                 **kernel_of(notebook),
+                **end_an_idle_kernel_without_an_interrupt(),
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
             )
             refuse_early_end(work / "executed.ipynb", notebook.name)

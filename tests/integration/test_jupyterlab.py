@@ -204,6 +204,8 @@ def test_a_notebook_makes_itself_a_run_once_it_is_saved(lab, browser, project, e
     last = page.locator(".jp-CodeCell").last
     last.get_by_text("was run after the notebook was saved").first.wait_for(timeout=60_000)
     last.get_by_text("save the notebook (Ctrl+S) and run this cell again").first.wait_for()
+    page.wait_for_function(EVERY_CELL_HAS_A_NUMBER)  # a cell has its output before its number
+    page.wait_for_selector(KERNEL_IS_IDLE)
     page.keyboard.press("Control+s")
     saved = lambda: all(c["execution_count"] for c in json.loads((project / path).read_text())["cells"])  # noqa: E731
     eventually(saved, seconds=30)

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from nbformat.v4 import new_notebook
+from nbformat.v4 import new_code_cell, new_notebook
 
 from mlkit.runs.kernel import found_only_here, kernel_of
 from mlkit.settings import read_project
@@ -27,6 +27,35 @@ assert "lark" in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
     assert not done.returncode, done.stderr
+
+
+# %% ../../notebooks/runs/03_kernel.ipynb #b9bdb0c5
+def test_a_run_that_went_well_says_nothing_of_an_interrupt_and_a_cell_that_hangs_is_interrupted():
+    slow_to_leave = """
+import time
+handlers = get_ipython().kernel.shell_handlers
+answer = handlers["kernel_info_request"]
+async def answer_and_stay(*told):
+    await answer(*told)
+    time.sleep(1)
+handlers["kernel_info_request"] = answer_and_stay
+"""
+    hangs = "import time\ntry:\n    time.sleep(60)\nfinally:\n    open('left', 'w').close()"
+    run_it = """
+import sys
+from pathlib import Path
+from mlkit.runs.kernel import Limits, execute
+execute(Path(sys.argv[1]), {}, Path(sys.argv[2]), Limits(cell_seconds=3), "a-run", False)
+"""
+    for source, fails in [(slow_to_leave, False), (hangs, True)]:
+        folder = Path(tempfile.mkdtemp())
+        nbformat.write(new_notebook(cells=[new_code_cell(source)]), folder / "a.ipynb")
+        work = folder / "work"
+        work.mkdir()
+        words = [sys.executable, "-c", run_it, folder / "a.ipynb", work]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert (done.returncode != 0) is fails and (folder / "left").exists() is fails, done.stderr
+        assert fails or done.stderr == ""
 
 
 # %% ../../notebooks/runs/03_kernel.ipynb #55e1123d
