@@ -121,15 +121,16 @@ def test_a_request_that_runs_during_the_switch_is_finished_by_the_old_release(ho
     ("broken", "cause"),
     [
         ("exits at start", "exited at start with code 3"),
-        ("never ready", "not ready in time: after 2 s (service_ready_seconds) /readyz answered 503"),
+        ("never ready", "not ready in time: after 6 s (service_ready_seconds) /readyz answered 503"),
         ("wrong digest", f"wrong model: the release promises {model_of(3)}, /readyz says sha256:{'0' * 64}"),
         ("wrong golden answer", "golden rows differ: row 0 (counted from 0) should give"),
     ],
 )
 def test_a_broken_release_never_gets_traffic(hosts, serving, release, broken, cause):
     bad = release(3, broken)
+    patience = 6 if broken == "never ready" else 60  # the others are found out by what they do
     with Load(hosts.fleet.address(1)) as load:
-        played = hosts.deploy(bad, "-e", "service_ready_seconds=2")
+        played = hosts.deploy(bad, "-e", f"service_ready_seconds={patience}")
     assert played.code == 2, played.output
     assert f"{bad.name} did not go live on h1." in played.output
     assert f"cause: {cause}" in played.output

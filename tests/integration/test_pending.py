@@ -82,4 +82,4 @@ def test_what_is_told_right_after_a_reload_reaches_the_new_process(service):
         proxy_config.reload()
         deployment = f"{number:012x}"
         waiting.tell_proxy("flights", f"{deployment}/-/", proxy_config.SOCKET, told)
-        eventually(lambda deployment=deployment: waiting.told_by(host).recorded == deployment, seconds=5)
+        eventually(lambda deployment=deployment: waiting.told_by(host).recorded == deployment)
