@@ -81,7 +81,7 @@ class Training:
         if classes and isinstance(model, Mapping) and not {"num_class", "num_classes"} & model.keys():
             model = {**model, "num_class": classes}
         if levels := self.signature.output.quantiles:
-            return {level: self._fit(at_quantile(model, level)) for level in levels}
+            return {level: self._fit(at_quantile(model, level), f"quantile {level:g}: ") for level in levels}
         booster = self._fit(model)
         found, wanted = answered_kind(booster), self.signature.output.kind
         if found != wanted and (found, wanted) != ("ranking", "value"):  # a score may be taken for a value
@@ -93,10 +93,10 @@ class Training:
             )
         return booster
 
-    def _fit(self, model: Any) -> Any:
+    def _fit(self, model: Any, what: str = "") -> Any:
         tuning = (self.tuning.matrix, self.tuning.answer) if self.tuning else None
         return fit(
-            model, self.rows.matrix, self.rows.answer, self.categories, self.weight, self.group, tuning
+            model, self.rows.matrix, self.rows.answer, self.categories, self.weight, self.group, tuning, what
         )
 
 
