@@ -43,7 +43,7 @@ def fit(
     weight: np.ndarray | None = None,
     group: np.ndarray | None = None,  # how many rows each group has, one after the other
     tuning: tuple[np.ndarray, np.ndarray] | None = None,  # a matrix and answers that early stopping watches
-    what: str = "",  # the line of progress begins with it
+    callbacks: Sequence[Callable] = (),  # as LightGBM takes them
 ) -> Any:
     "The trained Booster. Raises `WrongType` for what cannot be trained, and what LightGBM raises."
     import lightgbm
@@ -52,7 +52,7 @@ def fit(
         data = make_dataset(matrix, answer, categories, weight, group)
         watched = [data.create_valid(*tuning)] if tuning else None
         return lightgbm.train(
-            _one_way(model) | dict(model), data, valid_sets=watched, callbacks=[show_rounds(what)]
+            _one_way(model) | dict(model), data, valid_sets=watched, callbacks=list(callbacks)
         )
     if not isinstance(model, lightgbm.LGBMModel):
         said = "a Booster is trained already: run.save_model(booster, …)\n" * hasattr(
@@ -64,7 +64,7 @@ def fit(
         )
     if group is not None and not _takes(model, "group"):
         raise WrongType(f"{type(model).__name__} learns no ranking", "groups are for an LGBMRanker")
-    more: dict[str, Any] = {"callbacks": [show_rounds(what)]} | ({} if group is None else {"group": group})
+    more: dict[str, Any] = {"callbacks": list(callbacks)} | ({} if group is None else {"group": group})
     if tuning:
         more |= (
             {"eval_set": [tuning]}
@@ -78,18 +78,19 @@ def fit(
 
 
 # %% ../../notebooks/flavors/03_lightgbm_training.ipynb #6b350b22
-def show_rounds(
-    what: str = "",  # the line begins with it
-) -> Callable[[Any], None]:
+def show_rounds() -> Callable[[Any], None]:
     "For `callbacks=` of `lightgbm.train` and `lightgbm.cv`: rounds, seconds and the metrics of what is watched, in one line."
-    line = ProgressLine()
+    line, models = ProgressLine(), 0
 
     def show(env: Any) -> None:
+        nonlocal models
+        models += env.iteration == env.begin_iteration
+        which = f"model {models}: " if models > 1 else ""
         done, rounds = env.iteration - env.begin_iteration + 1, env.end_iteration - env.begin_iteration
         metrics = [
             f"{result[0]} {result[1]} {result[2]:.4g}" for result in (env.evaluation_result_list or [])[:3]
         ]
-        line.say(", ".join([f"{what}{done:,} of {rounds:,} rounds", line.passed, *metrics]))
+        line.say(", ".join([f"{which}{done:,} of {rounds:,} rounds", line.passed, *metrics]))
 
     return show
 

@@ -37,10 +37,12 @@ def test_training_tells_how_far_it_is_and_answers_the_same():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(show_rounds.__globals__, "ProgressLine", Listening)
-        assert trained(callbacks=[show_rounds("0.05: ")]) == trained()
+        both = [show_rounds()]
+        assert trained(callbacks=both) == trained(callbacks=both) == trained()
         data = make_dataset(*small_rows(), [2])
         lightgbm.cv({"objective": "binary", "verbose": -1}, data, 2, callbacks=[show_rounds()])
-    assert re.match(r"0.05: 3 of 3 rounds, \d.\d s, valid_0 auc 0.9\d", said[2])
+    assert re.match(r"3 of 3 rounds, \d.\d s, valid_0 auc 0.9\d", said[2])
+    assert said[5].startswith("model 2: 3 of 3 rounds")
     assert re.match(r"2 of 2 rounds, \d.\d s, valid binary_logloss 0.\d", said[-1])
 
 
