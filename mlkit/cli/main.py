@@ -8,7 +8,7 @@ __all__ = ["GroupedHelp", "main"]
 # %% ../../notebooks/cli/12_main.ipynb #2637b615
 import click
 
-from . import deploys, fleet, keys, local, models, new, notebooks, runs, update
+from . import deploys, doctor, fleet, keys, local, models, new, notebooks, runs, update
 from .command import ErrorsAsSentences
 
 
@@ -56,14 +56,14 @@ def main():
 
 
 # %% ../../notebooks/cli/12_main.ipynb #9148dd39
-main.add_group("A new project", new.COMMANDS + update.COMMANDS)
-for title, module in {
-    "Notebooks": notebooks,
-    "Runs": runs,
-    "Models": models,
-    "Releases and deployments": deploys,
-    "This machine": local,
-    "Fleet": fleet,
-    "API keys": keys,
+for title, commands in {
+    "A new project": new.COMMANDS + update.COMMANDS,
+    "Notebooks": notebooks.COMMANDS,
+    "Runs": runs.COMMANDS,
+    "Models": models.COMMANDS,
+    "Releases and deployments": deploys.COMMANDS,
+    "This machine": doctor.COMMANDS + local.COMMANDS,
+    "Fleet": fleet.COMMANDS,
+    "API keys": keys.COMMANDS,
 }.items():
-    main.add_group(title, module.COMMANDS)
+    main.add_group(title, commands)
