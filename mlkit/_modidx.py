@@ -2207,6 +2207,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlkit.serve.service._load': ('serve/service.html#_load', 'mlkit/serve/service.py'),
                                      'mlkit.serve.service._more_headers': ('serve/service.html#_more_headers', 'mlkit/serve/service.py'),
                                      'mlkit.serve.service._read_query': ('serve/service.html#_read_query', 'mlkit/serve/service.py'),
+                                     'mlkit.serve.service._return_memory': ('serve/service.html#_return_memory', 'mlkit/serve/service.py'),
                                      'mlkit.serve.service.problem': ('serve/service.html#problem', 'mlkit/serve/service.py'),
                                      'mlkit.serve.service.read_head': ('serve/service.html#read_head', 'mlkit/serve/service.py')},
             'mlkit.serve.single_row': { 'mlkit.serve.single_row.PlainRow': ('serve/single_row.html#plainrow', 'mlkit/serve/single_row.py'),
