@@ -126,12 +126,13 @@ def settings() -> str:
 
     project = fields_of(Project)
     project["pipelines"] = project["notebooks"]
+    project["store"] = f"{project['store_url']}; `./store` when nothing is said"
     project["model"] = "the registry name of its model; several have a section each, [model NAME]"
     environment = fields_of(Environment)
     defaults = {field.name: field.default for field in dataclasses.fields(Options)}
     here = ("setting", "what it is")
     lines = ["# Settings", "", "## settings.ini", "", "### [project]", ""]
-    lines += table(here, [(f"`{key}`", project.get(key, "")) for key in sorted(SECTIONS["project"])])
+    lines += table(here, [(f"`{key}`", project[key]) for key in sorted(SECTIONS["project"])])
     lines += ["", "### [model NAME]", ""]
     own = ", ".join(f"`[{kind} NAME]`" for kind in OF_A_MODEL)
     lines += [f"One for each of several models. {own} hold for it in place of the section without a name.", ""]
@@ -188,6 +189,9 @@ def section(name: str, keys: str, notebook: str) -> tuple[str, str, str]:
 
 
 def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    for row in rows:
+        if not row[-1].strip():
+            raise SystemExit(f"docs/make_site.py: nothing says what {row[0]} is")
     lines = [f"| {' | '.join(row)} |" for row in (heads, *rows)]
     return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
 

@@ -26,7 +26,6 @@ ROOMS = {  # who may import whom; the ground is open to all, and what is not her
     "runs": "notebook data flavors model validation registry",
     "sweeps": "notebook validation registry runs",
     "serve": "model",
-    "score": "model data",
     "monitoring": "model serve.logs",
     "custody": "notebook data model validation registry runs monitoring",
     "release": "model registry",
@@ -34,7 +33,7 @@ ROOMS = {  # who may import whom; the ground is open to all, and what is not her
 }
 ROOMS["testing"] = " ".join(ROOMS)
 ROOMS["cli"] = " ".join(ROOMS)  # inside functions: a command that needs little starts quickly
-SHOWS_SERVICE = {"serve.pages", "serve.protocols"}  # the wings that ask the service, as a client would
+SHOWS_SERVICE = {"serve.pages"}  # the wing that asks the service, as a client would
 AT_THE_TOP = {"deploy.hooks"}  # what cli may import outside of functions: it imports nothing itself
 
 
@@ -98,6 +97,16 @@ def test_a_module_imports_only_what_the_table_of_rooms_allows(imports):
         if not may_import(m, other)
     ]
     assert wrong == []
+
+
+def test_the_page_shows_the_table_that_is_held(root):
+    rows = re.findall(r"^\| (.+?) \|.*\| ([^|]+) \|$", (root / "docs/architecture.md").read_text(), re.M)
+    [ground] = [room for room, _ in rows if room.startswith("the ground")]
+    shown = {re.sub(r"\[?`(\w+)`.*", r"\1", room): may for room, may in rows}
+    assert {f"{name}.py" for name in re.findall(r"`(\w+)`", ground)} == set(GROUND) - {"__init__.py"}
+    everyone = {"testing": "everyone", "cli": "everyone, inside functions; nobody imports it"}
+    for room, may in ROOMS.items():
+        assert shown[room] == everyone.get(room, ", ".join(may.split()) or "–"), room
 
 
 def test_the_command_line_imports_what_a_command_needs_when_it_needs_it(root, imports):
