@@ -63,7 +63,10 @@ def _may_be(column: Any) -> str:
 
 
 # %% ../notebooks/12_shown.ipynb #cd90f736
-def of_bundle(bundle: Any) -> Card:
+def of_bundle(
+    bundle: Any,
+    records: Mapping[str, str] = {},  # noqa: B006  what is known of it besides: "registered" → "flights@3"
+) -> Card:
     here = live_here(bundle.digest)
     facts = {
         "digest": bundle.digest[:19],
@@ -74,7 +77,10 @@ def of_bundle(bundle: Any) -> Card:
         "live": here,
         "bytes": f"{sum(map(len, bundle.files.values())):,} in {len(bundle.files)} files",
     }
-    parts = [Facts(facts), _columns(bundle.signature, title=f"{len(bundle.signature.inputs)} inputs")]
+    parts = [
+        Facts(facts | dict(records)),
+        _columns(bundle.signature, title=f"{len(bundle.signature.inputs)} inputs"),
+    ]
     if rows := bundle.golden.get("rows"):
         answers = bundle.golden["predictions"]
         table = [

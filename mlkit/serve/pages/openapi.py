@@ -342,7 +342,7 @@ def _predict(bundle: Bundle) -> dict:
         "summary": "Predict",
         "description": _other_formats(bundle.signature),
         "operationId": "predict",
-        "parameters": [explain],
+        "parameters": [explain] if bundle.proof.explains else [],
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": {"200": answered} | _refusals(*REFUSALS),
     }
