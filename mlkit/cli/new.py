@@ -6,7 +6,6 @@
 __all__ = ["MOST_SHOWN", "NEXT", "COMMANDS", "Answers", "table_words", "table_options", "new", "init"]
 
 # %% ../../notebooks/cli/09_new.ipynb #ed9c38bc
-import os
 import shlex
 import sys
 from pathlib import Path

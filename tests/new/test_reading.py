@@ -45,7 +45,7 @@ def test_a_query_of_several_lines_is_read_as_it_was_typed_and_settings_hold_it()
 # %% ../../notebooks/new/01_reading.ipynb #5a1c0046
 def test_what_a_database_cannot_be_asked_is_a_sentence_with_what_to_do():
     for query, more, said in [
-        ("SELECT * FROM custmers ORDER BY id", {}, "no such table: custmers"),
+        ("SELECT * FROM custmers ORDER BY id", {}, "its tables: customers"),
         ("SELEC 1 ORDER BY id", {}, "syntax error"),
         ("SELECT * FROM customers", {}, "no ORDER BY"),
         ("SELECT * FROM customers ORDER BY id", {"data": "sqlite:///shp.db"}, "did you mean: shop.db"),
@@ -54,7 +54,7 @@ def test_what_a_database_cannot_be_asked_is_a_sentence_with_what_to_do():
         ("SELECT * FROM customers WHERE id < 3 ORDER BY id", {}, "has 0 rows"),
         ("SELECT 1\n# all\nORDER BY 1", {}, "takes a line for a remark: '# all'"),
         ("SELECT 1 ORDER BY 1", {"data": "postgresql+psycopg://host/shop"}, "No module named 'psycopg'"),
-        ("SELECT 1 ORDER BY 1", {"data": "postgrsql://host/shop"}, "postgrsql"),
+        ("SELECT 1 ORDER BY 1", {"data": "postgrsql://host/shop"}, "is called 'postgrsql'"),
     ]:
         with pytest.raises(MlkitError) as refused:
             asked(query, **more)
@@ -83,3 +83,10 @@ def test_a_password_is_refused_before_anything_is_written_and_a_variable_takes_i
             folder, "shop", place, place, {"query": "SELECT * FROM customers ORDER BY id"}
         )
     assert len(frame) == 40 and "${SHOP_FILE}" in (folder / SETTINGS).read_text()
+
+
+# %% ../../notebooks/new/01_reading.ipynb #5a1c0049
+def test_a_database_without_a_query_is_told_what_lacks():
+    with pytest.raises(BadSettings, match="is a database, and nobody said which rows") as refused:
+        read_table(Path(tempfile.mkdtemp()), "shop", "sqlite:///x.db", "sqlite:///x.db", {})
+    assert "--query" in refused.value.hint

@@ -22,7 +22,7 @@ import json
 
 from ...model.bundle import Bundle
 from ...model.column import Column
-from ...model.schema import CELLS, EXACT, KINDS, row_schema, table_schema
+from ...model.schema import CELLS, EXACT, KINDS, cell_schema, row_schema, table_schema
 from ...model.signature import Signature
 from ..logs.labels import MOST_LABELS, PREDICTION_ID
 
