@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import WrongType, unknown_name
-from ..flavors.lightgbm_training import answered_kind, at_quantile, fit, make_dataset
+from ..flavors.lightgbm_training import answered_kind, at_quantile, fit, make_dataset, show_rounds
 from ..missing import is_missing
 from .column import unknown_choice
 from .features import Columns, Feature, FeatureStep, encode, fit_features, refuse_raw
@@ -80,9 +80,10 @@ class Training:
         classes = len(self.signature.output.classes)
         if classes and isinstance(model, Mapping) and not {"num_class", "num_classes"} & model.keys():
             model = {**model, "num_class": classes}
+        show = show_rounds()
         if levels := self.signature.output.quantiles:
-            return {level: self._fit(at_quantile(model, level)) for level in levels}
-        booster = self._fit(model)
+            return {level: self._fit(at_quantile(model, level), show) for level in levels}
+        booster = self._fit(model, show)
         found, wanted = answered_kind(booster), self.signature.output.kind
         if found != wanted and (found, wanted) != ("ranking", "value"):  # a score may be taken for a value
             answers = f"answers {_a(found)}" if found else "has an objective of its own"
@@ -93,10 +94,17 @@ class Training:
             )
         return booster
 
-    def _fit(self, model: Any) -> Any:
+    def _fit(self, model: Any, show: Callable) -> Any:
         tuning = (self.tuning.matrix, self.tuning.answer) if self.tuning else None
         return fit(
-            model, self.rows.matrix, self.rows.answer, self.categories, self.weight, self.group, tuning
+            model,
+            self.rows.matrix,
+            self.rows.answer,
+            self.categories,
+            self.weight,
+            self.group,
+            tuning,
+            [show],
         )
 
 
