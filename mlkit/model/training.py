@@ -123,6 +123,7 @@ def make_training(
     unseen: Mapping[str, str] = {},  # noqa: B006  as `infer_signature` takes it
     missing: Collection[str] = (),  # as `infer_signature` takes it
     types: Mapping[str, str] = {},  # noqa: B006  as `infer_signature` takes it
+    carried: Collection[str] = (),  # as `infer_signature` takes it
     step: FeatureStep | None = None,  # the function `features`, if there is one
     all_rows: Any = None,  # all that is known, held-out rows too: what is missing or new there may be asked  [default: X]
     tuning: tuple[Any, Any] | None = None,  # an X and a y that early stopping watches
@@ -143,10 +144,11 @@ def make_training(
     whose = _group_name(group) if kind == "ranking" else ""
     output = Output(name, kind, labels, tuple(quantiles) if kind == "quantiles" else (), whose)
     known = X if all_rows is None else all_rows[list(X)]
-    signature = infer_signature(known, output, unseen, missing, types)
+    signature = infer_signature(known, output, unseen, missing, types, carried)
     columns, answer = frame_columns(signature, X), _answers(X, y, output, positive, "the training rows")
-    stepped = step(columns) if step else columns
-    refuse_raw(signature.inputs, stepped)
+    asked = signature.without_carried(columns)
+    stepped = step(asked) if step else asked
+    refuse_raw(signature.asked, stepped)
     features = fit_features(stepped)
     rows = Rows(columns, encode(features, stepped), answer)
     watched = _tuning(
@@ -177,7 +179,8 @@ def _tuning(
         return None
     X, y = tuning
     columns = frame_columns(signature, X)
-    return Rows(columns, encode(features, step(columns) if step else columns), answers(X, y))
+    asked = signature.without_carried(columns)
+    return Rows(columns, encode(features, step(asked) if step else asked), answers(X, y))
 
 
 # %% ../../notebooks/model/10_training.ipynb #00fab40c
