@@ -54,10 +54,11 @@ def _columns(signature: Any, **more: Any) -> Table:
 
 
 def _may_be(column: Any) -> str:
+    if column.carried:
+        return "an id: carried along, never asked"
     if column.levels:
-        levels = ", ".join(column.levels[:6]) + (
-            f", … {len(column.levels):,} in all" if len(column.levels) > 6 else ""
-        )
+        more = f" {len(column.levels):,} in all" if len(column.levels) > 6 else ""
+        levels = column.shown_levels(6) + more
         return f"{levels}; another counts as missing" if column.unseen == "missing" else levels
     return f"{column.range[0]:g} to {column.range[1]:g}" if column.range else ""
 

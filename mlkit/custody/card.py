@@ -250,9 +250,11 @@ def _limits(bundle: Bundle, said: dict) -> str:
 
 
 def _seen(column: Column) -> str:
+    if column.carried:
+        return "an id: carried along, never asked"
     if column.type == "category":
-        few = ", ".join(column.levels[:8])
-        return few if len(column.levels) <= 8 else f"{len(column.levels)} levels: {few}, …"
+        few = column.shown_levels(8)
+        return few if len(column.levels) <= 8 else f"{len(column.levels)} levels: {few}"
     return f"{column.range[0]:g} to {column.range[1]:g}" if column.range else ""
 
 

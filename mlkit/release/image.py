@@ -29,13 +29,16 @@ import shutil
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from ..errors import StateError, ToolMissing
-from ..model.bundle import Bundle
 from ..provenance import GROUND
 from ..records import inside
 from ..settings import shipped
 from .archive import Image, normalize
+
+if TYPE_CHECKING:
+    from mlkit.model.bundle import Bundle
 
 # %% ../../notebooks/release/02_image.ipynb #1aee5eeb
 ENGINES = ("docker", "podman")  # what can run a release here
@@ -137,7 +140,7 @@ def packages_of(
 
 
 def stage(
-    bundle: Bundle,
+    bundle: "Bundle",
     folder: Path,  # empty
     contributions: bool = True,  # shall the release explain its answers?
 ) -> None:
@@ -155,7 +158,7 @@ def stage(
 # %% ../../notebooks/release/02_image.ipynb #b7379fa5
 def build_image(
     engine: str,  # of `BUILDERS`
-    bundle: Bundle,
+    bundle: "Bundle",
     archive: Path,  # where image.tar is written
     name: str,  # "mlkit/flights:3"
     contributions: bool = True,  # as `stage` takes it

@@ -140,6 +140,7 @@ class Predictor:
             shares,
             self._features,
             self.bundle.signature.output,
+            self.bundle.signature.carried(columns),
         )
         body_says_it = negotiation.readable and ROWS.match(body)
         asked = None if body_says_it else columns

@@ -63,7 +63,7 @@ def open_library(
         loaded = ctypes.CDLL(str(path))
         loaded.forest_check.restype = ctypes.c_int
         loaded.forest_ask.restype = None
-        loaded.forest_ask.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int64] + [ctypes.c_void_p] * 3
+        loaded.forest_ask.argtypes = [ctypes.c_void_p]
     except (OSError, AttributeError) as error:
         raise ToolMissing(
             f"the forest cannot be loaded: {error}", "it needs Linux with glibc 2.28 or newer"
@@ -79,7 +79,7 @@ def source_of(
 
 
 # %% ../../../notebooks/flavors/forest/03_kernel.ipynb #c0ee2c06
-ARRAYS = ("group", "threshold", "table", "root", "node", "value", "leaf")
+ARRAYS = ("group", "threshold", "table", "root", "node", "value", "leaf", "base")
 KINDS = {
     "group": None,
     "threshold": "f8",
@@ -88,6 +88,7 @@ KINDS = {
     "node": "u4",
     "value": "f8",
     "leaf": "i4",
+    "base": "f8",
 }
 WRONG = {1: "its sizes", 2: "a group of questions", 3: "a tree"}
 
@@ -101,8 +102,19 @@ class _Forest(ctypes.Structure):
         ("scale", ctypes.c_double),
         *(
             (name, ctypes.c_int32)
-            for name in "features outputs trees groups words iterations transform".split()
+            for name in "features outputs trees groups words iterations transform single".split()
         ),
+    ]
+
+
+class _Request(ctypes.Structure):
+    "`request_t` of forest.c."
+
+    _fields_ = [
+        ("forest", ctypes.c_void_p),
+        ("rows", ctypes.c_void_p),
+        ("count", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("scratch", "sums", "leaves")),
     ]
 
 
@@ -122,11 +134,11 @@ class Kernel:
         self._kept = {name: np.ascontiguousarray(getattr(forest, name), KINDS[name]) for name in ARRAYS}
         sizes = {"nodes": len(forest.node), "trees": self.trees, "groups": len(forest.group)}
         sizes |= {"thresholds": len(forest.threshold), "table_words": len(forest.table)}
-        for name in ("scale", "features", "outputs", "words", "iterations", "transform"):
+        for name in ("scale", "features", "outputs", "words", "iterations", "transform", "single"):
             sizes[name] = getattr(forest, name)
         self._forest = _Forest(**{name: array.ctypes.data for name, array in self._kept.items()}, **sizes)
         self.address = ctypes.addressof(self._forest)
-        if not len(forest.node) == len(forest.value) == len(forest.leaf):
+        if not len(forest.node) == len(forest.value) == len(forest.leaf) or len(forest.base) != self.outputs:
             raise CorruptRecord("the forest's arrays are of different lengths")
         if wrong := self._loaded.forest_check(ctypes.byref(self._forest)):
             raise CorruptRecord(f"the forest has {WRONG[wrong]} that would lead out of bounds")
@@ -158,8 +170,9 @@ class Kernel:
         if matrix.ndim != 2 or matrix.shape[1] != self.width:
             raise WrongType(f"a matrix of shape {matrix.shape}", f"expected {self.width} features per row")
         scratch = self.scratch()
-        places = [None if array is None else array.ctypes.data for array in (sums, leaves)]
-        self._loaded.forest_ask(self.address, matrix.ctypes.data, len(matrix), scratch.ctypes.data, *places)
+        places = [None if array is None else array.ctypes.data for array in (scratch, sums, leaves)]
+        request = _Request(self.address, matrix.ctypes.data, len(matrix), *places)
+        self._loaded.forest_ask(ctypes.addressof(request))
         return leaves if sums is None else sums
 
 
@@ -175,7 +188,10 @@ class RowAsker:
         self._row, self._answer = (ctypes.c_double * kernel.width)(), (ctypes.c_double * kernel.outputs)()
         self._pack, self._ask = struct.Struct(f"={kernel.width}d").pack_into, kernel._loaded.forest_ask
         row, answer = ctypes.addressof(self._row), ctypes.addressof(self._answer)
-        self._places = (kernel.address, row, 1, self._scratch.ctypes.data, answer, None)
+        self._request = _Request(kernel.address, row, 1, self._scratch.ctypes.data, answer, None)
+        self._place = ctypes.c_void_p(
+            ctypes.addressof(self._request)
+        )  # made once, since it costs as much as a few walks
 
     def __call__(
         self,
@@ -183,5 +199,5 @@ class RowAsker:
     ) -> float | list[float]:
         "One answer, or one for each class. Raises `struct.error` for what is not a number or another width."
         self._pack(self._row, 0, *values)
-        self._ask(*self._places)
+        self._ask(self._place)
         return self._answer[0] if self._kernel.outputs == 1 else self._answer[:]

@@ -37,7 +37,7 @@ class NotKnown(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    "A model as LightGBM's text says it. Splits and leaves of all trees stand one after the other."
+    "A model as its file says it. Splits and leaves of all trees stand one after the other."
 
     features: int
     outputs: int  # trees of one iteration: each adds to one of them
@@ -46,11 +46,18 @@ class Trees:
     leaves: np.ndarray  # how many, of each tree; it has one split less
     value: np.ndarray  # of each leaf
     feature: np.ndarray  # of each split
-    threshold: np.ndarray  # of a category: where its set is in the list of its tree
+    threshold: (
+        np.ndarray
+    )  # what is above it goes right; of a category: where its set is in the list of its tree
     decision: np.ndarray  # bits: 1 category, 2 missing goes left, 4 and 8 what is missing
     left: np.ndarray  # the number of a split of this tree, or ~ that of a leaf
     right: np.ndarray
-    levels: list[bytes]  # of each split: the bits of the levels that go left; empty for a number
+    levels: list[
+        bytes
+    ]  # of each split: the bits of its levels, which go left (XGBoost: right); empty for a number
+    number: np.ndarray  # of each leaf, what the library calls it
+    base: tuple[float, ...]  # of each output, where its sum begins
+    single: bool = False  # XGBoost: sums in float32
 
 
 # %% ../../../notebooks/flavors/forest/01_lightgbm_text.ipynb #bbf97e4f
@@ -87,6 +94,8 @@ def read_trees(
         np.array([len(tree["leaf_value"]) for tree in trees], dtype=np.int64),
         *(_joined(trees, name, float if name in ("leaf_value", "threshold") else np.int64) for name in PARTS),
         [levels for tree in trees for levels in tree["levels"]],
+        np.concatenate([np.zeros(0, int), *(np.arange(len(tree["leaf_value"])) for tree in trees)]),
+        (0.0,) * outputs,
     )  # fmt: skip
     _refuse_broken(found)
     if np.isnan(found.threshold).any():

@@ -8,10 +8,15 @@ __all__ = [
     "QUESTION_BITS",
     "MOST_TABLE",
     "NUMBER",
+    "NEVER",
+    "ZERO",
+    "NAN",
+    "SMALL",
     "GROUP",
     "TRANSFORMS",
     "PLAIN",
     "BY_NAME",
+    "XGBOOST",
     "Forest",
     "lay_out",
     "transform_of",
@@ -27,9 +32,9 @@ from .lightgbm_text import NotKnown, Trees, damaged
 CHILD_BITS, QUESTION_BITS = 14, 18  # of a node
 MOST_TABLE = 2**24  # words of the tables of categories: 64 MB
 NUMBER = -1  # in place of a count of levels
-GROUP = np.dtype(
-    [("first", "i8"), *((name, "i4") for name in "feature levels missing missing_left count word".split())]
-)
+NEVER, ZERO, NAN = range(3)  # what counts as missing; where nothing does, NaN is zero
+SMALL = float(np.float32(1e-35))  # LightGBM takes for zero what is not above it
+GROUP = np.dtype([("first", "i8"), *((name, "i4") for name in "feature levels zero ones count word".split())])
 TRANSFORMS = ("raw", "sigmoid", "softmax", "exponential", "log one plus exponential", "signed square")
 
 
@@ -44,12 +49,14 @@ class Forest:
     node: np.ndarray
     value: np.ndarray
     leaf: np.ndarray
+    base: np.ndarray
     scale: float
     features: int
     outputs: int
     words: int
     iterations: int
     transform: int
+    single: int
 
 
 # %% ../../../notebooks/flavors/forest/02_questions.ipynb #f171a5a4
@@ -71,26 +78,35 @@ def lay_out(
     root, node, value, leaf = _nodes(trees, question)
     iterations = len(trees.leaves) // trees.outputs if trees.averaged else 0
     return Forest(
-        np.array(groups + sets, dtype=GROUP), thresholds, table, root, node, value, leaf,
-        scale, trees.features, trees.outputs, words, iterations, transform,
+        np.array(groups + sets, dtype=GROUP), thresholds, table, root, node, value, leaf, np.array(trees.base),
+        scale, trees.features, trees.outputs, words, iterations, transform, int(trees.single),
     )  # fmt: skip
 
 
 # %% ../../../notebooks/flavors/forest/02_questions.ipynb #e4b64dde
 def _number_questions(trees: Trees, asks: np.ndarray, question: np.ndarray) -> tuple[int, list, np.ndarray]:
     "Numbers the questions of `asks`; gives how many words are in use, the groups, and all thresholds."
-    missing, left = trees.decision >> 2 & 3, trees.decision >> 1 & 1
-    kind = (trees.feature * 3 + missing) * 2 + left
+    missing = trees.decision >> 2 & 3
+    left = np.where(missing == NEVER, 0, trees.decision >> 1 & 1)
+    kind, bound = (trees.feature * 3 + missing) * 2 + left, _bounds(trees)
     words, groups, thresholds, first = 1, [], [np.zeros(0)], 0  # the first word is question 0: always no
     for each in np.unique(kind[asks]).tolist():
         here = asks & (kind == each)
-        distinct, rank = np.unique(trees.threshold[here], return_inverse=True)
+        distinct, rank = np.unique(bound[here], return_inverse=True)
         question[here] = 32 * words + rank
         at = np.argmax(here)
-        groups.append((first, trees.feature[at], NUMBER, missing[at], left[at], len(distinct), words))
+        ones = (distinct < 0).sum() if missing[at] == NEVER else 0 if left[at] else len(distinct)
+        groups.append((first, trees.feature[at], NUMBER, missing[at] == ZERO, ones, len(distinct), words))
         thresholds.append(distinct)
         first, words = first + len(distinct), words + -(-len(distinct) // 32)
     return words, groups, np.concatenate(thresholds)
+
+
+def _bounds(trees: Trees) -> np.ndarray:
+    "The thresholds, so that a plain `above` answers as LightGBM, which takes small numbers for zero first."
+    small = np.abs(trees.threshold) <= SMALL
+    folded = np.where(trees.threshold < 0, np.nextafter(-SMALL, -1), SMALL)
+    return np.where(small & (not trees.single), folded, trees.threshold)
 
 
 def _level_questions(
@@ -99,18 +115,20 @@ def _level_questions(
     groups, tables, first = [], [np.zeros(0, np.uint32)], 0
     for feature in np.unique(trees.feature[asks]).tolist():
         here = np.flatnonzero(asks & (trees.feature == feature))
-        number = {levels: at for at, levels in enumerate(dict.fromkeys(trees.levels[i] for i in here))}
-        question[here] = [32 * words + number[trees.levels[i]] for i in here]
-        known, wide = 8 * max(map(len, number)), -(-len(number) // 32)
-        if first + (known + 1) * wide > MOST_TABLE:
+        missing_left = trees.single & trees.decision >> 1 & 1
+        asked = [(trees.levels[i], int(missing_left[i])) for i in here]
+        number = {each: at for at, each in enumerate(dict.fromkeys(asked))}
+        question[here] = [32 * words + number[each] for each in asked]
+        known, wide = 8 * max(len(levels) for levels, _ in number), -(-len(number) // 32)
+        if first + (known + 2) * wide > MOST_TABLE:
             raise NotKnown(
                 f"{len(number):,} different sets of up to {known:,} levels: the table is too large"
             )
-        right = np.ones((32 * wide, known + 1), dtype=bool)
-        for levels, at in number.items():
-            right[at, : 8 * len(levels)] = ~np.unpackbits(
-                np.frombuffer(levels, np.uint8), bitorder="little"
-            ).astype(bool)
+        right = np.full((32 * wide, known + 2), not trees.single)  # the last two: any other level, and NaN
+        for (levels, left), at in number.items():
+            inside = np.unpackbits(np.frombuffer(levels, np.uint8), bitorder="little").astype(bool)
+            right[at, : len(inside)] = inside == trees.single
+            right[at, -1] = not left
         lines = np.packbits(np.ascontiguousarray(right.T), axis=1, bitorder="little").view("<u4")
         groups.append((first, feature, known, 0, 0, len(number), words))
         tables.append(lines.ravel())
@@ -133,7 +151,7 @@ def _nodes(trees: Trees, question: np.ndarray) -> tuple[np.ndarray, ...]:
         laid += len(tree)
         ends, at = child < 0, root[tree] + seat
         node[at[ends]] = seat[ends]  # question 0 leads to itself
-        leaf[at[ends]] = ~child[ends]
+        leaf[at[ends]] = trees.number[first_leaf[tree[ends]] + ~child[ends]]
         value[at[ends]] = trees.value[first_leaf[tree[ends]] + ~child[ends]]
         tree, split, at = tree[~ends], (first_split[tree] + child)[~ends], at[~ends]
         left = free[tree] + 2 * _rank_within(tree)
@@ -172,12 +190,24 @@ BY_NAME = {
     "multiclass": "softmax",
     "cross_entropy_lambda": "log one plus exponential",
 }
+XGBOOST = {
+    **dict.fromkeys(
+        ("reg:squarederror", "reg:pseudohubererror", "reg:absoluteerror", "reg:quantileerror"), "raw"
+    ),
+    **dict.fromkeys(("reg:squaredlogerror", "binary:logitraw"), "raw"),
+    **dict.fromkeys(("rank:pairwise", "rank:ndcg", "rank:map"), "raw"),
+    **dict.fromkeys(("reg:logistic", "binary:logistic"), "sigmoid"),
+    **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie"), "exponential"),
+    "multi:softprob": "softmax",
+}
 
 
 def transform_of(
     trees: Trees,
 ) -> tuple[int, float]:
     "The number of the transform in forest.c, and the factor of its sigmoid. Raises `NotKnown`."
+    if trees.single:
+        return _single_transform(trees), 1.0
     name, *words = trees.objective.split(" ")
     said = dict(word.partition(":")[::2] for word in words)
     transform, factor = BY_NAME.get(name), 1.0
@@ -197,6 +227,13 @@ def transform_of(
     ):
         raise NotKnown(f"the objective {trees.objective[:60]!r} of {trees.outputs} outputs")
     return TRANSFORMS.index(transform), factor
+
+
+def _single_transform(trees: Trees) -> int:
+    "XGBoost's."
+    if trees.objective not in XGBOOST or (trees.objective == "multi:softprob") != (trees.outputs > 1):
+        raise NotKnown(f"the objective {trees.objective[:60]!r} of {trees.outputs} outputs")
+    return TRANSFORMS.index(XGBOOST[trees.objective])
 
 
 def _factor(word: str) -> float:

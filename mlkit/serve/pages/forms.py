@@ -29,6 +29,7 @@ from flask import Flask, Response, abort, render_template, request
 
 from ...errors import Forbidden, NotReady
 from ...model.bundle import Bundle
+from ...model.column import level_text
 from ...model.signature import Column
 from ..auth.keys import given_key
 from ..predictor import Negotiation
@@ -47,6 +48,7 @@ def form_fields(
     return [
         _field(f"c{n}", column, row.get(column.name)) | {"problem": wrong.get(column.name, "")}
         for n, column in enumerate(bundle.signature.inputs)
+        if not column.carried
     ]
 
 
@@ -55,8 +57,9 @@ def _field(key: str, column: Column, value: Any) -> dict:
     if kind == "boolean":
         options = [("true", "true"), ("false", "false")]
     elif kind == "category":
-        kind = "text" if column.unseen == "missing" else "choice"
-        options = [(json.dumps(level), level) for level in column.levels]
+        free = {str: "text", int: "integer", bool: "choice"}[column.cells]
+        kind = free if column.unseen == "missing" else "choice"
+        options = [(json.dumps(level), level_text(level)) for level in column.levels]
     elif kind == "time":
         kind = "text"
     if column.missing and kind in ("boolean", "choice"):

@@ -55,6 +55,7 @@ def test_what_is_too_wide_for_a_node_is_named():
             "left": np.full(splits, -1),
             "right": np.full(splits, -2),
             "levels": [b""] * splits,
+            "number": np.zeros(2 * splits, int),
         }
     )
     with pytest.raises(NotKnown, match="262,176 questions: a node has room for 262,144"):
