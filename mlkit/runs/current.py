@@ -344,6 +344,7 @@ def _chosen(project: Project, model: str) -> Project:
     return chosen
 
 
+# %% ../../notebooks/runs/07_current.ipynb #a175e968
 def _show_dataset(run: Run, frame: pd.DataFrame, source: dataset.Dataset) -> None:
     "The rows keep which words meant missing, so that `infer_signature` tells the server; what looks misread is noted."
     words = f"read {source.name}: {source.rows:,} rows, {source.fingerprint[:19]}"
