@@ -108,11 +108,11 @@ def _to_pandas(table: Any) -> Any:
     import pandas as pd
     import pyarrow
 
-    frame, exact = table.to_pandas(), {pyarrow.int64(): pd.Int64Dtype()}.get
+    frame, exact = table.to_pandas(use_threads=False), {pyarrow.int64(): pd.Int64Dtype()}.get
     for name in table.column_names:
         if table[name].type == pyarrow.int64() and frame[name].dtype.kind == "f":
             if (frame[name].abs() > LARGEST_WHOLE).any():
-                frame[name] = table[name].to_pandas(types_mapper=exact)
+                frame[name] = table[name].to_pandas(use_threads=False, types_mapper=exact)
     return frame
 
 
