@@ -17,8 +17,11 @@ FROM ${BUILD_IMAGE} AS packages
 ARG SOURCE_DATE_EPOCH=1735689600
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 # LightGBM's OpenMP runtime is missing in the official slim image. It is taken from Debian there, and shipped in
-# our own layer in any case, so that every base gives the same release.
+# our own layer in any case, so that every base gives the same release. A release that leaves LightGBM out
+# (contributions = no in [release] of settings.ini) has no use for it.
+COPY deploy/image/requirements.lock /src/
 RUN set -eu; \
+    grep -q '^lightgbm==' /src/requirements.lock || exit 0; \
     ls /usr/lib/*/libgomp.so.1 >/dev/null 2>&1 || \
       { apt-get update -q && apt-get install -q -y --no-install-recommends libgomp1; }; \
     for library in /usr/lib/*/libgomp.so.1; do \
@@ -26,7 +29,6 @@ RUN set -eu; \
     done
 # pip itself lives beside the environment, not in it.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
-COPY deploy/image/requirements.lock /src/
 # The lock is complete by itself: see requirements.txt for why dependencies are not followed.
 # Out goes what only tests, type checkers and compilers read.
 RUN set -eu; \

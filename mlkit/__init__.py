@@ -34,6 +34,7 @@ HOME = {
     "read_run": "runs.record",
     "register": "registry",
     "run_notebook": "runs.execute",
+    "show_rounds": "flavors.lightgbm_training",
     "split_by_time": "data.dataset",
 }  # name → the module that has it, or is it
 
@@ -66,6 +67,7 @@ __all__ = [
     "read_run",
     "register",
     "run_notebook",
+    "show_rounds",
     "split_by_time",
 ]
 
@@ -74,6 +76,7 @@ if TYPE_CHECKING:  # what an editor and a type checker see
     from .data import exploration as exploration
     from .data.dataset import split_by_time as split_by_time
     from .errors import MlkitError as MlkitError
+    from .flavors.lightgbm_training import show_rounds as show_rounds
     from .model.bundle import Bundle as Bundle
     from .model.bundle import make_bundle as make_bundle
     from .model.bundle import open_folder as open_folder

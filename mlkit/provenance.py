@@ -68,6 +68,7 @@ GROUND = (
     "provenance.py",
     "cards.py",
     "shown.py",
+    "progress.py",
 )
 
 

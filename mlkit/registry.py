@@ -27,6 +27,7 @@ __all__ = [
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -40,13 +41,15 @@ from mlkit.errors import (
     unknown_name,
 )
 
-from .model.bundle import BUNDLE, Bundle, model_key, open_bundle
 from .model.hold import held
 from .provenance import who
 from .records import read_record, utc_now, write_record
 from .settings import Project
 from .store import Store
 from .validation.verdict import passing_verdicts, read_verdict, require_verdict
+
+if TYPE_CHECKING:
+    from mlkit.model.bundle import Bundle
 
 
 # %% ../notebooks/09_registry.ipynb #9425f931
@@ -336,6 +339,8 @@ def _name_in(project: Project, reference: str) -> str:
     name, _, _ = reference.rpartition("@")
     if name or not (RUN_ID.fullmatch(reference) or HEX.fullmatch(reference)):
         return name or reference
+    from mlkit.model.bundle import BUNDLE, model_key
+
     key = f"{model_key(find_model(project.store, reference, ''))}/{BUNDLE}"
     return read_record("bundle", project.store.get(key), key)["name"]
 
@@ -358,8 +363,13 @@ def load_model(
     store: Store,
     model: str,  # digest
     name: str = "",  # the registry name that it must have, where the caller knows it
-) -> Bundle:
+) -> "Bundle":
     "The bundle of that digest, checked. Raises `MissingData`, `CorruptRecord`."
+    from mlkit.model.bundle import (
+        model_key,
+        open_bundle,
+    )  # brings numpy, which who deploys a release does without
+
     key = model_key(model)
     bundle = open_bundle(lambda file: store.get(f"{key}/{file}"), key, model)
     if name and bundle.name != name:

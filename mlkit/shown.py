@@ -54,16 +54,20 @@ def _columns(signature: Any, **more: Any) -> Table:
 
 
 def _may_be(column: Any) -> str:
+    if column.carried:
+        return "an id: carried along, never asked"
     if column.levels:
-        levels = ", ".join(column.levels[:6]) + (
-            f", … {len(column.levels):,} in all" if len(column.levels) > 6 else ""
-        )
+        more = f" {len(column.levels):,} in all" if len(column.levels) > 6 else ""
+        levels = column.shown_levels(6) + more
         return f"{levels}; another counts as missing" if column.unseen == "missing" else levels
     return f"{column.range[0]:g} to {column.range[1]:g}" if column.range else ""
 
 
 # %% ../notebooks/12_shown.ipynb #cd90f736
-def of_bundle(bundle: Any) -> Card:
+def of_bundle(
+    bundle: Any,
+    records: Mapping[str, str] = {},  # noqa: B006  what is known of it besides: "registered" → "flights@3"
+) -> Card:
     here = live_here(bundle.digest)
     facts = {
         "digest": bundle.digest[:19],
@@ -74,7 +78,10 @@ def of_bundle(bundle: Any) -> Card:
         "live": here,
         "bytes": f"{sum(map(len, bundle.files.values())):,} in {len(bundle.files)} files",
     }
-    parts = [Facts(facts), _columns(bundle.signature, title=f"{len(bundle.signature.inputs)} inputs")]
+    parts = [
+        Facts(facts | dict(records)),
+        _columns(bundle.signature, title=f"{len(bundle.signature.inputs)} inputs"),
+    ]
     if rows := bundle.golden.get("rows"):
         answers = bundle.golden["predictions"]
         table = [

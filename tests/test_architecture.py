@@ -216,6 +216,12 @@ def test_a_module_fits_its_reader(root):
     assert not long, long
 
 
+def test_who_deploys_a_release_does_not_wait_for_numpy():
+    code = "import sys, mlkit.deploy.deployment, mlkit.deploy.status; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_the_server_imports_little():
     allowed = {"mlkit", "numpy", "msgspec", "flask", "prometheus_client"}
     flask_brings = {

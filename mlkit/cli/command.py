@@ -32,7 +32,15 @@ import warnings
 
 import click
 
-from ..errors import MissingData, MlkitError, SystemRefused, ToolMissing, Unforeseen, full_disks
+from mlkit.errors import (
+    MissingData,
+    MlkitError,
+    SystemRefused,
+    ToolMissing,
+    Unforeseen,
+    UnknownName,
+    full_disks,
+)
 
 
 # %% ../../notebooks/cli/01_command.ipynb #9a09c439
@@ -182,11 +190,17 @@ def show(value, as_json: bool, words: str) -> None:
 def project_about(
     model: str | None,  # its name; None: the only one, or the one in whose folder we are
 ):
-    "The project around us, and what it says of that model."
+    "The project around us, and what it says of that model. Raises `UnknownName`, with the option that says which is meant."
     from mlkit.settings import find_project
 
     project = find_project()
-    return project.about(model or project.model)
+    try:
+        return project.about(model or project.model)
+    except UnknownName as error:
+        if model:
+            raise
+        options = " or ".join(f"--model {name}" for name in project.models)
+        raise UnknownName(error.args[0], f"say which: {options}") from None
 
 
 def project_and_store():

@@ -6,7 +6,7 @@
 __all__ = [
     "COMMANDS",
     "runs",
-    "show_run",
+    "show_one",
     "adopt",
     "diff",
     "reproduce",
@@ -81,22 +81,38 @@ def _run_line(project, run):
 
 
 # %% ../../notebooks/cli/03_runs.ipynb #cd18c18f
-@click.command("show", short_help="Show the record of a run.")
-@click.argument("run")
+@click.command("show", short_help="Show a run, or a model.")
+@click.argument("reference")
 @json_option
-def show_run(run, as_json):
-    """Show the record of RUN: an id, its beginning, or latest, the run that began last.
+def show_one(reference, as_json):
+    """Show the record of a run: an id, its beginning, or latest, the run that began last. Or what is known of a model:
+    its name, with @ and a version or alias, or its digest.
 
     \b
     Example:
       mlkit show latest
+      mlkit show flights@champion
     """
+    from mlkit.settings import find_project
+
+    project = find_project()
+    if reference in project.models or "@" in reference or reference.startswith("sha256:"):
+        from mlkit.custody.model_facts import model_facts
+        from mlkit.registry import find_meant
+
+        about, _, digest = find_meant(project, reference)
+        facts, card = model_facts(about, digest)
+        show(facts, as_json, str(card))
+    else:
+        _show_run(project, reference, as_json)
+
+
+def _show_run(project, run, as_json):
     from dataclasses import asdict
 
     from mlkit.runs.record import find_run
-    from mlkit.settings import find_project
 
-    record = asdict(find_run(find_project(), run))
+    record = asdict(find_run(project, run))
     hidden = ("packages", "machine", "process", "notebook")
     lines = [
         f"{name:11} {_in_words(value)}" for name, value in record.items() if value and name not in hidden
@@ -305,4 +321,4 @@ def unpin(reference):
 
 
 # %% ../../notebooks/cli/03_runs.ipynb #1edbf5f8
-COMMANDS = (runs, show_run, adopt, diff, reproduce, trace, pin, unpin, prune)
+COMMANDS = (runs, show_one, adopt, diff, reproduce, trace, pin, unpin, prune)

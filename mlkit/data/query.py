@@ -80,6 +80,15 @@ class Query:
                 digest.add(piece)
             return digest
 
+    def tables(self) -> list[str]:
+        "The names of the tables and views that can be asked. Raises what `read` raises."
+        import sqlalchemy
+
+        with readable(self.template, f"dataset {self.name!r}"):
+            engine = sqlalchemy.create_engine(self._url(), poolclass=sqlalchemy.NullPool)
+            inspector = sqlalchemy.inspect(engine)
+            return sorted([*inspector.get_table_names(), *inspector.get_view_names()])
+
     @contextmanager
     def _result(self) -> Iterator[tuple[list[str], Iterator[list[tuple]]]]:
         import sqlalchemy  # a third of a second: only who has a database pays it
@@ -104,8 +113,16 @@ class Query:
     def _url(self) -> Any:
         "The URL; a file of SQLite is relative to the project, and must be there."
         from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import NoSuchModuleError
 
         url = make_url(self.template.fill())
+        try:
+            url.get_dialect()
+        except NoSuchModuleError:
+            raise BadSettings(
+                f"dataset {self.name!r}: {self.template.words}: no kind of database is called {url.drivername!r}",
+                "sqlite:///shop.db, postgresql+psycopg://…, mysql+pymysql://…; others come with a package of their own",
+            ) from None
         if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
             folders = filter(None, (self.project.root, self.project.origin))
             path = next((p for f in folders if (p := f / url.database).exists()), None)

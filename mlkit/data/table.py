@@ -9,11 +9,13 @@ __all__ = [
     "MANY",
     "DATE",
     "REPEATED",
+    "CARRIED",
     "TableColumn",
     "look",
     "one_line",
     "is_text",
     "is_id",
+    "is_carried",
     "refuse_misread",
 ]
 
@@ -83,7 +85,7 @@ def one_line(
 def _type(known: pd.Series) -> str:
     kind = known.dtype
     if isinstance(kind, pd.CategoricalDtype):
-        return "category" if is_text(known.cat.categories.to_series()) else "other"
+        return "category" if _are_levels(known.cat.categories.to_series()) else "other"
     if pd.api.types.is_bool_dtype(kind) or (_is_object(known) and len(known) and known.map(_is_bool).all()):
         return "boolean"
     if pd.api.types.is_integer_dtype(kind):
@@ -101,6 +103,15 @@ def _type(known: pd.Series) -> str:
     different = known.nunique()
     long = different > MANY and known.str.len().mean() > 40
     return "text" if long or (different > len(known) / 2 and len(known) > 2) else "category"
+
+
+def _are_levels(known: pd.Series) -> bool:
+    "Text, true and false, or whole numbers that keep their digits."
+    if is_text(known) or pd.api.types.is_bool_dtype(known):
+        return True
+    if not pd.api.types.is_numeric_dtype(known):
+        return False
+    return bool(((known % 1 == 0) & (known.abs() <= LARGEST_WHOLE)).all())
 
 
 def _is_object(values: pd.Series) -> bool:
@@ -192,6 +203,23 @@ def is_id(
 
 
 REPEATED = "an id, of whom or what several rows are about"
+CARRIED = "an id: carried along and given back, never asked"
+
+
+def is_carried(
+    column: TableColumn,
+    known: pd.Series,  # its values, none missing
+) -> bool:
+    "Whether it is another one in each row and called an id, or too long for a number that counts: such as a database keeps."
+    if column.type not in ("integer", "text") or column.values < len(known) or len(known) < FEWEST:
+        return False
+    if re.search(r'["\\\x00-\x1f]', column.name):
+        return False
+    if column.type == "text":
+        return is_id(column.name)
+    low, high = int(known.min()), int(known.max())
+    long = max(-low, high) > LARGEST_WHOLE
+    return (is_id(column.name) or long) and -(2**63) <= low and high < 2**63
 
 
 def _doubt_of_text(known: pd.Series, different: int) -> str:

@@ -34,6 +34,7 @@ from .heartbeat import lock_renewed
 from .hooks import Hooks, find_hooks
 from .inventory import hosts_of, narrowed
 from .journal import journal_kept
+from .on_hosts.drift import LIVE
 from .playbook import TaskEvent, check_ansible, planned, run_playbook
 from .progress import show_steps
 
@@ -96,7 +97,7 @@ def host_outcomes(
             outcome, serves = "lost" if plan.get("change") else "missed", ""
         elif entry:
             outcome = entry["outcome"]
-            serves = entry["release"] if outcome in ("deployed", "rolled back") else old
+            serves = entry["release"] if outcome in LIVE else old
         elif host in outcomes or not plan:
             outcome, serves = "failed", ""
         elif not plan["change"]:

@@ -13,10 +13,12 @@ from dataclasses import replace
 
 from ..errors import AlreadyThere, CorruptRecord
 from ..provenance import who
-from ..records import canonical, digest, harmless, plain_name, read_record, utc_now, write_record
+from ..records import canonical, harmless, plain_name, read_record, utc_now, write_record
 from ..release.order import verify_orders
 from ..settings import Environment
 from ..store import Store
+from .on_hosts.in_words import journal_line
+from .on_hosts.journal_chain import digest_of
 from .playbook import TaskEvent, run_playbook
 from .status import last_failures, look
 
@@ -58,12 +60,12 @@ def _journal_key(environment: str, entry: dict) -> str:
 def _cut(store: Store, environment: str, service: str, host: str, entries: list[dict]) -> list[str]:
     "How a host's journal differs from the store's copy of it."
     numbered = [entry for entry in entries if type(entry.get("number")) is int]
-    here = {entry["number"]: (entry.get("digest"), _digest(entry)) for entry in numbered}
+    here = {entry["number"]: (entry.get("digest"), digest_of(entry)) for entry in numbered}
     found = []
     for key in store.keys(f"journal/{environment}/{service}/{host}"):
         try:
             kept = json.loads(store.get(key))
-            if kept["digest"] != _digest(kept):
+            if kept["digest"] != digest_of(kept):
                 raise ValueError("its digest does not fit its content")
         except (ValueError, KeyError, AttributeError) as error:
             found.append(f"the store's copy {key} was changed: {error}")
@@ -86,11 +88,6 @@ def _differences(
     accepted = _accepted(store, environment, service, host)
     found = _cut(store, environment, service, host, entries) + [*wrong]
     return [problem for problem in found if problem not in accepted]
-
-
-def _digest(entry: dict) -> str:
-    "Of what it says, whatever digest it names."
-    return digest(canonical({name: value for name, value in entry.items() if name != "digest"}))
 
 
 # %% ../../notebooks/deploy/06_journal.ipynb #f43adf95
@@ -187,12 +184,6 @@ def journal_table(
     lines = []
     for same in grouped.values():
         first = same[0]
-        hosts = ",".join(sorted({entry["host"] for entry in same}))
-        signed = f"  {first['signed']}" if first.get("signed") else ""
-        why = f"  {first['reason']}" if first.get("reason") else ""
-        when, outcome = (str(first.get(name, "?")) for name in ("when", "outcome"))
-        lines.append(
-            f"{when:20}  {outcome:11}  {first.get('release', '-')}  {hosts}  "
-            f"by {first.get('by', '?')}  {first.get('seconds', '-')} s{signed}{why}"
-        )
+        hosts = sorted({entry["host"] for entry in same})
+        lines.append(journal_line(first, hosts))
     return "\n".join(map(harmless, lines)) or "no deployment yet"

@@ -9,6 +9,7 @@ __all__ = ["BALANCER", "TRAFFIC", "look", "last_failures", "fleet_status", "stat
 from ..errors import DeployFailed
 from ..records import harmless
 from ..settings import Environment
+from .on_hosts.in_words import NO_ENGINE, health, hosts_differ, little_room
 from .playbook import TaskEvent, run_playbook
 
 
@@ -78,7 +79,7 @@ def _host_status(step: TaskEvent) -> dict:
             "release": (release := (here["live"] or {}).get("release")),
             "version": here["releases"].get(release, {}).get("version"),
             "model": (here["live"] or {}).get("model"),
-            "health": _health(here["live"]),
+            "health": health(here["live"]),
             "port": step.result["ports"].get(name),
             "listens": here["listens"],
             "certificate": here["certificate"],
@@ -89,28 +90,14 @@ def _host_status(step: TaskEvent) -> dict:
         }
         for name, here in sorted(step.result["services"].items())
     ]
-    why = (
-        ""
-        if step.result["engine"]
-        else "no container engine answers there, so nothing is known of its services"
-    )
-    return {"host": step.host, "reachable": True, "why": why, "services": services}
+    why, free = "" if step.result["engine"] else NO_ENGINE, step.result["free_bytes"]
+    return {"host": step.host, "reachable": True, "why": why, "free_bytes": free, "services": services}
 
 
 # %% ../../notebooks/deploy/05_status.ipynb #7617c614
 def _balancer_status(step: TaskEvent) -> dict:
     services = [{"service": name, **here} for name, here in sorted(step.result["balanced"].items())]
     return {"host": step.host, "reachable": True, "why": "", "services": services}
-
-
-def _health(live: dict | None) -> str:
-    if not live:
-        return "nothing live"
-    if not live["running"]:
-        return "down"
-    if not live["model"]:
-        return "not ready"
-    return "ready" if live["model_through_proxy"] == live["model"] else "not reached"
 
 
 # %% ../../notebooks/deploy/05_status.ipynb #213a6b53
@@ -120,6 +107,7 @@ def _drift_of_hosts(hosts: list[dict]) -> list[str]:
         for host in hosts
         if host["why"]
     ]
+    said += [f"{host['host']}: {each}" for host in hosts for each in little_room(host.get("free_bytes", {}))]
     return said + [
         f"{host['host']} {service['service']}: {each}"
         for host in hosts
@@ -129,22 +117,12 @@ def _drift_of_hosts(hosts: list[dict]) -> list[str]:
 
 
 def _differences(hosts: list[dict], own: str) -> list[str]:
-    """Services that are not the same on all hosts that could be looked at.
-
-    That a host lacks a service counts for our own: others on the same hosts may have a smaller inventory.
-    """
-    seen: dict[str, dict[str, list[str]]] = {}
+    "Services that are not the same on all hosts that could be looked at."
     looked_at = [host for host in hosts if not host["why"]]
-    for host in looked_at:
-        runs = {service["service"]: str(service["release"]) for service in host["services"]}
-        for name, release in ({own: "nothing"} | runs).items():
-            seen.setdefault(name, {}).setdefault(release, []).append(host["host"])
-    return [
-        f"{service}: the hosts differ: "
-        + "; ".join(f"{', '.join(on)}: {release}" for release, on in sorted(found.items()))
-        for service, found in sorted(seen.items())
-        if len(found) > 1
-    ]
+    running = {
+        host["host"]: {each["service"]: each["release"] for each in host["services"]} for host in looked_at
+    }
+    return hosts_differ(running, own)
 
 
 # %% ../../notebooks/deploy/05_status.ipynb #37c1e4fb

@@ -8,6 +8,7 @@ __all__ = [
     "GOLDEN",
     "STEP",
     "REQUIREMENTS",
+    "AGAIN",
     "PINNED",
     "GOLDEN_ROWS",
     "ROWS_COMPARED",
@@ -47,10 +48,12 @@ from ..errors import CorruptRecord, NotReady, UnknownName, WrongType
 from ..flavors.flavor import Proof, find_flavor, load_as_proved, prove
 from ..records import canonical, digest, plain_name, read_record, write_record
 from ..shown import of_bundle, shown_by
+from .frame import exact_cell
 from .output import refuse_other_numbers, with_names
 from .signature import Signature, json_rows
 
 BUNDLE, GOLDEN, STEP, REQUIREMENTS = "bundle.json", "golden.json", "features.py", "requirements.txt"
+AGAIN = "fetch the model again"
 PINNED = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+")  # a line of requirements.txt
 
 
@@ -85,7 +88,8 @@ class Bundle:
         columns: Columns,  # checked by the signature
     ) -> np.ndarray:
         "What the model is asked: rows × features."
-        return encoded(self.features, self.step(columns) if self.step else columns)
+        asked = self.signature.without_carried(columns)
+        return encoded(self.features, self.step(asked) if self.step else asked)
 
     def golden_answers(self) -> list:
         "What is answered to the golden rows now."
@@ -125,8 +129,9 @@ def make_bundle(
     files = {**library.save(model), REQUIREMENTS: _requirements(library)}
     if step:
         files[STEP] = step_source(step).encode()
+    columns = signature.without_carried(columns)  # the golden rows are of nobody in particular
     stepped = step(columns) if step else columns
-    refuse_raw(signature.inputs, stepped)
+    refuse_raw(signature.asked, stepped)
     features, levels = features_of(library, files, stepped)
     tell = getattr(library, "told_classes", None) or getattr(library, "told_quantiles", None)
     labels = tell(model) if tell else None
@@ -237,11 +242,12 @@ def features_of(
 
 
 def _told_levels(fitted: dict[str, Feature], texts: list[Feature], told: list[list]):
-    if len(texts) != len(told) or any(not isinstance(level, str) for levels in told for level in levels):
+    told = [[exact_cell(int, level) if type(level) is float else level for level in known] for known in told]
+    if len(texts) != len(told) or any(not isinstance(level, str | int) for known in told for level in known):
         named = ", ".join(repr(feature.name) for feature in texts) or "none"
         raise WrongType(
             f"the model was trained with {len(told)} categories, and the text columns are: {named}",
-            "if a category is of numbers or booleans, train on its text, or without `category`",
+            "a category is of text, of whole numbers, or of true and false",
         )
     levels = {feature.name: list(known) for feature, known in zip(texts, told, strict=True)}
     for feature in texts:
@@ -304,9 +310,8 @@ def _refuse_other_answers(
     same = (answers == wanted) | (np.isnan(answers) & np.isnan(wanted))
     if not same.all():
         first = np.flatnonzero(~same.reshape(len(chosen), -1).all(axis=1))[0]
-        suspects = [f.name for f in bundle.features if f.levels is not None] or [
-            f.name for f in bundle.features
-        ]
+        coded = [f.name for f in bundle.features if f.levels is not None]
+        suspects = coded or [f.name for f in bundle.features]
         raise WrongType(
             f"the bundle answers row {int(chosen[first])} with {answers[first]!r}, the model with {wanted[first]!r}",
             f"are the columns in the model's order, and coded as it was trained? look at {', '.join(map(repr, suspects[:10]))}\n"
@@ -326,7 +331,7 @@ def open_bundle(
     """
     record = read_record("bundle", head := read(BUNDLE), f"{where}/{BUNDLE}")
     if record.pop("checksum", None) != digest(canonical(record)):
-        raise CorruptRecord(f"{where}/{BUNDLE} is not what the bundle was made with", "fetch the model again")
+        raise CorruptRecord(f"{where}/{BUNDLE} is not what the bundle was made with", AGAIN)
     try:
         library = find_flavor(record["flavour"])
         files = {BUNDLE: head} | _read_files(read, where, record["files"], library)
@@ -339,12 +344,10 @@ def open_bundle(
         proof = msgspec.convert(record["answered_by"], Proof) if "answered_by" in record else None
         found = _digest(*parts, files)
         if found != record["digest"] or found != (expected or found):
-            raise CorruptRecord(
-                f"{where} is not the model {expected or record['digest']}", "fetch the model again"
-            )
+            raise CorruptRecord(f"{where} is not the model {expected or record['digest']}", AGAIN)
         name, run = plain_name(record["name"], where), record["run"] and plain_name(record["run"], where)
     except (KeyError, TypeError, AttributeError, UnknownName, WrongType, msgspec.ValidationError) as error:
-        raise CorruptRecord(f"{where}/{BUNDLE} is not a bundle: {error}", "fetch the model again") from None
+        raise CorruptRecord(f"{where}/{BUNDLE} is not a bundle: {error}", AGAIN) from None
     flavor, signature, features, golden = parts
     model, proof = load_as_proved(flavor, files, proof)
     return Bundle(name, found, flavor, signature, features, run, golden, files, model, _step(files), proof)
@@ -358,21 +361,15 @@ def _read_files(
     files = {}
     for name, wanted in named.items():
         if name not in {GOLDEN, STEP, REQUIREMENTS, *library.FILES}:
-            raise CorruptRecord(
-                f"{where} names a file {name[:100]!r} that no bundle has", "fetch the model again"
-            )
+            raise CorruptRecord(f"{where} names a file {name[:100]!r} that no bundle has", AGAIN)
         files[name] = read(name)
         if digest(files[name]) != wanted:
-            raise CorruptRecord(
-                f"{where}/{name} is not what the bundle was made with", "fetch the model again"
-            )
+            raise CorruptRecord(f"{where}/{name} is not what the bundle was made with", AGAIN)
     lines = files.get(REQUIREMENTS, b"").decode(errors="replace").splitlines()
     if any(
         not PINNED.fullmatch(line) or line.partition("==")[0] not in library.REQUIREMENTS for line in lines
     ):
-        raise CorruptRecord(
-            f"{where}/{REQUIREMENTS} asks for more than the flavor needs", "fetch the model again"
-        )
+        raise CorruptRecord(f"{where}/{REQUIREMENTS} asks for more than the flavor needs", AGAIN)
     return files
 
 

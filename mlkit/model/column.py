@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "LARGEST_WHOLE",
+    "CARRIED",
     "TEXTS",
     "TYPES",
     "UNSEEN",
@@ -14,6 +15,7 @@ __all__ = [
     "LAST",
     "unknown_choice",
     "Column",
+    "level_text",
     "in_words",
     "problem_entry",
     "mismatch",
@@ -42,6 +44,7 @@ from ..errors import SignatureMismatch, WrongType, unknown_name
 
 # %% ../../notebooks/model/01_column.ipynb #89d1070f
 LARGEST_WHOLE = 2**53 - 1
+CARRIED = range(-(2**63), 2**63)  # whole numbers that are carried along: as many digits as a database keeps
 TEXTS = ("category", "text", "time")  # the types of which a client sends text
 TYPES, UNSEEN = ("number", "integer", "boolean", "category", "text", "time"), ("refuse", "missing")
 
@@ -61,11 +64,12 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     type: Literal["number", "integer", "boolean", "category", "text", "time"]
-    levels: tuple[str, ...] = ()  # of a category, in the order of their codes
+    levels: tuple[str | int | bool, ...] = ()  # of a category, in the order of their codes: all of one type
     range: tuple[float, float] | None = None  # smallest and largest value seen in training
     missing: bool = False  # may be null or left out
     unseen: Literal["refuse", "missing"] = "refuse"  # a level that training did not see
     words: tuple[str, ...] = ()  # that mean missing as `missing` of the dataset says, beside null
+    carried: bool = False  # an id: given back as it came, never asked of the model; a client may leave it out
 
     def __post_init__(self):
         "A person makes these too. Raises `WrongType` for what could never be read again."
@@ -77,28 +81,37 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
                 f"a column is named {self.name!r}",
                 "a name is a string: frame.columns = frame.columns.map(str)",
             )
-        if self.type == "category" and not all(isinstance(level, str) for level in self.levels):
-            raise WrongType(
-                f"column {self.name!r} has levels that are not strings", "convert them to strings"
-            )
+        if {*map(type, self.levels)} not in (set(), {str}, {int}, {bool}):
+            hint = "all are strings, or whole numbers, or true and false"
+            raise WrongType(f"column {self.name!r} has levels that are not of one such type", hint)
         if self.range and not self.range[0] <= self.range[1]:
             raise WrongType(
                 f"column {self.name!r} has the range {self.range}", "the smaller number comes first"
             )
+        if self.carried and self.type not in ("text", "integer"):
+            raise WrongType(f"column {self.name!r} is carried along as {self.type}", "as integer or text")
+        msgspec.structs.force_setattr(self, "missing", self.missing or self.carried)
+
+    @property
+    def cells(self) -> type:
+        "What an array of it holds: float, or objects that are str, int or bool, with None for missing."
+        if self.type == "category":
+            return type(self.levels[0]) if self.levels else str
+        return str if self.type in TEXTS else int if self.carried else float
 
     @property
     def is_text(self) -> bool:
-        "Whether a client sends text; the array that a reader makes of it holds text and None."
-        return self.type in TEXTS
+        "Whether a client sends text."
+        return self.cells is str
 
     @property
     def expected(self) -> str:
         "What a person should send, in words."
         words = {"number": "a finite number", "integer": "a whole number", "boolean": "true or false"}
         words |= {"text": "a string", "time": "a time as 2013-10-01 or 2013-10-01T12:30:00Z"}
+        words |= {str: "a string", int: "a whole number", bool: "true or false"}
         if self.type == "category":
-            shown = ", ".join(map(_cut, self.levels[:8])) + (", …" if len(self.levels) > 8 else "")
-            text = "a string" if self.unseen == "missing" else f"one of {shown}"
+            text = words[self.cells] if self.unseen == "missing" else f"one of {self.shown_levels(8)}"
         else:
             text = words[self.type]
         return f"{text}, or null" if self.missing else text
@@ -121,11 +134,23 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
                 return f"{value[:40]!r} is not a time" if wrong else None
             known = value in self.levels or self.unseen == "missing"
             return None if known else f"unseen level {value[:40]!r}{self._looks_like(value)}"
-        if self.type == "boolean":
-            return None if kind is bool else f"{in_words(value)} where true or false is expected"
-        if kind not in (int, float):
-            return f"{in_words(value)} where a number is expected"
-        return self._number_problem(value)
+        if self.type == "boolean" or self.cells is bool:
+            if kind is not bool:
+                return f"{in_words(value)} where true or false is expected"
+        elif kind not in (int, float):
+            return f"{in_words(value)} where a {'whole ' * (self.cells is int)}number is expected"
+        elif problem := self._number_problem(value):
+            return problem
+        known = self.type != "category" or value in self.levels or self.unseen == "missing"
+        return None if known else f"unseen level {level_text(value)}"
+
+    def shown_levels(
+        self,
+        most: int,
+    ) -> str:
+        "The first levels, as a client sends them."
+        shown = ", ".join(_cut(level_text(level)) for level in self.levels[:most])
+        return shown + (", …" if len(self.levels) > most else "")
 
     def _looks_like(self, value: str) -> str:
         "The level that differs from `value` only in case, accents' encoding or spaces around it."
@@ -143,9 +168,12 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
             return f"{_short(value)} is not a finite number"
         if self.type == "boolean" and value not in (0, 1):
             return f"{_short(value)} where true or false is expected"
-        if self.type == "integer" and value != int(value):
+        whole = self.type == "integer" or self.cells is int
+        if whole and value != int(value):
             return f"{_short(value)} is not a whole number"
-        if self.type == "integer" and abs(value) > LARGEST_WHOLE:
+        if self.carried and type(value) is int:
+            return None if value in CARRIED else f"{_short(value)} is beyond 64 bits"
+        if whole and abs(value) > LARGEST_WHOLE:
             return f"{_short(value)} is beyond 2^53 - 1: it would lose digits"
         return None
 
@@ -153,6 +181,13 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
 # %% ../../notebooks/model/01_column.ipynb #7fee9fb5
 def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+def level_text(
+    level: str | int | bool,
+) -> str:
+    "A level as a client writes it."
+    return str(level).lower() if isinstance(level, bool) else str(level)
 
 
 def _cut(text: str) -> str:
@@ -227,13 +262,13 @@ def _nearest(name: str, known: list[str]) -> str:
 # %% ../../notebooks/model/01_column.ipynb #b35c5707
 def array_problems(
     column: Column,
-    array: np.ndarray,  # float64, or text and None for a category
+    array: np.ndarray,  # of what `column.cells` says
     sent: Callable[[int], Any] | None = None,  # the number of a row as it came, with all of its digits
 ) -> list[dict]:
     "The first problems of one column, found without a loop over its rows where there are none."
     if array.dtype.kind == "M":
         bad, missing = np.zeros(len(array), bool), np.isnat(array)
-    elif column.is_text:
+    elif column.cells is not float:
         bad, missing = _bad_levels(column, array)
     else:
         bad, missing = _bad_numbers(column, array), np.isnan(array) | _is_word(column, array)
@@ -264,6 +299,10 @@ def _bad_levels(column: Column, array: np.ndarray) -> tuple[np.ndarray, np.ndarr
         return ~missing & np.array(
             [cell is not None and read_time(cell) is None for cell in array], dtype=bool
         ), missing
+    if column.cells is int:
+        wrong = [cell is not None and column._number_problem(cell) is not None for cell in array]
+        if column.carried or any(wrong):
+            return np.array(wrong, dtype=bool), missing
     if (
         column.type == "text"
         or column.unseen == "missing"
@@ -290,7 +329,7 @@ def _bad_numbers(column: Column, array: np.ndarray) -> np.ndarray:
 def _array_problem(column: Column, cell: Any) -> str:
     if cell is None or cell != cell or type(cell) is datetime:
         return "missing"
-    problem = column.problem(cell) if column.is_text else column._number_problem(cell)
+    problem = column._number_problem(cell) if column.cells is float else column.problem(cell)
     return problem or "missing"  # a word that means it
 
 
@@ -308,7 +347,7 @@ def without_words(
                 found[column.name] = np.where(
                     np.isin(array, np.array(column.words, dtype=object)), None, array
                 )
-            elif not column.is_text:
+            elif column.cells is float:
                 found[column.name] = np.where(_is_word(column, array), np.nan, array)
     return found
 

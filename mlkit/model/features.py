@@ -35,7 +35,7 @@ class Feature(msgspec.Struct, frozen=True, dict=True):
     "One column of the matrix."
 
     name: str
-    levels: tuple[str, ...] | None = None  # None: a number
+    levels: tuple[str | int | bool, ...] | None = None  # None: a number
 
     def encode(self, array: np.ndarray) -> np.ndarray:
         if self.levels is None:
@@ -68,7 +68,7 @@ def _fit(name: str, array: np.ndarray) -> Feature:
     if array.dtype.kind in "fiub":
         return Feature(name)
     levels = {cell for cell in array if cell is not None}
-    if not all(isinstance(level, str) for level in levels):
+    if not all(isinstance(level, str) for level in levels) and {*map(type, levels)} not in ({int}, {bool}):
         raise WrongType(
             f"the feature {name!r} is neither numbers nor text ({array.dtype})",
             "return an array of numbers, or of text with None for missing",

@@ -7,6 +7,7 @@ __all__ = [
     "MAX_ROWS",
     "UNSENDABLE",
     "NAMES",
+    "ANSWERED",
     "MANY_LEVELS",
     "WORDS",
     "FAULTS_SHOWN",
@@ -31,6 +32,7 @@ import numpy as np
 from mlkit.model.column import (
     LARGEST_WHOLE,
     Column,
+    array_problems,
     check_arrays,
     mismatch,
     problem_entry,
@@ -39,8 +41,9 @@ from mlkit.model.column import (
 )
 
 from ..errors import LeakColumn, WrongType, unknown_name
+from ..missing import is_missing
 from ..shown import of_signature, shown_by
-from .frame import frame_array
+from .frame import exact_cell, frame_array
 from .json_rows import JsonBody
 from .output import Output
 
@@ -60,8 +63,29 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     __repr__, _repr_html_ = shown_by(of_signature)
 
     def __post_init__(self):
-        for fault in _unsendable([column.name for column in self.inputs]):
+        for fault in _unsendable([column.name for column in self.inputs]) + _answered(self.inputs):
             raise fault
+
+    @cached_property
+    def asked(self) -> tuple[Column, ...]:
+        "The columns that the model is asked with: all but those that are carried along."
+        return tuple(column for column in self.inputs if not column.carried)
+
+    def without_carried(
+        self,
+        columns: dict[str, np.ndarray],
+    ) -> dict[str, np.ndarray]:
+        "The columns that the feature step and the model get."
+        carried = [column.name for column in self.inputs if column.carried]
+        return {name: columns[name] for name in columns if name not in carried} if carried else columns
+
+    def carried(
+        self,
+        columns: Mapping[str, np.ndarray],  # checked
+    ) -> dict[str, np.ndarray]:
+        "The ids that a client sent, which go back with the answer."
+        sent = {c.name: columns[c.name] for c in self.inputs if c.carried and c.name in columns}
+        return {name: cells for name, cells in sent.items() if not np.equal(cells, None).all()}
 
     @cached_property
     def json(self) -> JsonBody:
@@ -106,6 +130,18 @@ def _unsendable(names: list[str]) -> list[WrongType]:
     return [WrongType(f"no request can carry the names of these columns: {found}", NAMES)] if found else []
 
 
+ANSWERED = re.compile(r"(prediction|probability|quantile|contribution)(_.*)?", re.S)  # columns of an answer
+
+
+def _answered(inputs: tuple[Column, ...]) -> list[WrongType]:
+    "What is wrong with ids that stand beside the answer."
+    found = ", ".join(repr(c.name) for c in inputs if c.carried and ANSWERED.fullmatch(c.name))
+    hint = "rename them, or leave them out"
+    return (
+        [WrongType(f"carried along under the name of a column of the answer: {found}", hint)] if found else []
+    )
+
+
 # %% ../../notebooks/model/06_signature.ipynb #b8ce5785
 def frame_columns(
     signature: Signature,
@@ -114,29 +150,32 @@ def frame_columns(
     "The signature's columns of `frame`, checked. Other columns are left out. Raises `SignatureMismatch`."
     arrays = {}
     for column in signature.inputs:
+        if column.carried and column.name not in frame:
+            continue
         if column.name not in frame:
             raise mismatch([problem_entry(0, column.name, "missing", column.expected)])
         arrays[column.name] = frame_array(column, frame[column.name])
-    check_arrays(signature.inputs, arrays)
+    check_arrays(tuple(column for column in signature.inputs if column.name in arrays), arrays)
     return signature.as_meant(arrays)
 
 
 # %% ../../notebooks/model/06_signature.ipynb #3ed00453
 def json_rows(
     signature: Signature,
-    columns: Mapping[str, np.ndarray],  # as `frame_columns` gives them
+    columns: Mapping[str, np.ndarray],  # as `frame_columns` gives them, with what is carried or without
     where: Any = slice(None),  # an index or slice: which rows
 ) -> list[dict]:
     "The rows as a client would send them: null for missing, whole numbers where the signature says so."
-    cells = [_json_cells(column, columns[column.name][where]) for column in signature.inputs]
-    names = [column.name for column in signature.inputs]
+    sent = [column for column in signature.inputs if not column.carried or column.name in columns]
+    cells = [_json_cells(column, columns[column.name][where]) for column in sent]
+    names = [column.name for column in sent]
     return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
 def _json_cells(column: Column, array: np.ndarray) -> list:
     if column.type == "time":
         return [None if cell is None else cell.isoformat() for cell in array.tolist()]
-    if column.is_text:
+    if column.cells is not float:
         return array.tolist()
     kind = {"integer": int, "boolean": bool, "number": float}[column.type]
     return [None if cell != cell else kind(cell) for cell in array.tolist()]
@@ -152,13 +191,16 @@ def infer_signature(
     unseen: Mapping[str, str] = {},  # noqa: B006  column → "missing" where an unseen level is not a mistake
     missing: Collection[str] = (),  # columns that requests may leave out although no row here does
     types: Mapping[str, str] = {},  # noqa: B006  column → "text" or "time", for what would be a category
+    carried: Collection[
+        str
+    ] = (),  # ids: a client may send them, gets them back, and the model never sees them
 ) -> Signature:
     """The signature that fits `frame`. Raises `UnknownName` for a policy of no column, `WrongType` with all that is wrong.
 
     What `missing` of a dataset in settings.ini says is kept, too: those words mean missing in a request as they did in the rows.
     """
-    missing = [missing] if isinstance(missing, str) else missing
-    for said, names in (("unseen", unseen), ("missing", missing), ("types", types)):
+    missing, carried = ([names] if isinstance(names, str) else names for names in (missing, carried))
+    for said, names in (("unseen", unseen), ("missing", missing), ("types", types), ("carried", carried)):
         for name in names:
             if name not in frame:
                 raise unknown_name(f"{said}= names no column", name, list(frame))
@@ -166,8 +208,11 @@ def infer_signature(
     inputs, faults = [], _faults_of_names(names)
     for name in dict.fromkeys(names if not any(names.count(name) > 1 for name in names) else ()):
         try:
+            if name in carried:
+                inputs.append(_carried_column(name, frame[name]))
+                continue
             column = _infer_column(name, frame[name], unseen.get(name, "refuse"), types.get(name))
-            told = tuple(word for word in words if word not in column.levels)
+            told = tuple(word for word in words * (column.cells in (float, str)) if word not in column.levels)
             inputs.append(
                 msgspec.structs.replace(column, missing=column.missing or name in missing, words=told)
             )
@@ -209,6 +254,18 @@ def _faults_of_names(names: list) -> list[WrongType]:
     ]
 
 
+def _carried_column(name: str, values: Any) -> Column:
+    "An id: of whole numbers, or of text. Raises `WrongType` for one that has lost digits already."
+    cells = [cell for cell in values if not is_missing(cell)]
+    text = any(isinstance(cell, str) for cell in cells)
+    column = Column(name, "text" if text else "integer", carried=True)
+    for problem in array_problems(column, frame_array(column, cells))[:1]:
+        raise WrongType(
+            f"column {name!r}: {problem['problem']}", f'take its text: frame["{name}"].astype(str)'
+        )
+    return column
+
+
 # %% ../../notebooks/model/06_signature.ipynb #b2d1495f
 def _infer_column(name: str, values: Any, unseen: str, told: str | None = None) -> Column:
     kind = values.dtype.kind
@@ -236,10 +293,12 @@ def _infer_column(name: str, values: Any, unseen: str, told: str | None = None) 
         levels = set(known)
     except TypeError:
         levels = {None}  # lists and the like
+    if exact := _exact_levels(levels) if hasattr(values, "cat") else set():
+        return Column(name, "category", levels=tuple(sorted(exact)), missing=missing, unseen=unseen)
     if not all(isinstance(level, str) for level in levels):
         raise WrongType(
             f"column {name!r} is neither numbers nor text ({values.dtype})",
-            f'its levels are no text: frame["{name}"].astype(str), in training as in a request'
+            f'a level is text, a whole number up to 2^53, or true or false: frame["{name}"].astype(str), in training as in a request'
             if hasattr(values, "cat")
             else "convert it in the pipeline `prepare`",
         )
@@ -251,6 +310,16 @@ def _infer_column(name: str, values: Any, unseen: str, told: str | None = None) 
             f'(types={{"{name}": "text"}}, or "time"), or let others count as missing: unseen={{"{name}": "missing"}}',
         )
     return Column(name, "category", levels=tuple(sorted(levels)), missing=missing, unseen=unseen)
+
+
+# %% ../../notebooks/model/06_signature.ipynb #5a1c0012
+def _exact_levels(levels: set) -> set:
+    "The same as whole numbers, or as true and false; none where they are neither."
+    for kind in (bool, int):
+        exact = {exact_cell(kind, level) for level in levels}
+        if exact and None not in exact and all(abs(level) <= LARGEST_WHOLE for level in exact):
+            return exact
+    return set()
 
 
 def _are(values: Any, kind: Any) -> bool:
@@ -266,7 +335,7 @@ def _refuse_unsendable_numbers(name: str, known: Any, kind: str) -> None:
     if kind != "f" and len(known) and max(-int(known.min()), int(known.max())) > LARGEST_WHOLE:
         raise WrongType(
             f"column {name!r} has whole numbers beyond 2^53, which would lose digits: an id?",
-            "leave it out, or take its text",
+            f'leave it out, or carry it along: carried=["{name}"]',
         )
 
 
@@ -276,7 +345,7 @@ def refuse_leaks(
     leaks: tuple[str, ...],  # columns that are not known when the question is asked
 ) -> None:
     "Raises `LeakColumn` if the model would be asked with a column from the future."
-    if found := [column.name for column in signature.inputs if column.name in leaks]:
+    if found := [column.name for column in signature.asked if column.name in leaks]:
         raise LeakColumn(
             f"{', '.join(found)} is not known when the question is asked",
             "leave it out of the features, or out of `leaks` in settings.ini",

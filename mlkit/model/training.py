@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import WrongType, unknown_name
-from ..flavors.lightgbm_training import answered_kind, at_quantile, fit, make_dataset
+from ..flavors.lightgbm_training import answered_kind, at_quantile, fit, make_dataset, show_rounds
 from ..missing import is_missing
 from .column import unknown_choice
 from .features import Columns, Feature, FeatureStep, encode, fit_features, refuse_raw
@@ -80,9 +80,10 @@ class Training:
         classes = len(self.signature.output.classes)
         if classes and isinstance(model, Mapping) and not {"num_class", "num_classes"} & model.keys():
             model = {**model, "num_class": classes}
+        show = show_rounds()
         if levels := self.signature.output.quantiles:
-            return {level: self._fit(at_quantile(model, level)) for level in levels}
-        booster = self._fit(model)
+            return {level: self._fit(at_quantile(model, level), show) for level in levels}
+        booster = self._fit(model, show)
         found, wanted = answered_kind(booster), self.signature.output.kind
         if found != wanted and (found, wanted) != ("ranking", "value"):  # a score may be taken for a value
             answers = f"answers {_a(found)}" if found else "has an objective of its own"
@@ -93,10 +94,17 @@ class Training:
             )
         return booster
 
-    def _fit(self, model: Any) -> Any:
+    def _fit(self, model: Any, show: Callable) -> Any:
         tuning = (self.tuning.matrix, self.tuning.answer) if self.tuning else None
         return fit(
-            model, self.rows.matrix, self.rows.answer, self.categories, self.weight, self.group, tuning
+            model,
+            self.rows.matrix,
+            self.rows.answer,
+            self.categories,
+            self.weight,
+            self.group,
+            tuning,
+            [show],
         )
 
 
@@ -115,6 +123,7 @@ def make_training(
     unseen: Mapping[str, str] = {},  # noqa: B006  as `infer_signature` takes it
     missing: Collection[str] = (),  # as `infer_signature` takes it
     types: Mapping[str, str] = {},  # noqa: B006  as `infer_signature` takes it
+    carried: Collection[str] = (),  # as `infer_signature` takes it
     step: FeatureStep | None = None,  # the function `features`, if there is one
     all_rows: Any = None,  # all that is known, held-out rows too: what is missing or new there may be asked  [default: X]
     tuning: tuple[Any, Any] | None = None,  # an X and a y that early stopping watches
@@ -135,10 +144,11 @@ def make_training(
     whose = _group_name(group) if kind == "ranking" else ""
     output = Output(name, kind, labels, tuple(quantiles) if kind == "quantiles" else (), whose)
     known = X if all_rows is None else all_rows[list(X)]
-    signature = infer_signature(known, output, unseen, missing, types)
+    signature = infer_signature(known, output, unseen, missing, types, carried)
     columns, answer = frame_columns(signature, X), _answers(X, y, output, positive, "the training rows")
-    stepped = step(columns) if step else columns
-    refuse_raw(signature.inputs, stepped)
+    asked = signature.without_carried(columns)
+    stepped = step(asked) if step else asked
+    refuse_raw(signature.asked, stepped)
     features = fit_features(stepped)
     rows = Rows(columns, encode(features, stepped), answer)
     watched = _tuning(
@@ -169,7 +179,8 @@ def _tuning(
         return None
     X, y = tuning
     columns = frame_columns(signature, X)
-    return Rows(columns, encode(features, step(columns) if step else columns), answers(X, y))
+    asked = signature.without_carried(columns)
+    return Rows(columns, encode(features, step(asked) if step else asked), answers(X, y))
 
 
 # %% ../../notebooks/model/10_training.ipynb #00fab40c

@@ -25,6 +25,7 @@ from mlkit.monitoring.tables import (
 )
 
 from ..errors import MissingData, WrongType
+from ..model.column import LARGEST_WHOLE
 from ..serve.logs.append_log import OPEN, finished_files
 from ..store import Store
 
@@ -85,7 +86,7 @@ def _read(store: Store, noun: str, name: str, first: date | None, last: date | N
     if not tables:
         return None
     try:
-        return pyarrow.concat_tables(tables, promote_options="permissive").to_pandas()
+        return _to_pandas(pyarrow.concat_tables(tables, promote_options="permissive"))
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
         raise WrongType(
             f"the {noun} of {name} on those days do not fit into one table: {str(error).splitlines()[0]}",
@@ -101,6 +102,19 @@ def _labels_as_of_today(table: Any) -> Any:
         return table
     told_by, own = pyarrow.nulls(table.num_rows, pyarrow.string()), pyarrow.array([False] * table.num_rows)
     return table.append_column("label_by", told_by).append_column("label_own", own)
+
+
+def _to_pandas(table: Any) -> Any:
+    "With pandas' own Int64 where an id would lose digits as a float, because some rows have none."
+    import pandas as pd
+    import pyarrow
+
+    frame, exact = table.to_pandas(), {pyarrow.int64(): pd.Int64Dtype()}.get
+    for name in table.column_names:
+        if table[name].type == pyarrow.int64() and frame[name].dtype.kind == "f":
+            if (frame[name].abs() > LARGEST_WHOLE).any():
+                frame[name] = table[name].to_pandas(types_mapper=exact)
+    return frame
 
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #5e65cdac

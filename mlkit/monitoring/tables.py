@@ -278,8 +278,9 @@ def _arrow(column: Column, values: np.ndarray) -> Any:
 
     if column.type == "time":
         return pyarrow.array(values, pyarrow.timestamp("us"))
-    if column.is_text:
-        return pyarrow.array(values.tolist(), pyarrow.string())
+    if column.cells is not float:
+        kind = {str: pyarrow.string(), int: pyarrow.int64(), bool: pyarrow.bool_()}[column.cells]
+        return pyarrow.array(values.tolist(), kind)
     missing = np.isnan(values)
     kind = {"integer": np.int64, "boolean": np.bool_, "number": np.float64}[column.type]
     return pyarrow.array(np.where(missing, 0, values).astype(kind), mask=missing)

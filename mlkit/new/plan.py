@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.alone import SURE, tells_alone
-from ..data.table import REPEATED, TableColumn, look, one_line
+from ..data.table import CARRIED, REPEATED, TableColumn, is_carried, look, one_line
 from ..errors import BadSettings, MissingData, unknown_name
 from .target import KINDS, QUANTILES, Target, guess_kind, guess_positive, make_target
 
@@ -43,7 +43,8 @@ class Plan:
     time: str = ""  # the split's column; empty: at random
     at: str = ""  # the first moment that is held out
     key: str = ""  # the column whose equal values are held out together
-    reading: dict[str, str] = field(default_factory=dict)  # how the file is read, as settings.ini says it
+    reading: dict[str, str] = field(default_factory=dict)  # how the rows are read, as settings.ini says it
+    carried: tuple[str, ...] = ()  # ids among what is left out: a client may send them and gets them back
 
     def column(self, name: str) -> TableColumn:
         return next(column for column in self.columns if column.name == name)
@@ -70,6 +71,8 @@ def make_plan(
     doubts = {c.name: c.doubt for c in others if c.doubt} | leaks
     left = _ask_left_out(others, doubts, leaks, ask) | ({target.group} if target.group else set())
     doubts |= {target.group: "it says whose rows are put in order"}
+    carried = tuple(c.name for c in others if c.name in left and is_carried(c, frame[c.name].dropna()))
+    doubts |= dict.fromkeys(carried, CARRIED)
     left_out = {c.name: _why(c.name, doubts, time) for c in others if c.name in left}
     inputs = sorted((n for n in alone if n not in left_out), key=lambda n: -np.nan_to_num(alone[n]))
     if not inputs:
@@ -80,7 +83,7 @@ def make_plan(
     unseen = tuple(n for n in texts if known[n].value_counts().min() < FEW)
     return Plan(
         name, source, len(frame), tuple(columns), target, tuple(inputs), left_out,
-        tuple(n for n in leaks if n in left_out), unseen, time, at, key,
+        tuple(n for n in leaks if n in left_out), unseen, time, at, key, carried=carried,
     )  # fmt: skip
 
 

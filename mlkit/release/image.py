@@ -8,12 +8,14 @@ __all__ = [
     "BUILDERS",
     "BASE_IMAGE",
     "CODE",
+    "LOCK",
     "CONTEXT",
     "COMMANDS",
     "NO_REGISTRY",
     "find_engine",
     "run_engine",
     "copy_code",
+    "packages_of",
     "stage",
     "build_image",
     "push_image",
@@ -21,18 +23,22 @@ __all__ = [
 
 # %% ../../notebooks/release/02_image.ipynb #781ef2e4
 import os
+import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from ..errors import StateError, ToolMissing
-from ..model.bundle import Bundle
 from ..provenance import GROUND
 from ..records import inside
 from ..settings import shipped
 from .archive import Image, normalize
+
+if TYPE_CHECKING:
+    from mlkit.model.bundle import Bundle
 
 # %% ../../notebooks/release/02_image.ipynb #1aee5eeb
 ENGINES = ("docker", "podman")  # what can run a release here
@@ -99,7 +105,8 @@ def copy_code(
 
 
 # %% ../../notebooks/release/02_image.ipynb #5b8b444b
-CONTEXT = ("Dockerfile", "deploy/image/requirements.lock", "deploy/serve/gunicorn.conf.py")
+LOCK = "deploy/image/requirements.lock"
+CONTEXT = ("Dockerfile", LOCK, "deploy/serve/gunicorn.conf.py")
 COMMANDS = {  # the engines' own words for the same things
     None: {
         "save": "save -o {file} {id}",
@@ -120,14 +127,28 @@ NO_REGISTRY = (
 )
 
 
-def stage(
+def packages_of(
     bundle: Bundle,
+    contributions: bool,  # as `stage` takes it
+) -> str:
+    "The lock of the packages in its image: the whole one, or without the library that only contributions would need."
+    lock = shipped(LOCK).read_text()
+    if contributions or bundle.proof.by != "forest":
+        return lock
+    library = bundle.proof.library.partition(" ")[0]
+    return re.sub(rf"^{library}==(?:.*\\\n)*.*\n", "", lock, flags=re.M)
+
+
+def stage(
+    bundle: "Bundle",
     folder: Path,  # empty
+    contributions: bool = True,  # shall the release explain its answers?
 ) -> None:
     "Lay out the build context of a release in `folder`."
     for name in CONTEXT:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(shipped(name), folder / name)
+    (folder / LOCK).write_text(packages_of(bundle, contributions))
     copy_code(shipped("mlkit"), folder / "mlkit")
     (folder / "model").mkdir()
     for name, data in bundle.files.items():
@@ -137,16 +158,17 @@ def stage(
 # %% ../../notebooks/release/02_image.ipynb #b7379fa5
 def build_image(
     engine: str,  # of `BUILDERS`
-    bundle: Bundle,
+    bundle: "Bundle",
     archive: Path,  # where image.tar is written
     name: str,  # "mlkit/flights:3"
+    contributions: bool = True,  # as `stage` takes it
 ) -> Image:
     """Build the image of a model, and leave it in `archive` and in the engine, tagged.
 
     All builders give the same bytes, wherever and whenever they build. Raises `StateError` with the last lines.
     """
     with TemporaryDirectory(prefix="mlkit-context-") as folder:
-        stage(bundle, Path(folder))
+        stage(bundle, Path(folder), contributions)
         arguments, base = [], os.environ.get("MLKIT_BASE_IMAGE") or BASE_IMAGE
         for argument in ("BASE_IMAGE", "BUILD_IMAGE"):
             if value := os.environ.get(f"MLKIT_{argument}"):

@@ -71,7 +71,7 @@ class Trainer:
         X: pd.DataFrame,  # the training rows: exactly the columns that a client is asked for
         y: Any,  # the answers, one per row
         kind: str,  # of the output: probability, classes, value, quantiles or ranking
-        **more: Any,  # name, classes, quantiles, positive, unseen, missing, types, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
+        **more: Any,  # name, classes, quantiles, positive, unseen, missing, types, carried, step, all_rows, tuning, weight, group: as `mlkit.model.training.make_training` takes them
     ) -> Training:
         "What a model learns from, in one call. Raises `LeakColumn`, `WrongType` for rows that are held out, and what `make_training` raises."
         training = make_training(X, y, kind, **more)

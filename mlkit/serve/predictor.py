@@ -36,7 +36,7 @@ from mlkit.serve.formats.negotiation import (
     write_answer,
 )
 
-from ..errors import BodyTooLarge
+from ..errors import BodyTooLarge, NotAcceptable
 from ..model.bundle import Bundle
 from .single_row import PlainRow, can_be_plain
 
@@ -91,6 +91,7 @@ class Predictor:
         self.bundle = bundle
         self._limits, self._max_explained = (max_rows, max_inflated), max_explained
         self._plain = PlainRow(bundle) if can_be_plain(bundle) else None
+        self._explains = bundle.proof.explains
         self._features = (*(feature.name for feature in bundle.features), "expected value")
 
     def answer(
@@ -112,6 +113,11 @@ class Predictor:
             told = self.bundle.signature.output.answer(prediction)
             plain = {"id": id, "model": self.bundle.digest, "predictions": [told]}
             return EncodedAnswer(id, msgspec.json.encode(plain), JSON, [prediction], None)
+        if negotiation.explain and not self._explains:
+            raise NotAcceptable(
+                "this release cannot explain its answers: its image was built without the library that does",
+                "ask without explain, or build it with contributions = yes in [release] of settings.ini",
+            )
         written = answer_type(negotiation.accept, negotiation.content_type)
         columns = read_columns(
             self.bundle.signature, body, negotiation.content_type, negotiation.content_encoding, *self._limits
@@ -134,6 +140,7 @@ class Predictor:
             shares,
             self._features,
             self.bundle.signature.output,
+            self.bundle.signature.carried(columns),
         )
         body_says_it = negotiation.readable and ROWS.match(body)
         asked = None if body_says_it else columns

@@ -22,10 +22,12 @@ __all__ = [
 ]
 
 # %% ../../notebooks/serve/04_service.ipynb #ad07c697
+import ctypes
 import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -300,10 +302,17 @@ class Service:
 
 
 # %% ../../notebooks/serve/04_service.ipynb #a27c2fc1
+def _return_memory() -> None:
+    "What reading the model needed and answering does not goes back to the system, where the C library knows how: glibc keeps it otherwise."
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _load(options: Options) -> Predictor | MlkitError:
     try:
         bundle = open_folder(options.model)
         bundle.verify_golden_rows()
+        _return_memory()
         return Predictor(bundle, options.max_rows, options.max_inflated, options.max_explained)
     except MlkitError as error:
         return error

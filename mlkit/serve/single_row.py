@@ -14,7 +14,7 @@ import msgspec
 
 from ..model.bundle import Bundle
 from ..model.column import LARGEST_WHOLE, Column
-from ..model.json_rows import KINDS
+from ..model.json_rows import json_kind
 
 
 # %% ../../notebooks/serve/02_single_row.ipynb #06e35af3
@@ -88,7 +88,7 @@ def _is_whole(value: int | float | None) -> bool:
 
 
 def _decoder(inputs: tuple[Column, ...]) -> Callable:
-    kinds = [KINDS[column.type] | None if column.missing else KINDS[column.type] for column in inputs]
+    kinds = [json_kind(column) | None if column.missing else json_kind(column) for column in inputs]
     fields = [(f"c{at}", kind) for at, kind in enumerate(kinds)]
     names = {f"c{at}": column.name for at, column in enumerate(inputs)}
     row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True)

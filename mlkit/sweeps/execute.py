@@ -18,6 +18,7 @@ from typing import IO
 import psutil
 
 from ..errors import AlreadyThere, MissingData, MlkitError
+from ..progress import ProgressLine
 from ..records import utc_now
 from ..registry import mark_latest
 from ..runs.execute import close_killed_runs, still_holds
@@ -35,7 +36,7 @@ def run_sweep(
     sweep: Sweep,
     jobs: int = 1,
     trials: int = 0,  # of a search: how many in all
-    on_change: Callable[[SweepRecord, Trial], None] = lambda record, trial: None,
+    on_change: Callable[[SweepRecord, Trial], None] | None = None,  # default: a line under a cell by hand
 ) -> SweepRecord:
     """Run what of the sweep is not done yet, and keep its record after each trial.
 
@@ -43,6 +44,7 @@ def run_sweep(
     is run again. Raises `AlreadyThere` where it runs already, `StoreUnreachable`.
     """
     store, work = project.store, project.root / ".mlkit" / "sweeps" / sweep.id
+    on_change = on_change or _shown_by_hand(ProgressLine(), trials)
     with exclusive_lock(work / "lock", sweep.id) as lock:
         close_killed_runs(project)
         record = _open(project, store, sweep)
@@ -82,6 +84,15 @@ def _run_all(project, sweep, record, store, source, workers, on_change) -> None:
             if trial.outcome != "running":
                 source.tell(trial)
             on_change(record, trial)
+
+
+def _shown_by_hand(line: ProgressLine, trials: int) -> Callable[[SweepRecord, Trial], None]:
+    def show(record: SweepRecord, trial: Trial) -> None:
+        ended = sum(t.outcome in ("done", "failed") for t in record.trials)
+        best = f", best so far: {record.best.words}" if record.best else ""
+        line.say(f"{ended} of {max(trials, len(record.trials))} trials, {line.passed}{best}")
+
+    return show
 
 
 def _score(trial: Trial, record: SweepRecord, needed: bool) -> None:

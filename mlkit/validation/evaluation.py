@@ -252,7 +252,7 @@ def judge_rows(
     metrics |= {f"calibration_error_{name}": calibration_error(*pair) for name, pair in pairs}
     metrics |= {
         "golden_rows_failed": golden_rows_failed(bundle),
-        "leak_columns": sum(c.name in project.leaks for c in bundle.signature.inputs),
+        "leak_columns": sum(c.name in project.leaks for c in bundle.signature.asked),
         **overlap.metrics,
         "seconds_per_row": seconds_per_row(bundle, columns),
         **(more or {}),

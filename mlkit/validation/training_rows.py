@@ -32,7 +32,7 @@ import numpy as np
 from ..errors import CorruptRecord, MlkitError, WrongType
 from ..flavors.flavor import find_flavor
 from ..model.bundle import Bundle
-from ..model.column import Column
+from ..model.column import Column, level_text
 from ..model.frame import frame_array
 from ..model.signature import Signature
 from ..records import canonical, digest, plain_name, read_record, write_record
@@ -51,7 +51,7 @@ def row_digests(
     target: Any = None,  # what came, one per row; None: the inputs alone
 ) -> Digests:
     "One digest per row, in the order of the rows. Raises `WrongType`."
-    words = [_words(column, frame_array(column, rows[column.name])) for column in signature.inputs]
+    words = [_words(column, frame_array(column, rows[column.name])) for column in signature.asked]
     if target is not None and signature.output.classes:
         target = signature.output.places(target)
     if target is not None:
@@ -61,7 +61,7 @@ def row_digests(
                 f"{len(words[-1]):,} targets for {len(words[0]):,} rows", "one per row, in their order"
             )
     # which columns there are goes into each digest: others cannot be compared by mistake
-    layout = canonical([[c.name, c.type] for c in signature.inputs] + [target is not None])
+    layout = canonical([[c.name, c.type] for c in signature.asked] + [target is not None])
     key = blake2b(layout, digest_size=32).digest()
     table, width = memoryview(np.column_stack(words).tobytes()), 8 * len(words)
     found = b"".join(
@@ -79,10 +79,10 @@ def _words(column: Column, array: np.ndarray) -> np.ndarray:
     "Eight bytes per cell, equal for equal values."
     if column.type == "time":
         return array.astype("<i8").view("<u8")
-    if column.is_text:
+    if column.cells is not float:
         known = {None: MISSING}
         for level in set(array.tolist()) - {None}:
-            word = blake2b(level.encode(errors="surrogatepass"), digest_size=8).digest()
+            word = blake2b(level_text(level).encode(errors="surrogatepass"), digest_size=8).digest()
             known[level] = int.from_bytes(word, "little")
         return np.fromiter(map(known.__getitem__, array.tolist()), "<u8", len(array))
     if column.type == "number":
@@ -277,7 +277,7 @@ def count_overlap(
 
 def _sorted_digests(signature: Signature, dataset: Mapping[str, Any] | None, target: bool) -> Digests:
     "None where the notebook made its inputs or its target itself."
-    names = [column.name for column in signature.inputs] + [signature.output.name] * target
+    names = [column.name for column in signature.asked] + [signature.output.name] * target
     if dataset is None or any(name not in dataset for name in names):
         return np.array([], "<u8")
     try:
@@ -304,7 +304,7 @@ def again_among(
     held_out: Mapping[str, Any],  # those of them that no model may see
 ) -> int:
     "How many of the rows are certainly held out."
-    if any(column.name not in everything for column in signature.inputs):
+    if any(column.name not in everything for column in signature.asked):
         return 0
     try:
         trained = TrainingRows(np.sort(row_digests(signature, columns)), False)

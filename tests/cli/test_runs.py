@@ -10,9 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from mlkit.cli.command import project_and_store
-from mlkit.cli.runs import Age, diff, pin, prune, runs, show_run, unpin
+from mlkit.cli.runs import Age, diff, pin, prune, runs, show_one, unpin
+from mlkit.model.bundle import model_key
+from mlkit.records import write_record
 from mlkit.runs.record import begin_record
-from mlkit.testing import fill_store, small_project
+from mlkit.testing import fill_store, small_model, small_project
 
 
 # %% ../../notebooks/cli/03_runs.ipynb #f26b8696
@@ -30,7 +32,7 @@ def test_latest_is_the_run_that_began_last_wherever_a_run_is_named():
         project, store = project_and_store()
         for id, trees in ("20261122T080000-aaaaaa", 9), ("20261123T080000-bbbbbb", 15):
             begin_record(project, id, None, {"trees": trees}, {}).save(store)
-        shown = CliRunner().invoke(show_run, ["latest"]).output
+        shown = CliRunner().invoke(show_one, ["latest"]).output
         assert "20261123T080000-bbbbbb" in shown and "trees=15" in shown
         for one, two in ("20261122", "latest"), ("latest", "20261122T080000-aaaaaa"):
             differing = CliRunner().invoke(diff, [one, two])
@@ -68,6 +70,23 @@ def test_what_nothing_needs_goes_and_a_pin_keeps_the_rest():
         done = json.loads(CliRunner().invoke(prune, ["--json"]).stdout)
         assert done == planned | {"dry_run": False}
         assert "nothing that nothing needs" in CliRunner().invoke(prune).output
-        assert CliRunner().invoke(show_run, ["20200105T000400"]).exit_code == 0
+        assert CliRunner().invoke(show_one, ["20200105T000400"]).exit_code == 0
         assert "has no pin any more" in CliRunner().invoke(unpin, ["20200105T000400"]).output
         assert "models          1 of       2" in CliRunner().invoke(prune).output
+
+
+# %% ../../notebooks/cli/03_runs.ipynb #c60b8978
+def test_a_model_is_shown_by_its_name_its_version_or_its_digest_and_a_run_by_its_id():
+    bundle, project = small_model(), small_project()
+    for name, content in bundle.files.items():
+        project.store.put(f"{model_key(bundle.digest)}/{name}", content)
+    project.store.put("models/latest-flights.json", write_record("latest", {"model": bundle.digest}))
+    begin_record(project, "20261122T080000-aaaaaa", None, {}, {}).save(project.store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.root)
+        for reference in ("flights", bundle.digest, bundle.digest[:19]):
+            shown = CliRunner().invoke(show_one, [reference])
+            assert shown.exit_code == 0 and "answered by  the forest" in shown.output, shown.output
+        facts = json.loads(CliRunner().invoke(show_one, ["flights", "--json"]).stdout)
+        assert facts["digest"] == bundle.digest and facts["answered_by"]["by"] == "forest"
+        assert CliRunner().invoke(show_one, ["2026"]).output.startswith("id ")

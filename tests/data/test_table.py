@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlkit.data.table import REPEATED, is_id, look, refuse_misread
+from mlkit.data.table import REPEATED, is_carried, is_id, look, refuse_misread
 from mlkit.errors import MissingData, WrongType
 
 
@@ -50,16 +50,17 @@ def test_what_a_signature_cannot_hold_is_left_out_for_good():
             "yes": [True, None, False],
         }
     )
-    odd["code"] = pd.Categorical([1, 2, 1])
+    odd["code"], odd["half"] = pd.Categorical([1, 2, 1]), pd.Categorical([1.5, 2, 1.5])
     odd['say "hi"'] = 1
     odd["born"] = pd.date_range("2026-01-01", periods=3).date
     found = {column.name: column for column in look(odd)}
     assert found["born"].type == "time"
     assert {name for name, column in found.items() if column.firm} == {
-        "big", "endless", "empty", "mixed", "code", 'say "hi"', "born",
+        "big", "endless", "empty", "mixed", "half", 'say "hi"', "born",
     }  # fmt: skip
     assert "those that can be read are written" in found["day"].doubt
     assert found["yes"].type == "boolean" and not found["yes"].doubt
+    assert found["code"].type == "category" and not found["code"].doubt
 
 
 # %% ../../notebooks/data/12_table.ipynb #51c8c1b6
@@ -71,6 +72,25 @@ def test_a_number_that_happens_to_differ_in_each_row_is_no_id():
     assert not any(map(is_id, ["idle", "paid", "side", "GRID", "video"]))
     repeated = pd.DataFrame({"customer_id": rows // 3, "price": rows // 3})
     assert [column.doubt for column in look(repeated)] == [REPEATED, ""]
+
+
+# %% ../../notebooks/data/12_table.ipynb #5a1c0041
+def test_an_id_of_each_row_is_carried_along_and_a_number_that_counts_is_not():
+    rows = np.arange(100)
+    table = pd.DataFrame(
+        {
+            "order_id": rows * 37 % 1009,
+            "account": 2**60 + rows,
+            "uuid": [f"{n:032x}" for n in rows],
+            "customer_id": rows // 2,
+            "n": rows + 1,
+            "note": [f"said {n}" for n in rows],
+            "hash": np.uint64(2**63) + rows.astype("uint64"),
+            'the "id"': rows * 37 % 1009,
+        }
+    )
+    found = [column.name for column in look(table) if is_carried(column, table[column.name])]
+    assert found == ["order_id", "account", "uuid"]
 
 
 # %% ../../notebooks/data/12_table.ipynb #c0566ed9

@@ -5,11 +5,12 @@ import json
 import tempfile
 
 import pytest
+from mlkit.deploy.on_hosts.journal_chain import digest_of
 
 from mlkit.deploy.journal import _accepted_key, _cut, _differences, _journal_key, journal_kept, journal_table
 from mlkit.deploy.playbook import TaskEvent
 from mlkit.errors import CorruptRecord
-from mlkit.records import canonical, digest, write_record
+from mlkit.records import write_record
 from mlkit.store import Store
 
 
@@ -34,7 +35,7 @@ def test_the_store_s_copy_shows_a_journal_that_was_cut_or_rewritten():
         {"service": "flights", "host": "h1", "number": n, "outcome": "deployed", "release": f"flights-{n}-aa"}
         for n in (1, 2)
     ]
-    entries = [entry | {"digest": digest(canonical(entry))} for entry in entries]
+    entries = [entry | {"digest": digest_of(entry)} for entry in entries]
     with journal_kept(store, "lab", "flights") as keep:
         for entry in entries * 2:
             keep(TaskEvent("h1", "Record", "changed", result={"entry": entry}))
@@ -56,11 +57,7 @@ def test_a_difference_is_accepted_by_the_store_s_record_never_by_what_the_host_s
     with journal_kept(store, "lab", "flights") as keep:
         for number in (1, 2):
             said = {"service": "flights", "host": "h1", "number": number, "outcome": "deployed"}
-            keep(
-                TaskEvent(
-                    "h1", "Record", "changed", result={"entry": said | {"digest": digest(canonical(said))}}
-                )
-            )
+            keep(TaskEvent("h1", "Record", "changed", result={"entry": said | {"digest": digest_of(said)}}))
     cut = "entry 2 is in the store and not on the host: the journal was cut"
     first = json.loads(store.get("journal/lab/flights/h1/000001.json"))
     own_word = {"service": "flights", "host": "h1", "number": 3, "outcome": "accepted", "problems": [cut]}

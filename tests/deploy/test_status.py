@@ -12,9 +12,11 @@ from mlkit.deploy.status import (
     status_table,
 )
 
-
 # %% ../../notebooks/deploy/05_status.ipynb #1332b4a6
-def a_host(name, release, reachable=True, drift=(), certificate=None):
+DISK = {"/var/lib/docker": 9e9, "/var/lib/mlkit": 9e9}
+
+
+def a_host(name, release, drift=(), certificate=None, free=DISK):
     live = {"release": release, "running": True, "model": "sha256:1", "model_through_proxy": "sha256:1"}
     here = {"live": live, "state": {"when": "2026-11-24T10:00:00Z"}, "lock": None, "drift": list(drift)}
     here |= {"traffic": {"requests": 3, "failed": 0, "rate": 1, "running": 0}, "releases": {}}
@@ -24,7 +26,12 @@ def a_host(name, release, reachable=True, drift=(), certificate=None):
             name,
             "Look",
             "ok",
-            result={"services": {"flights": here}, "engine": True, "ports": {"flights": 8000}},
+            result={
+                "services": {"flights": here},
+                "engine": True,
+                "ports": {"flights": 8000},
+                "free_bytes": free,
+            },
         )
     )
 
@@ -80,6 +87,16 @@ def test_hosts_that_differ_drift_and_a_host_that_is_away_are_all_said():
     )
 
 
+# %% ../../notebooks/deploy/05_status.ipynb #dd81ce09
+def test_a_host_whose_disk_is_nearly_full_says_so_while_it_still_serves():
+    tight = a_host("h1", "flights-2-aa", free={"/var/lib/docker": 80e6, "/var/lib/mlkit": 80e6})
+    [said] = _drift_of_hosts([tight, a_host("h2", "flights-2-aa")])
+    assert said.startswith(
+        "h1: little room: 80 MB are free for /var/lib/docker and /var/lib/mlkit, and a deploy"
+    )
+    assert tight["free_bytes"]["/var/lib/mlkit"] == 80e6
+
+
 # %% ../../notebooks/deploy/05_status.ipynb #c1ad745a
 def test_what_root_on_a_host_calls_its_release_commands_no_terminal():
     hosts = [a_host("h1", "flights\x1b[2J", drift=["its container \x07 is gone"])]
@@ -95,7 +112,7 @@ def test_a_host_without_the_service_differs_and_one_that_could_not_be_looked_at_
     ]
     assert _differences([one, EMPTY, AWAY], "other") == []
     broken = _host_status(
-        TaskEvent("h5", "Look", "ok", result={"services": {}, "engine": False, "ports": {}})
+        TaskEvent("h5", "Look", "ok", result={"services": {}, "engine": False, "ports": {}, "free_bytes": {}})
     )
     assert _drift_of_hosts([broken])[0].startswith("h5: no container engine answers")
     table = status_table({"hosts": [one, broken], "balancers": [], "drift": []})

@@ -14,6 +14,9 @@ from conftest import ROOT, run
 from eventually import eventually
 from live_server import save_model
 
+from mlkit.release.image import stage
+from mlkit.testing import small_model
+
 # The flags with which a release is deployed.
 HARDENED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges".split()
 
@@ -126,6 +129,26 @@ def test_lightgbm_is_there_without_importing_it(start):
         "print(hasattr(ctypes.CDLL(path), 'LGBM_BoosterPredictForMatSingleRowFast'))"
     )
     assert start().sh(f'python3 -c "{load}"') == "True"
+
+
+def test_without_the_library_it_answers_as_with_it_and_refuses_contributions_in_words(
+    build, engine, tmp_path
+):
+    bundle = small_model()
+    stage(bundle, tmp_path, contributions=False)
+    release = Container(engine, build(tmp_path))
+    try:
+        ours = "! -path '/app/*' ! -path '/opt/bytecode/app/*'"
+        assert release.sh(f"find / -xdev -iname '*lightgbm*' {ours} 2>/dev/null", check=False) == ""
+        answer = release.post(json.dumps({"rows": bundle.golden["rows"]}).encode())
+        assert json.loads(answer.read())["predictions"] == bundle.golden["predictions"]
+        connection = HTTPConnection("127.0.0.1", release.port, timeout=20)
+        body = json.dumps({"rows": bundle.golden["rows"][:1]})
+        connection.request("POST", "/predict?explain=1", body, {"Content-Type": "application/json"})
+        refused = connection.getresponse()
+        assert refused.status == 406 and "built without the library" in json.loads(refused.read())["detail"]
+    finally:
+        run(engine, "rm", "-f", release.id)
 
 
 def test_its_own_health_check_passes_when_ready(start, engine):

@@ -6,7 +6,9 @@ import re
 import socket
 import threading
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 from eventually import eventually
 from live_server import PLAIN, LiveServer, read_all, request, save_model
@@ -89,6 +91,24 @@ def ask(connection, body, content_type, headers, path):
     connection.request("POST", path, body, {"Content-Type": content_type, **headers})
     answer = connection.getresponse()
     return told(answer.status, answer.headers["Content-Type"], answer.read())
+
+
+def libraries_of(server):
+    "What of the large libraries the master and its workers have mapped."
+    processes = [psutil.Process(server.process.pid), *server.workers()]
+    mapped = "".join(Path(f"/proc/{each.pid}/maps").read_text() for each in processes)
+    return {name for name in ("lightgbm", "scipy", "pandas", "pyarrow") if f"/{name}/" in mapped}
+
+
+def test_what_the_forest_answers_loads_no_library_until_contributions_are_asked_for(start):
+    server = start(workers=1)
+    connection = server.connect()
+    for body in (PLAIN, TWO):
+        assert ask(connection, body, JSON, {}, "/predict")[0] == 200
+    assert libraries_of(server) == set()
+    assert ask(connection, PLAIN, JSON, {}, "/predict?explain=1")[0] == 200
+    assert libraries_of(server) == {"lightgbm"}
+    connection.close()
 
 
 def test_every_way_in_answers_the_same(server, model):

@@ -123,7 +123,10 @@ def test_what_a_person_makes_is_checked_when_it_is_made():
         lambda: Column("a", "category", unseen="ignore"),
         lambda: Column("a", "number", range=(2.0, 1.0)),
         lambda: Column(7, "number"),
-        lambda: Column("a", "category", levels=(1, 2)),
+        lambda: Column("a", "category", levels=(1, "2")),
+        lambda: Column("a", "category", levels=(1, True)),
+        lambda: Column("a", "number", carried=True),
+        lambda: Signature((Column("prediction", "text", carried=True),), Output("late", "probability")),
     ):
         with pytest.raises(WrongType):
             make()
@@ -258,13 +261,13 @@ def test_true_and_false_are_boolean_also_where_some_are_missing():
 
 
 # %% ../../notebooks/model/06_signature.ipynb #cf370914
-def test_levels_that_no_row_has_are_levels_and_numbers_in_a_category_are_refused_by_name():
+def test_levels_that_no_row_has_are_levels_and_what_is_none_is_refused_by_name():
     known = pd.DataFrame({"size": pd.Categorical(["m", "s"], ["s", "m", "l"], ordered=True)})
     [size] = infer_signature(known, Output("price", "value")).inputs
     assert size.levels == ("l", "m", "s")
     with pytest.raises(WrongType, match="column 'size' has int 3 where text is expected"):
         frame_columns(Signature((size,), Output("price", "value")), {"size": ["s", 3]})
-    for cells in ([1, 2], [True, False], [["a"], ["b"]]):
+    for cells in ([1.5, 2], [2**53, 1], [1, "a"], [["a"], ["b"]]):
         mixed = pd.Categorical(cells) if not isinstance(cells[0], list) else pd.Series(cells)
         with pytest.raises(WrongType, match="column 'size'"):
             infer_signature(pd.DataFrame({"size": mixed}), Output("price", "value"))
@@ -273,3 +276,61 @@ def test_levels_that_no_row_has_are_levels_and_numbers_in_a_category_are_refused
         infer_signature(twice, Output("price", "value"))
     with pytest.raises(WrongType, match="a column is named 7"):
         infer_signature(pd.DataFrame({7: [1, 2]}), Output("price", "value"))
+
+
+# %% ../../notebooks/model/06_signature.ipynb #5a1c0030
+def test_levels_of_whole_numbers_and_of_true_and_false_are_what_they_are():
+    table = pd.DataFrame(
+        {
+            "grade": pd.Categorical([3, 1, 10], [1, 3, 10, 12]),
+            "abroad": pd.Categorical([True, False, True]),
+            "half": pd.Categorical(
+                [1.0, np.nan, 2.0]
+            ),  # what pandas makes of whole numbers beside missing ones
+            "on": [True, False, True],
+        }
+    )
+    signature = infer_signature(table, Output("late", "probability"))
+    assert [c.levels for c in signature.inputs] == [(1, 3, 10, 12), (False, True), (1, 2), ()]
+    assert [c.cells for c in signature.inputs] == [int, bool, int, float]
+    rows = json_rows(signature, frame_columns(signature, table))
+    assert rows[1] == {"grade": 1, "abroad": False, "half": None, "on": False}
+    assert json_rows(signature, signature.columns(rows)) == rows
+    assert all(type(row["grade"]) is int and type(row["abroad"]) is bool for row in rows)
+    assert msgspec.json.decode(msgspec.json.encode(signature), type=Signature) == signature
+    with pytest.raises(SignatureMismatch) as refused:
+        signature.columns([{"grade": 1.5, "abroad": 1, "half": "1", "on": "yes"}, rows[0] | {"grade": 7}])
+    assert [p["problem"] for p in refused.value.problems] == [
+        "1.5 is not a whole number", "a number where true or false is expected",
+        "text where a whole number is expected", "text where true or false is expected", "unseen level 7",
+    ]  # fmt: skip
+    assert refused.value.problems[0]["expected"] == "one of 1, 3, 10, 12"
+
+
+# %% ../../notebooks/model/06_signature.ipynb #5a1c0033
+def test_an_id_is_carried_along_to_the_digit_and_never_required():
+    orders = pd.DataFrame({"account": [2**53 + 1, -(2**63)], "order": ["0012", None], "price": [2.5, 4.0]})
+    signature = infer_signature(orders, Output("late", "probability"), carried=["account", "order"])
+    assert [c.name for c in signature.asked] == ["price"]
+    assert [c.type for c in signature.inputs] == ["integer", "text", "number"]
+    columns = frame_columns(signature, orders)
+    assert json_rows(signature, columns)[0] == {"account": 2**53 + 1, "order": "0012", "price": 2.5}
+    assert json_rows(signature, signature.columns(json_rows(signature, columns))) == json_rows(
+        signature, columns
+    )
+    assert list(frame_columns(signature, orders[["price"]])) == ["price"]
+    assert signature.carried(signature.columns([{"price": 1}])) == {}
+    for wrong, problem in [
+        ({"account": 2**63}, "9223372036854775808 is beyond 64 bits"),
+        ({"account": float(2**53)}, "9007199254740992.0 is beyond 2^53 - 1: it would lose digits"),
+        ({"account": "7"}, "text where a whole number is expected"),
+        ({"order": 7}, "a number where a string is expected"),
+    ]:
+        with pytest.raises(SignatureMismatch) as refused:
+            signature.columns([{"price": 1, **wrong}])
+        assert [p["problem"] for p in refused.value.problems] == [problem]
+    for lost in ([2.0**60, np.nan], [2**63, 1], [1.5, 2.5]):
+        with pytest.raises(WrongType, match="column 'account'"):
+            infer_signature(orders.assign(account=lost), Output("late", "probability"), carried="account")
+    with pytest.raises(UnknownName, match="acount"):
+        infer_signature(orders, Output("late", "probability"), carried=["acount"])

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlkit.data.table import CARRIED
 from mlkit.errors import BadSettings, MissingData, MlkitError
 from mlkit.new.plan import GONE, make_plan, read_names, write_names
 
@@ -137,6 +138,14 @@ def test_rows_of_one_customer_are_held_out_together():
     assert planned(bought, "canceled", key="none").key == "" and planned(trips(), "canceled").key == ""
     with pytest.raises(MlkitError, match="did you mean: customer_id"):
         planned(bought, "canceled", key="customer")
+
+
+# %% ../../notebooks/new/04_plan.ipynb #5a1c0042
+def test_an_id_of_each_row_is_left_out_and_carried_along():
+    bought = trips().assign(order_id=lambda frame: 2**60 + frame.booking, tail=lambda frame: frame.booking)
+    plan = planned(bought, "canceled")
+    assert plan.carried == ("order_id",) and plan.left_out["order_id"] == CARRIED
+    assert "booking" in plan.left_out and "booking" not in plan.carried
 
 
 # %% ../../notebooks/new/04_plan.ipynb #5b7213d5

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlkit.release.release import open_release
+from mlkit.errors import BadSettings
+from mlkit.release.release import open_release, wants_contributions
 from mlkit.settings import read_project
+from mlkit.testing import small_project
 
 
 # %% ../../notebooks/release/06_release.ipynb #1786f513
@@ -15,6 +17,14 @@ def empty_project():
     root = Path(tempfile.mkdtemp())
     (root / "settings.ini").write_text("[project]\nname = flights\n")
     return read_project(root)
+
+
+# %% ../../notebooks/release/06_release.ipynb #bb21ff30
+def test_contributions_are_wanted_where_nobody_said_otherwise_and_nothing_but_yes_and_no_is_taken():
+    assert wants_contributions(empty_project())
+    assert not wants_contributions(small_project({"release": "contributions = no"}))
+    with pytest.raises(BadSettings, match="contributions = maybe"):
+        wants_contributions(small_project({"release": "contributions = maybe"}))
 
 
 # %% ../../notebooks/release/06_release.ipynb #90d61c09

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlkit.errors import BodyTooLarge, SignatureMismatch, UnsupportedType
+from mlkit.errors import BodyTooLarge, NotAcceptable, SignatureMismatch, UnsupportedType
 from mlkit.model.bundle import make_bundle
 from mlkit.model.signature import Output, frame_columns, infer_signature
 from mlkit.serve.formats.negotiation import JSON
@@ -89,3 +89,18 @@ def test_contributions_are_bounded_by_rows():
         small_predictor()[0].answer(
             b"carrier,distance\n" + b"UA,30\n" * 1001, Negotiation("text/csv", explain=True)
         )
+
+
+# %% ../../notebooks/serve/03_predictor.ipynb #a6daf973
+def test_without_the_library_a_release_predicts_and_refuses_contributions_in_words():
+    with pytest.MonkeyPatch.context() as patch:
+        predictor, booster = small_predictor()
+        patch.setattr(
+            "mlkit.flavors.forest.proof.find_spec", lambda name: None
+        )  # as in an image that was built without it
+        predictor = Predictor(predictor.bundle)
+        answered = predictor.answer(b"carrier,distance\nUA,30\n", Negotiation("text/csv", accept=JSON))
+        assert json.loads(answered.body)["predictions"] == booster.predict(np.array([[30.0, 1.0]])).tolist()
+        with pytest.raises(NotAcceptable, match="built without the library") as refused:
+            predictor.answer(b"carrier,distance\nUA,30\n", Negotiation("text/csv", accept=JSON, explain=True))
+        assert "ask without explain" in refused.value.hint

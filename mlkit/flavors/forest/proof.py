@@ -7,6 +7,7 @@ __all__ = ["ROWS", "ODD", "ONE_BY_ONE", "LEAVES", "rows_to_prove", "Proof", "pro
 
 # %% ../../../notebooks/flavors/forest/05_proof.ipynb #41ba353a
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,11 @@ class Proof:
     rows: int = 0  # that were compared
     library: str = ""  # the version that they were compared with
     kernel: str = ""  # the digest of the C source
+
+    @property
+    def explains(self) -> bool:
+        "Whether contributions can be asked for here: the forest leaves them to the library, which an image may lack."
+        return self.by != "forest" or find_spec(self.library.partition(" ")[0]) is not None
 
 
 def prove(

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...errors import BodyRefused, BodyTooLarge
 from ...model.column import FIRST, LAST, TIME, Column, check_arrays, mismatch, name_problems, problem_entry
+from ...model.frame import exact_cell
 from ...model.json_errors import first_twice
 from ...model.json_rows import refuse_rows
 from .arrow_stream import SHAPE, Batch, Field, read_stream
@@ -79,8 +80,10 @@ def _wanted(column: Column, field: Field) -> str | None:
         return None
     if column.is_text:
         return None if field.kind in _TEXTS else "string or large_string"
-    if column.type == "boolean":
-        return None if field.kind == "bool" and not field.codes else "bool"
+    if column.cells is int:
+        return None if field.kind.startswith("<") else "a type of whole numbers"
+    if column.type == "boolean" or column.cells is bool:
+        return None if field.kind == "bool" and not (field.codes and column.cells is float) else "bool"
     number = field.kind.startswith("<") or field.kind in _DECIMALS
     return None if number and not field.codes else "a type of numbers"
 
@@ -93,7 +96,7 @@ def _in_words(field: Field) -> str:
 
 
 def _all_missing(column: Column, rows: int) -> np.ndarray:
-    return np.full(rows, None if column.is_text else np.nan)
+    return np.full(rows, np.nan if column.cells is float else None)
 
 
 # %% ../../../notebooks/serve/formats/04_arrow.ipynb #2de50dac
@@ -109,7 +112,8 @@ def _add_levels(levels: dict[int, np.ndarray], fields: list[Field], batch: Batch
     if field is None:
         raise BodyRefused("the Arrow stream has a dictionary that belongs to no column", SHAPE)
     cells = _Cells(batch, {})
-    texts = cells.texts(*cells.column(), _TEXTS[field.kind])
+    found = cells.column()
+    texts = cells.texts(*found, _TEXTS[field.kind]) if field.kind in _TEXTS else cells.objects(*found, field)
     before = levels.get(batch.dictionary, NO_LEVELS) if batch.delta else NO_LEVELS
     levels[batch.dictionary] = np.concatenate([before[:-1], texts, NO_LEVELS])
     refuse_rows(len(levels[batch.dictionary]) - 1, max_rows)
@@ -140,6 +144,8 @@ class _Cells:
             return self.texts(rows, valid, _TEXTS[field.kind])
         if field.kind in _DECIMALS:
             return self._decimals(rows, valid, field)
+        if column.cells is not float:
+            return self.objects(rows, valid, field)
         with np.errstate(invalid="ignore"):  # a signaling NaN is a NaN
             cells = (self._bits(rows) if field.kind == "bool" else self._array(field.kind, rows)).astype(
                 float
@@ -192,6 +198,15 @@ class _Cells:
         except UnicodeDecodeError:
             raise BodyRefused("the Arrow stream has a string that is not UTF-8", SHAPE) from None
         return texts
+
+    def objects(self, rows: int, valid: np.ndarray, field: Field) -> np.ndarray:
+        "Whole numbers or true and false, as they are, with None where there is none; NaN is none, too."
+        cells = (self._bits(rows) if field.kind == "bool" else self._array(field.kind, rows)).tolist()
+        objects = np.full(rows, None)
+        for row in np.flatnonzero(valid).tolist():
+            whole = exact_cell(int, cells[row]) if type(cells[row]) is float else None
+            objects[row] = None if cells[row] != cells[row] else cells[row] if whole is None else whole
+        return objects
 
     def _pieces(self, rows: int, offsets: str) -> Callable[[int], memoryview]:
         "Where the text of a row lies, with one buffer for all: from the end of the last one to its own."
@@ -270,7 +285,9 @@ def _counted(buffer: memoryview, kind: str, count: int) -> np.ndarray:
 
 # %% ../../../notebooks/serve/formats/04_arrow.ipynb #8635364b
 def write_arrow(
-    table: Mapping[str, np.ndarray],  # columns of float64 or of texts, of one length
+    table: Mapping[
+        str, np.ndarray
+    ],  # columns of float64, or of texts or whole numbers and None, of one length
     about: Mapping[str, str],  # goes into the schema's metadata
 ) -> bytes:
     "An IPC stream of one batch."
@@ -282,7 +299,7 @@ def write_arrow(
     schema = Schema(
         Type.STRUCT, fields={name: kind for name, (kind, _) in parts.items()}, metadata=dict(about)
     )
-    columns = [c_array_from_buffers(kind, rows, [None, *buffers]) for kind, buffers in parts.values()]
+    columns = [c_array_from_buffers(kind, rows, buffers) for kind, buffers in parts.values()]
     batch = c_array_from_buffers(schema, rows, [None], children=columns)
     sink = io.BytesIO()
     with StreamWriter.from_writable(sink) as writer:
@@ -291,11 +308,15 @@ def write_arrow(
 
 
 def _buffers(cells: np.ndarray) -> tuple[Any, list]:
-    "The type of a column and its buffers, none of them missing."
-    from nanoarrow import float64, string
+    "The type of a column and its buffers; the first says which cells are there."
+    from nanoarrow import float64, int64, string
 
     if cells.dtype != object:
-        return float64(), [np.ascontiguousarray(cells)]
-    texts = [text.encode() for text in cells.tolist()]
+        return float64(), [None, np.ascontiguousarray(cells)]
+    there = np.not_equal(cells, None)
+    bits = None if there.all() else np.packbits(there.astype(bool), bitorder="little")
+    if isinstance(cells[there.argmax()], int):
+        return int64(), [bits, np.array(np.where(there, cells, 0), dtype=np.int64)]
+    texts = [(text or "").encode() for text in cells.tolist()]
     ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
-    return string(), [ends, b"".join(texts)]
+    return string(), [bits, ends, b"".join(texts)]

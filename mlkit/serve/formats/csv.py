@@ -18,6 +18,7 @@ import numpy as np
 from ...errors import BodyRefused, BodyTooLarge
 from ...missing import MISSING
 from ...model.column import PROBLEMS_SHOWN, Column, array_problems, mismatch, name_problems, problem_entry
+from ...model.frame import exact_cell
 from ...model.json_errors import first_twice
 from ...model.json_rows import refuse_rows
 
@@ -53,7 +54,8 @@ def read_csv(
         array, unread = _array(column, cells.get(column.name, ("",) * len(rows)))
         arrays[column.name] = array
         given = cells.get(column.name)
-        sent = (lambda row, given=given: _exact(given[row])) if given and column.type == "integer" else None
+        whole = given and column.type == "integer" and not column.carried
+        sent = (lambda row, given=given: _exact(given[row])) if whole else None
         problems += unread or array_problems(column, array, sent)
     if problems:
         raise mismatch(problems)
@@ -103,12 +105,14 @@ def _read_cells(body: bytes, width: int, max_rows: int) -> list[list[str]]:
 def _array(column: Column, cells: Sequence[str]) -> tuple[np.ndarray, list[dict]]:
     "The cells as an array, and those that are not text of the column's type."
     if column.is_text:
-        gone = (
-            MISSING.difference(column.levels) | {"", *column.words} if column.missing else {"", *column.words}
-        )
+        gone = {"", *column.words}
+        if column.missing and not column.carried:
+            gone |= MISSING.difference(column.levels)
         return np.array([None if cell in gone else cell for cell in cells], dtype=object), []
     missing = MISSING.union(column.words) if column.words else MISSING
     cells = ["" if cell in missing else cell for cell in cells]
+    if column.cells is not float:
+        return _objects(column, cells)
     read = _boolean if column.type == "boolean" else _number
     if read is _number and (everything := "".join(cells)).isascii() and "_" not in everything:
         try:
@@ -117,19 +121,34 @@ def _array(column: Column, cells: Sequence[str]) -> tuple[np.ndarray, list[dict]
             pass
     numbers = list(map(read, cells))
     word = "true or false" if column.type == "boolean" else "a number"
-    wrong = [row for row, number in enumerate(numbers) if number is None][:PROBLEMS_SHOWN]
-    problems = [
-        problem_entry(
-            row,
-            column.name,
-            f"{cells[row][:40]!r} where {word} is expected{_comma(cells[row])}",
-            column.expected,
-        )
-        for row in wrong
+    wrong = [row for row, number in enumerate(numbers) if number is None]
+    return np.array(numbers, dtype=float), _problems(column, cells, wrong, word)
+
+
+def _objects(column: Column, cells: Sequence[str]) -> tuple[np.ndarray, list[dict]]:
+    "The same for whole numbers with all of their digits, and for levels of true and false."
+    read = (
+        _whole
+        if column.cells is int
+        else lambda cell: None if (told := _boolean(cell)) is None else told == 1
+    )
+    found = [read(cell) if cell else None for cell in cells]
+    wrong = [row for row, cell in enumerate(found) if cell is None and cells[row]]
+    word = "a whole number" if column.cells is int else "true or false"
+    objects = np.full(len(found), None)
+    objects[:] = found
+    return objects, _problems(column, cells, wrong, word)
+
+
+def _problems(column: Column, cells: Sequence[str], wrong: list[int], word: str) -> list[dict]:
+    shown = [(row, cells[row]) for row in wrong[:PROBLEMS_SHOWN]]
+    return [
+        problem_entry(row, column.name, f"{c[:40]!r} where {word} is expected{_comma(c)}", column.expected)
+        for row, c in shown
     ]
-    return np.array(numbers, dtype=float), problems
 
 
+# %% ../../../notebooks/serve/formats/02_csv.ipynb #5a1c0013
 def _comma(cell: str) -> str:
     return " (a number has a point, no comma)" if re.fullmatch(r"[-+]?\d[\d.]*,[\d.,]*\d", cell) else ""
 
@@ -140,6 +159,13 @@ def _number(cell: str) -> float | None:
         return None if "_" in cell or not cell.isascii() else float(cell or "nan")
     except ValueError:
         return None
+
+
+def _whole(cell: str) -> int | None:
+    if re.fullmatch(r"[-+]?\d{1,40}", cell, re.ASCII):
+        return int(cell)
+    number = _number(cell)
+    return None if number is None else exact_cell(int, number)
 
 
 def _exact(cell: str) -> int | float:
@@ -155,9 +181,9 @@ def _boolean(cell: str) -> float | None:
 
 # %% ../../../notebooks/serve/formats/02_csv.ipynb #77a61331
 def write_csv(
-    table: Mapping[str, np.ndarray],  # columns of float64 or of texts, of one length
+    table: Mapping[str, np.ndarray],  # columns of float64, of texts or of whole numbers, of one length
 ) -> bytes:
-    "The table with a header line; NaN is an empty cell."
+    "The table with a header line; NaN and None are empty cells."
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(table)
@@ -165,5 +191,5 @@ def write_csv(
     return text.getvalue().encode()
 
 
-def _written(cell: float | str) -> str:
-    return cell if isinstance(cell, str) else "" if cell != cell else repr(cell)
+def _written(cell: float | str | int | None) -> str:
+    return cell if isinstance(cell, str) else "" if cell is None or cell != cell else repr(cell)

@@ -21,7 +21,7 @@ __all__ = [
 
 # %% ../../../notebooks/serve/formats/05_negotiation.ipynb #0d6b011c
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import msgspec
@@ -96,23 +96,24 @@ def read_float64(
     max_rows: int,
 ) -> dict[str, np.ndarray]:
     "Rows of raw numbers as checked columns. Raises `UnsupportedType` if a column is a category, and what `read_columns` raises."
-    for column in signature.inputs:
-        if column.is_text:
+    inputs = signature.asked  # of what is carried along nothing is sent
+    for column in inputs:
+        if column.cells is not float:
             raise UnsupportedType(
                 f"{FLOAT64} has only numbers, and {column.name!r} is a {column.type}",
                 f"send {JSON}, {CSV} or {ARROW}",
             )
-    width = len(signature.inputs)
+    width = len(inputs)
     rows, rest = divmod(len(body), 8 * width)
     if rest or not rows:
         raise BodyRefused(
             f"{len(body):,} bytes are not rows of {width} float64",
-            f"send {8 * width} bytes per row: {', '.join(column.name for column in signature.inputs)}",
+            f"send {8 * width} bytes per row: {', '.join(column.name for column in inputs)}",
         )
     refuse_rows(rows, max_rows)
     cells = np.frombuffer(body, "<f8").reshape(rows, width).T.astype(float, order="C")
-    arrays = {column.name: cells[i] for i, column in enumerate(signature.inputs)}
-    check_arrays(signature.inputs, arrays)
+    arrays = {column.name: cells[i] for i, column in enumerate(inputs)}
+    check_arrays(inputs, arrays)
     return arrays
 
 
@@ -174,9 +175,10 @@ class Answer:
     contributions: np.ndarray | None = None  # rows × outputs × (features + 1)
     features: tuple[str, ...] = ()  # what the contributions belong to; the last is "expected value"
     output: Output = ONE_NUMBER
+    carried: dict[str, np.ndarray] = field(default_factory=dict)  # the ids that came with the rows
 
     def table(self) -> dict[str, np.ndarray]:
-        "The answer as columns of float64; of classes, also the name of the likeliest, of quantiles the median."
+        "The answer as columns of float64, behind the ids; of classes, also the name of the likeliest, of quantiles the median."
         if classes := self.output.classes:
             likeliest = np.array(classes, dtype=object)[self.predictions.argmax(axis=1)]
             shares = zip(classes, self.predictions.T, strict=True)
@@ -195,7 +197,7 @@ class Answer:
                 prefix = "contribution_" if outputs == 1 else f"contribution_{k}_"
                 for i, name in enumerate(self.features):
                     columns[prefix + name] = self.contributions[:, k, i]
-        return columns
+        return self.carried | columns
 
     def shares(self) -> list:
         "The contributions: for each row a list, or with several outputs a list of lists, which of classes and quantiles have their names."
@@ -219,6 +221,8 @@ def _write_json(answer: Answer) -> bytes:
     fields = {"id": answer.id, "model": answer.model, "predictions": told}
     if answer.contributions is not None:
         fields |= {"features": answer.features, "contributions": answer.shares()}
+    if answer.carried:
+        fields["carried"] = {name: cells.tolist() for name, cells in answer.carried.items()}
     return msgspec.json.encode(fields)
 
 
@@ -231,6 +235,8 @@ def _write_ndjson(answer: Answer) -> bytes:
     if answer.contributions is not None:
         for line, shares in zip(lines, answer.shares(), strict=True):
             line["contributions"] = shares
+    for line, *ids in zip(lines, *answer.carried.values(), strict=True) if answer.carried else ():
+        line["carried"] = dict(zip(answer.carried, ids, strict=True))
     return msgspec.json.Encoder().encode_lines(lines)
 
 

@@ -5,7 +5,6 @@
 # %% auto #0
 __all__ = [
     "BARS",
-    "EXPLAIN",
     "POLICY",
     "DOCS_POLICY",
     "TYPES",
@@ -30,6 +29,7 @@ from flask import Flask, Response, abort, render_template, request
 
 from ...errors import Forbidden, NotReady
 from ...model.bundle import Bundle
+from ...model.column import level_text
 from ...model.signature import Column
 from ..auth.keys import given_key
 from ..predictor import Negotiation
@@ -48,6 +48,7 @@ def form_fields(
     return [
         _field(f"c{n}", column, row.get(column.name)) | {"problem": wrong.get(column.name, "")}
         for n, column in enumerate(bundle.signature.inputs)
+        if not column.carried
     ]
 
 
@@ -56,8 +57,9 @@ def _field(key: str, column: Column, value: Any) -> dict:
     if kind == "boolean":
         options = [("true", "true"), ("false", "false")]
     elif kind == "category":
-        kind = "text" if column.unseen == "missing" else "choice"
-        options = [(json.dumps(level), level) for level in column.levels]
+        free = {str: "text", int: "integer", bool: "choice"}[column.cells]
+        kind = free if column.unseen == "missing" else "choice"
+        options = [(json.dumps(level), level_text(level)) for level in column.levels]
     elif kind == "time":
         kind = "text"
     if column.missing and kind in ("boolean", "choice"):
@@ -117,31 +119,32 @@ BARS = 10
 def explained(
     bundle: Bundle,
     row: dict,
-    answer: dict,  # what /predict?explain=1 says to it
+    answer: dict,  # what /predict says to it, with `explain=1` where the server can
 ) -> dict:
     "The prediction for one row with what each feature brought, as the page shows it."
-    prediction, shares = answer["predictions"][0], answer["contributions"][0]
+    prediction = answer["predictions"][0]
     classes, quantiles = _by_class(prediction), _interval(bundle, prediction)
     best = max(classes, key=classes.__getitem__)  # the first of those that tie
-    if quantiles:
-        shares = shares[bundle.signature.output.parts[bundle.signature.output.middle]]
-    if isinstance(shares, dict) or isinstance(shares[0], list):
-        shares = shares[best]
-    *shares, average = shares
-    score, names = math.fsum(shares), answer["features"]
-    return {
+    shown = {
         "id": answer["id"],
         "name": bundle.signature.output.name,
         "kind": bundle.signature.output.kind,
         "value": classes[best],
         "classes": _likeliest(classes) if len(classes) > 1 else [],
         "best": best if isinstance(best, str) else f"class {best}",
-        "average": average,
-        "score": average + score,
-        "scale": _scale(classes, average + score),
         "quantiles": quantiles,
-        "bars": _bars(names, shares, row),
     }
+    if "contributions" not in answer:
+        return shown
+    shares = answer["contributions"][0]
+    if quantiles:
+        shares = shares[bundle.signature.output.parts[bundle.signature.output.middle]]
+    if isinstance(shares, dict) or isinstance(shares[0], list):
+        shares = shares[best]
+    *shares, average = shares
+    score = average + math.fsum(shares)
+    why = {"average": average, "score": score, "scale": _scale(classes, score)}
+    return shown | why | {"bars": _bars(answer["features"], shares, row)}
 
 
 def _by_class(prediction: float | list | dict) -> dict:
@@ -163,6 +166,7 @@ def _interval(bundle: Bundle, prediction: Any) -> list[dict]:
     ]
 
 
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #6865a536
 def _likeliest(classes: dict) -> list[dict]:
     "The likeliest first, and what is left in one."
     order = sorted(classes, key=lambda name: -classes[name])
@@ -172,7 +176,6 @@ def _likeliest(classes: dict) -> list[dict]:
     return names
 
 
-# %% ../../../notebooks/serve/pages/02_forms.ipynb #6865a536
 def _scale(classes: dict, score: float) -> str:
     if len(classes) == 1 and math.isclose(classes[0], score, rel_tol=1e-6, abs_tol=1e-9):
         return ""
@@ -196,15 +199,15 @@ def _bars(names: list[str], shares: list[float], row: dict) -> list[dict]:
 def curl_command(
     address: str,  # of the server: "http://127.0.0.1:8000/"
     row: dict,
+    explain: bool = True,
 ) -> str:
     "What to paste into a shell to ask the same."
     body = shlex.quote(json.dumps({"rows": [row]}, ensure_ascii=False))
-    url = shlex.quote(f"{address}predict?explain=1")
+    url = shlex.quote(f"{address}predict{'?explain=1' * explain}")
     return f"curl {url} \\\n  -H 'Content-Type: application/json' \\\n  -d {body}"
 
 
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #fae35707
-EXPLAIN = Negotiation(explain=True)
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -307,11 +310,19 @@ def _answer_page(service: Service, release: str) -> Response:
     body = json.dumps(
         {"rows": [row]}
     ).encode()  # in ASCII: half of a surrogate pair is for the service to refuse
-    reply = service.predict(Head(EXPLAIN, key), body, request.environ.get("mlkit.admitted"))
+    reply = service.predict(
+        Head(Negotiation(explain=bundle.proof.explains), key), body, request.environ.get("mlkit.admitted")
+    )
     answer = json.loads(reply.body)
     if reply.status == 200:
         result = explained(bundle, row, answer)
-        return _render(bundle, release, row, result=result, curl=curl_command(request.url_root, row))
+        return _render(
+            bundle,
+            release,
+            row,
+            result=result,
+            curl=curl_command(request.url_root, row, bundle.proof.explains),
+        )
     if problems := answer.get("problems"):
         return _render(bundle, release, row, 400, problems=problems)
     return Response(reply.body, reply.status, [(k.decode(), v.decode()) for k, v in reply.headers])

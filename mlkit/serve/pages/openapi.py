@@ -4,8 +4,6 @@
 
 # %% auto #0
 __all__ = [
-    "EXACT",
-    "KINDS",
     "PROBLEM",
     "TEXT",
     "REFUSALS",
@@ -16,8 +14,6 @@ __all__ = [
     "YEAR",
     "TIME",
     "COUNT",
-    "row_schema",
-    "cell_schema",
     "openapi_document",
 ]
 
@@ -25,58 +21,10 @@ __all__ = [
 import json
 
 from ...model.bundle import Bundle
-from ...model.column import LARGEST_WHOLE, TEXTS, Column
+from ...model.column import Column
+from ...model.schema import CELLS, EXACT, KINDS, cell_schema, row_schema, table_schema
 from ...model.signature import Signature
 from ..logs.labels import MOST_LABELS, PREDICTION_ID
-
-# %% ../../../notebooks/serve/pages/01_openapi.ipynb #de9b2446
-EXACT = {"minimum": -LARGEST_WHOLE, "maximum": LARGEST_WHOLE}
-KINDS = {"number": "number", "integer": "integer", "boolean": "boolean", **dict.fromkeys(TEXTS, "string")}
-
-
-def row_schema(
-    signature: Signature,
-) -> dict:
-    "The JSON schema of one row."
-    return {
-        "type": "object",
-        "properties": {column.name: cell_schema(column) for column in signature.inputs},
-        "required": [column.name for column in signature.inputs if not column.missing],
-        "additionalProperties": False,
-    }
-
-
-def cell_schema(
-    column: Column,
-) -> dict:
-    "The JSON schema of one cell."
-    kind = KINDS[column.type]
-    schema = {"type": [kind, "null"] if column.missing else kind}
-    if column.type == "category":
-        if column.unseen == "refuse":
-            schema["enum"] = [*column.levels, *([None] if column.missing else [])]
-        else:
-            schema["description"] = "another text than training saw counts as missing"
-            schema["examples"] = list(column.levels[:8])
-    elif column.type == "time":
-        schema["description"] = (
-            "ISO 8601: a day, or a time of the day too; with a zone it is read as the moment in UTC"
-        )
-        schema["examples"] = ["2013-10-01", "2013-10-01T12:30:00Z"]
-    elif column.range:
-        low, high = column.range
-        schema["description"] = f"training saw {low:g} to {high:g}"
-    if column.type == "integer":
-        schema |= EXACT
-    return schema
-
-
-def _table_schema(signature: Signature) -> dict:
-    "The same rows, column by column."
-    columns = {c.name: {"type": "array", "items": cell_schema(c), "minItems": 1} for c in signature.inputs}
-    required = [column.name for column in signature.inputs if not column.missing]
-    return {"type": "object", "properties": columns, "required": required, "additionalProperties": False}
-
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #e6363c57
 PROBLEM = "application/problem+json"
@@ -101,7 +49,7 @@ def _other_formats(signature: Signature) -> str:
         "text/csv": "a header of column names, then the rows",
         "application/vnd.apache.arrow.stream": "Arrow's stream format",
     }
-    if not any(column.is_text for column in signature.inputs):
+    if all(column.cells is float for column in signature.asked):
         formats["application/vnd.mlkit.float64"] = "little-endian float64, row after row; NaN is missing"
     listed = "\n".join(f"- `{name}`: {what}" for name, what in formats.items())
     return (
@@ -170,9 +118,16 @@ def _answer_schema(bundle: Bundle) -> dict:
                 "items": shares,
                 "description": "with `explain=true`: what each feature brought, per row",
             },
-        },
+        }
+        | _carried_schema(bundle.signature),
         "required": ["id", "model", "predictions"],
     }
+
+
+def _carried_schema(signature: Signature) -> dict:
+    ids = {c.name: {"type": "array", "items": cell_schema(c)} for c in signature.inputs if c.carried}
+    words = "the ids that were sent, one per row, in their order"
+    return {"carried": {"type": "object", "properties": ids, "description": words}} if ids else {}
 
 
 # %% ../../../notebooks/serve/pages/01_openapi.ipynb #e2ed5a0a
@@ -233,7 +188,7 @@ def openapi_document(
         "components": {
             "schemas": {
                 "Row": row_schema(bundle.signature) | {"examples": bundle.golden["rows"][:3]},
-                "Table": _table_schema(bundle.signature),
+                "Table": table_schema(bundle.signature),
                 "ByRows": _only(rows=_several("Row")),
                 "ByColumns": _only(columns={"$ref": "#/components/schemas/Table"}),
                 "Answer": _answer_schema(bundle) | {"examples": [_example(bundle)]},
@@ -342,7 +297,7 @@ def _predict(bundle: Bundle) -> dict:
         "summary": "Predict",
         "description": _other_formats(bundle.signature),
         "operationId": "predict",
-        "parameters": [explain],
+        "parameters": [explain] if bundle.proof.explains else [],
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": {"200": answered} | _refusals(*REFUSALS),
     }
@@ -375,10 +330,11 @@ def _field_schema(column: Column) -> dict:
     "A field of the form is a string; where there is a choice it is JSON."
     if column.type == "boolean":
         schema = {"type": "string", "enum": ["true", "false"]}
-    elif not column.is_text:
-        schema = {"type": KINDS[column.type]} | (EXACT if column.type == "integer" else {})
-    elif column.type == "category" and column.unseen == "refuse":
+    elif column.type == "category" and (column.unseen == "refuse" or column.cells is bool):
         schema = {"type": "string", "enum": [json.dumps(level) for level in column.levels]}
+    elif not column.is_text:
+        schema = {"type": CELLS.get(column.cells, KINDS[column.type])}
+        schema |= EXACT if column.type == "integer" else {}
     else:
         schema = {"type": "string", "minLength": 1}
     return schema | {"description": column.name}
@@ -386,8 +342,9 @@ def _field_schema(column: Column) -> dict:
 
 def _form(signature: Signature) -> dict:
     "What the try-out page posts where JavaScript is off: the n-th column is the field `cn`."
-    fields = {f"c{n}": _field_schema(column) for n, column in enumerate(signature.inputs)}
-    required = [f"c{n}" for n, column in enumerate(signature.inputs) if not column.missing]
+    shown = [(f"c{n}", column) for n, column in enumerate(signature.inputs) if not column.carried]
+    fields = {field: _field_schema(column) for field, column in shown}
+    required = [field for field, column in shown if not column.missing]
     schema = {"type": "object", "properties": fields, "required": required}
     content = {"application/x-www-form-urlencoded": {"schema": schema}}
     page = _answer("The page with the prediction, or with what is wrong", "text/html")

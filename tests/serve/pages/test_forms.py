@@ -68,6 +68,21 @@ def test_the_form_is_filled_with_a_golden_row_and_answers_without_javascript():
     assert 'value="30"' in answer.text and "log-odds" in answer.text and "curl" in answer.text
 
 
+# %% ../../../notebooks/serve/pages/02_forms.ipynb #ad7cd46f
+def test_a_server_that_cannot_explain_asks_the_page_for_no_contributions():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "mlkit.flavors.forest.proof.find_spec", lambda name: None
+        )  # an image without the library
+        client = client_of(saved(BUNDLE))
+        page = client.post("/", data={"c0": "30", "c1": "", "c2": '"AA"', "c3": "N9"})
+        assert page.status_code == 200 and "log-odds" not in page.text and 'class="bars"' not in page.text
+        assert 'data-ask="predict"' in page.text and "explain=1" not in page.text
+        paths = client.get("/openapi.json").json["paths"]
+        assert paths["/predict"]["post"]["parameters"] == []
+    assert 'data-ask="predict?explain=1"' in CLIENT.get("/").text
+
+
 # %% ../../../notebooks/serve/pages/02_forms.ipynb #bc5de333
 def test_a_mistake_is_named_beside_its_field_and_what_was_typed_stays():
     answer = CLIENT.post("/", data={"c0": "1.5", "c2": '"AA"', "c3": "kept"})

@@ -10,8 +10,9 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from mlkit.model.bundle import make_bundle
+from mlkit.model.schema import EXACT, row_schema
 from mlkit.model.signature import Output, frame_columns, infer_signature
-from mlkit.serve.pages.openapi import EXACT, openapi_document, row_schema
+from mlkit.serve.pages.openapi import openapi_document
 from mlkit.serve.predictor import Negotiation, Predictor
 from mlkit.testing import small_classes, small_quantiles, small_ranking
 

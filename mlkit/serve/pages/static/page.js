@@ -134,7 +134,7 @@ function interval(quantiles) {
 
 function curl(row) {
   const quote = (text) => `'${text.replaceAll("'", `'"'"'`)}'`;
-  const address = quote(new URL("predict?explain=1", location.href).href);
+  const address = quote(new URL(form.dataset.ask, location.href).href);
   return `curl ${address} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quote(JSON.stringify({ rows: [row] }))}`;
 }
 
@@ -178,7 +178,7 @@ async function predict(event) {
   if (key) headers.Authorization = `Bearer ${key}`;
   result.classList.add("busy");
   try {
-    const answer = await fetch("predict?explain=1", { method: "POST", headers, body: JSON.stringify({ rows: [row] }) });
+    const answer = await fetch(form.dataset.ask, { method: "POST", headers, body: JSON.stringify({ rows: [row] }) });
     const said = await answer.json();
     if (answer.status === 401 || answer.status === 403) document.getElementById("key").hidden = false;
     showProblems(answer.ok ? null : said);

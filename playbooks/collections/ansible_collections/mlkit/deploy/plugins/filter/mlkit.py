@@ -9,6 +9,8 @@ import json
 import os
 import re
 
+from ..module_utils.in_words import HEALTH, NO_ENGINE, health, hosts_differ, journal_line, little_room
+
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 RELEASE_ID = re.compile(r"[a-z][a-z0-9-]{0,39}-\d+-[0-9a-f]{6,64}")
 CAUSES = ("port taken: ", "disk full: ", "image could not be loaded: ")
@@ -118,8 +120,8 @@ def batch_mistake(batch, pause):
 def status_lines(seen):
     "A line for each service: what is live, where, whether it is ready, and what a rollback would go back to."
     if not seen["engine"]:
-        return ["no container engine answers here, so nothing is known of its services"]
-    lines = []
+        return [NO_ENGINE]
+    lines = [f"DRIFT: {each}" for each in little_room(seen["free_bytes"])]
     for name, here in sorted(seen["services"].items()):
         state, live = here["state"], here["live"]
         if not live and not state:
@@ -127,20 +129,10 @@ def status_lines(seen):
             continue
         live = live or {"release": None, "colour": "no colour", "port": 0, "running": False}
         release = live["release"] or (state or {}).get("release") or "unknown release"
-        if not live["running"]:
-            health = "DOWN: its container does not run"
-        elif not live["model"]:
-            health = "NOT READY: the container does not answer"
-        elif live.get("out"):
-            health = "OUT of the balancer"
-        elif live["model_through_proxy"] != live["model"]:
-            health = "NOT REACHED: the container is ready, but the proxy does not lead to it"
-        else:
-            health = "ready"
         good = [each["release"] for each in (state or {}).get("history", [])]
         before = good[good.index(release) + 1 :] if release in good else good
         lines.append(
-            f"{name}: {release} {health}; port {(state or {}).get('port', '?')} -> {live['colour']} {live['port']};"
+            f"{name}: {release} {HEALTH[health(live)]}; port {(state or {}).get('port', '?')} -> {live['colour']} {live['port']};"
             f" since {(state or {}).get('when', '?')}; before it {before[0] if before else 'nothing'}"
         )
         if traffic := here["traffic"]:
@@ -157,36 +149,18 @@ def status_lines(seen):
 
 
 def host_differences(seen, own=""):
-    """A line for each service that is not the same on all hosts; `seen` is what service_info returned, by host.
-
-    That a host lacks a service counts for `own`: others on the same hosts may have a smaller inventory.
-    """
-    found = {}
-    for host, said in sorted(seen.items()):
-        if said.get("engine"):
-            runs = {name: (here["live"] or {}).get("release") for name, here in said["services"].items()}
-            for name, release in ({own: "nothing"} | runs if own else runs).items():
-                found.setdefault(name, {}).setdefault(str(release), []).append(host)
-    return [
-        f"{name}: DRIFT: the hosts differ: "
-        + "; ".join(f"{', '.join(hosts)}: {release}" for release, hosts in sorted(on.items()))
-        for name, on in sorted(found.items())
-        if len(on) > 1
-    ]
+    "A line for each service that is not the same on all hosts; `seen` is what service_info returned, by host."
+    running = {
+        host: {name: (here["live"] or {}).get("release") for name, here in said["services"].items()}
+        for host, said in sorted(seen.items())
+        if said.get("engine")
+    }
+    return [line.replace(": ", ": DRIFT: ", 1) for line in hosts_differ(running, own)]
 
 
 def journal_lines(entries):
     "A line for each entry of a journal, oldest first."
-    return [
-        "{when}  {outcome:11}  {release}  by {by}{why}".format(
-            when=entry.get("when", "?"),
-            outcome=entry.get("outcome", "?"),
-            release=entry.get("release", "-"),
-            by=entry.get("by", "?"),
-            why=f": {entry['reason']}" if entry.get("reason") else "",
-        )
-        for entry in entries
-    ] or ["no deployment yet"]
+    return list(map(journal_line, entries)) or ["no deployment yet"]
 
 
 STEPS = ("service_begun", "service_prepared", "service_switch", "service_committed")

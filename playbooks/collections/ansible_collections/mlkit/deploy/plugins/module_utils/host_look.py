@@ -168,14 +168,14 @@ def unended(folder, pending):
 
 
 def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG, wanted=None):
-    "What service_info returns, without the certificates; `wanted` is the inventory's port by service. Raises `Failed` for a record of ours that is no JSON."
+    "What service_info returns, without the certificates and the free bytes, which take long to find out; `wanted` is the inventory's port by service. Raises `Failed` for a record of ours that is no JSON."
 
     def engine(*words):
         return run([tools["engine"], *words], check_rc=True)[1]
 
     tools = {"engine": find(named), "proxy": shutil.which("haproxy") is not None}
     if not tools["engine"]:
-        return {**tools, "services": {}, "ports": {}, "images": [], "free_bytes": {}, "signers": False}
+        return {**tools, "services": {}, "ports": {}, "images": [], "signers": False}
     containers = containers_of(engine)
     images = sorted(set(engine("image", "ls", "--all", "--quiet", "--no-trunc").split()))
     try:
@@ -204,9 +204,13 @@ def look_at_host(home, only, named, run, socket=SOCKET, config=CONFIG, wanted=No
         "services": services,
         "ports": ports,
         "images": images,
-        "free_bytes": {place: free_at(place) for place in (storage(tools["engine"], run), home)},
         "signers": os.path.exists("/etc/mlkit/signers"),
     }
+
+
+def free_bytes(engine, home, run):
+    "Free bytes by folder: where the engine keeps images, and where we keep what is ours. Nothing where no engine answers."
+    return {place: free_at(place) for place in (storage(engine, run), home)} if engine else {}
 
 
 def free_at(place):

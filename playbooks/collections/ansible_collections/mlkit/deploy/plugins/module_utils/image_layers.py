@@ -90,9 +90,8 @@ class Incoming:
 
     def require_room(self, more):
         "The layers are here twice until they are loaded."
-        for place in {self.folder, storage(self.engine_name, self.run)}:
-            free = shutil.disk_usage(place).free
-            if more and free < more * 1.1 + 16e6:
+        for place in {self.folder, storage(self.engine_name, self.run)} if more else ():
+            if shutil.disk_usage(place).free < more * 1.1 + 16e6:
                 raise Failed(disk_full(place, more * 1.1 + 16e6))
 
     def load(self):

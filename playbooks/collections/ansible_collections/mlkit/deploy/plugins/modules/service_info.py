@@ -2,7 +2,7 @@
 "What one host says about its services: their state, containers, images and what the proxy points at, in one round trip."
 
 from ..module_utils.certificate import look_at_certificate
-from ..module_utils.host_look import certificate_of, look_at_host
+from ..module_utils.host_look import certificate_of, free_bytes, look_at_host
 from ..module_utils.stroke import run_stroke
 
 
@@ -15,7 +15,7 @@ def look(step):
     for name, here in seen["services"].items():
         here["certificate"], wrong = look_at_certificate(certificate_of(want["proxy_config"], name))
         here["drift"] += wrong
-    return {"changed": False, **seen}
+    return {"changed": False, **seen, "free_bytes": free_bytes(seen["engine"], want["home"], step.run)}
 
 
 if __name__ == "__main__":
