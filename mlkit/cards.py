@@ -44,6 +44,7 @@ class Facts:
     "Names and what is known by them; what is empty is left out."
 
     known: Mapping[str, Any]
+    in_columns: bool = False  # in a notebook: beside each other, for many that are short
 
     def _pairs(self) -> list[tuple[str, str]]:
         return [(name, str(value)) for name, value in self.known.items() if value not in (None, "", [], {})]
@@ -58,11 +59,12 @@ class Facts:
             + _tag("div", "overflow-wrap:anywhere;white-space:pre-wrap", _text(value))
             for name, value in self._pairs()
         )
-        return _tag(
-            "div",
-            "display:grid;grid-template-columns:max-content 1fr;gap:2px 18px;margin:6px 0",
-            "".join(pairs),
-        )
+        if self.in_columns:
+            line = f"display:flex;justify-content:space-between;gap:12px;border-bottom:1px solid {LINE}"
+            pairs = (_tag("div", line, pair) for pair in pairs)
+        columns = "repeat(auto-fill,minmax(17em,1fr))" if self.in_columns else "max-content 1fr"
+        grid = f"display:grid;grid-template-columns:{columns};gap:2px 18px;margin:6px 0;color:{INK}"
+        return _tag("div", grid, "".join(pairs))
 
 
 # %% ../notebooks/11_cards.ipynb #b725dcff

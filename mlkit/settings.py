@@ -88,13 +88,22 @@ class Project:
         return replace(self.whole or self, store_url=self.store_url, origin=self.origin)
 
     def around(self, path: Path) -> "Project":
-        "About the model in whose folder of pipelines a notebook or folder lies; about none of several where it lies in none."
+        "About the model in whose folder of pipelines, or of opened copies, a notebook or folder lies; about none of several where it lies in none."
         if len(self.models) == 1:
             return self
         near = [
-            p for p in map(self.about, self.models) if path.resolve().is_relative_to(p.notebooks.resolve())
+            (len(folder.parts), p.chosen, p)
+            for p in map(self.about, self.models)
+            for folder in (p.notebooks, p.opened)
+            if path.resolve().is_relative_to(folder.resolve())
         ]
-        return max(near, key=lambda p: len(p.notebooks.parts), default=self._unchosen())
+        return max(near)[-1] if near else self._unchosen()
+
+    @property
+    def opened(self) -> Path:
+        "Where copies of past runs are opened."
+        folder = self.root / ".mlkit" / "opened"
+        return folder / self.chosen if len(self.models) > 1 else folder
 
     @cached_property
     def store(self) -> "Store":
@@ -133,9 +142,14 @@ class Project:
         said = self.sections.get(name, {})
         for key in said if known else ():
             if key not in known:
-                error = unknown_name(f"{SETTINGS}: [{name}] has no setting", key, known)
+                error = unknown_name(f"{SETTINGS}: {self.title(name)} has no setting", key, known)
                 raise BadSettings(error.args[0], error.hint)
         return said
+
+    def title(self, name: str) -> str:
+        "A section as its owner wrote it: `[gates]`, or `[gates churn]` where that model has its own."
+        own = f"{name} {self.chosen}"
+        return f"[{own}]" if name in OF_A_MODEL and own in self.sections else f"[{name}]"
 
     def pipeline(
         self,
@@ -280,7 +294,7 @@ def _about(whole: Project, model: str) -> Project:
         port=read_port(f"model {model}", own["port"])
         if "port" in own
         else whole.port + whole.models.index(model),
-        gates=read_gates(sections.get("gates", {})),
+        gates=read_gates(sections.get("gates", {}), f"[gates {model}]" if "gates" in named else "[gates]"),
         sections=sections,
         whole=whole,
     )

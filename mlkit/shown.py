@@ -179,7 +179,10 @@ def of_dataset(dataset: Any) -> Card:
 
 
 # %% ../notebooks/12_shown.ipynb #3dd6dec8
-def of_verdict(verdict: Any) -> Card:
+def of_verdict(
+    verdict: Any,
+    whole: bool = True,  # with its metrics and where it comes from, beside the gates
+) -> Card:
     rows = [
         [Mark("pass" if g.passed else "FAIL", g.passed), g.metric, f"{g.comparison} {g.threshold:g}", g.found]
         for g in verdict.gates
@@ -200,7 +203,7 @@ def of_verdict(verdict: Any) -> Card:
     return Card(
         "verdict",
         verdict.id,
-        [Table(["", "metric", "gate", "found"], rows, shown=60), Facts(facts), metrics],
+        [Table(["", "metric", "gate", "found"], rows, shown=60), *([Facts(facts), metrics] if whole else [])],
         mark,
     )
 

@@ -43,6 +43,7 @@ class Gate:
         cls,
         metric: str,  # the key in [gates]
         text: str,  # ">= 0.69"
+        section: str = "[gates]",  # or that of one of several models
     ) -> "Gate":
         "Read one line of [gates]. Raises `BadSettings`."
         match = re.fullmatch(r"(>=|<=)\s*([-+.\deE]+)", text.strip())
@@ -50,7 +51,7 @@ class Gate:
             return cls(metric, match[1], float(match[2]))
         except (TypeError, ValueError):
             raise BadSettings(
-                f"[gates] {metric} = {text!r} is not a gate", f"write it as: {metric} = >= 0.69"
+                f"{section} {metric} = {text!r} is not a gate", f"write it as: {metric} = >= 0.69"
             ) from None
 
     def passes(self, value: float) -> bool:
@@ -67,15 +68,16 @@ OLD_METRICS = {"golden_rows_wrong": "golden_rows_failed"}  # what a project may 
 
 def read_gates(
     said: Mapping[str, str],  # [gates], as it is written
+    section: str = "[gates]",  # or that of one of several models
 ) -> tuple[Gate, ...]:
     "Those that it says, and those that are on until it says otherwise; none where it says none: nothing passes. Raises `BadSettings`."
     for old in said.keys() & OLD_METRICS.keys():
-        warn(f"{SETTINGS}: [gates] {old} is now called {OLD_METRICS[old]}", FutureWarning, stacklevel=2)
+        warn(f"{SETTINGS}: {section} {old} is now called {OLD_METRICS[old]}", FutureWarning, stacklevel=2)
     said = {OLD_METRICS.get(name, name): text for name, text in said.items()}
     off = {name for name, text in said.items() if name in DEFAULT_GATES and text.strip() == "off"}
     unsaid = {name: text for name, text in DEFAULT_GATES.items() if name not in said}
     meant = {name: text for name, text in (said | unsaid).items() if name not in off}
-    return tuple(Gate.parse(name, text) for name, text in meant.items()) if said.keys() - off else ()
+    return tuple(Gate.parse(name, text, section) for name, text in meant.items()) if said.keys() - off else ()
 
 
 # %% ../notebooks/03_values.ipynb #6a7e0010

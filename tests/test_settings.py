@@ -73,6 +73,21 @@ def test_what_is_said_of_one_model_does_not_change_another():
     assert shop.about("churn").local_folder != shop.about("spend").local_folder
 
 
+# %% ../notebooks/05_settings.ipynb #ace37e46
+def test_a_section_is_called_as_its_owner_wrote_it():
+    text = "[project]\nname = shop\n[split]\nshare = 0.2\n[model churn]\n[split churn]\nprat = 1\n[model spend]\n"
+    shop = read_project(project_of(text))
+    assert (
+        shop.about("churn").title("split") == "[split churn]"
+        and shop.about("spend").title("split") == "[split]"
+    )
+    try:
+        shop.about("churn").section("split", {"share"})
+        raise AssertionError("accepted")
+    except BadSettings as error:
+        assert "[split churn] has no setting 'prat'" in str(error)
+
+
 # %% ../notebooks/05_settings.ipynb #bbda3995
 def test_a_mistake_about_models_is_refused_by_name():
     for lines, words in {
@@ -82,7 +97,7 @@ def test_a_mistake_about_models_is_refused_by_name():
         "model = shop\n[model churn]": "one model the short form",
         "[model churn]\npipelines = n\n[model spend]\npipelines = n": "have the same pipelines",
         "[model ../x]": "is not a name",
-        "[model churn]\n[gates churn]\nauc = 0.7": "is not a gate",
+        "[model churn]\n[gates churn]\nauc = 0.7": "[gates churn] auc = '0.7' is not a gate",
     }.items():
         try:
             read_project(project_of(f"[project]\nname = shop\n{lines}\n"))

@@ -16,7 +16,6 @@ __all__ = [
 ]
 
 # %% ../../notebooks/custody/04_references.ipynb #036a6fa7
-import io
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from functools import cached_property
 from ..errors import CorruptRecord, MlkitError
 from ..model.bundle import BUNDLE, model_key
 from ..model.hold import BELIEVED, may_be_running, read_holds
-from ..monitoring.tables import LABELS, PREDICTIONS
+from ..monitoring.tables import LABELS, PREDICTIONS, from_parquet
 from ..records import read_record
 from ..registry import read_registry
 from ..runs.record import list_runs
@@ -222,10 +221,7 @@ def _live(known: References) -> set[Thing]:
 
 
 def _ids(table: bytes) -> set[str]:
-    import pyarrow.parquet as parquet
-
-    column = parquet.read_table(io.BytesIO(table), columns=["id"])["id"]
-    return {id for id in column.unique().to_pylist() if id.count("-") == 2}
+    return {id for id in set(from_parquet(table, ["id"])["id"].to_pylist()) if id.count("-") == 2}
 
 
 # %% ../../notebooks/custody/04_references.ipynb #b634dcec

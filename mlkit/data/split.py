@@ -7,7 +7,7 @@ __all__ = ["HOW", "Split", "read_split"]
 
 # %% ../../notebooks/data/11_split.ipynb #d1d5e604
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
@@ -33,6 +33,7 @@ class Split:
     share: float | None = None  # of the rows that are held out
     seed: int = 0
     key: str | None = None  # a column: rows with the same value are on the same side
+    section: str = field(default="[split]", compare=False)  # which one says it
 
     def parts(
         self,
@@ -42,12 +43,16 @@ class Split:
         for setting, name in (("column", self.column), ("key", self.key)):
             if name is not None and name not in frame:
                 raise WrongType(
-                    f"{SETTINGS}: [split] {setting} = {name!r}, and the rows have no such column",
+                    f"{SETTINGS}: {self.section} {setting} = {name!r}, and the rows have no such column",
                     f"columns: {', '.join(map(str, list(frame)[:20]))}",
                 )
         if self.share is None:
             return split_by_time(frame, self.column, self.at)
-        lots = _lots(len(frame), self.seed) if self.key is None else _lots_by_key(frame[self.key], self.seed)
+        lots = (
+            _lots(len(frame), self.seed)
+            if self.key is None
+            else _lots_by_key(frame[self.key], self.seed, self.section)
+        )
         held_out = lots < self.share
         if held_out.all() or not held_out.any():
             raise MissingData(
@@ -68,11 +73,11 @@ def _lots(rows: int, seed: int) -> np.ndarray:
 
 
 # %% ../../notebooks/data/11_split.ipynb #e5b70001
-def _lots_by_key(values: pd.Series, seed: int) -> np.ndarray:
+def _lots_by_key(values: pd.Series, seed: int, section: str) -> np.ndarray:
     "A number from 0 to 1 for each row, the same for equal values, whichever rows stand around them."
     if gone := int(values.isna().sum()):
         raise WrongType(
-            f"{SETTINGS}: [split] key = {values.name!r}, and {gone:,} rows have no value there",
+            f"{SETTINGS}: {section} key = {values.name!r}, and {gone:,} rows have no value there",
             "leave these rows out in the pipeline `prepare`, or split without a key",
         )
     codes, levels = pd.factorize(values)
@@ -91,43 +96,44 @@ def read_split(
     project: Project,
 ) -> Split:
     "What `[split]` says. Raises `BadSettings`."
-    said = project.section("split", {"column", "at", "share", "seed", "key"})
+    said, section = project.section("split", {"column", "at", "share", "seed", "key"}), project.title("split")
     if not said:
         raise BadSettings(f"{SETTINGS} does not say which rows are held out", HOW)
     by_time, at_random = said.keys() & {"column", "at"}, said.keys() & {"share", "seed", "key"}
     if by_time and at_random:
-        raise BadSettings(f"{SETTINGS}: [split] is by time and at random: {', '.join(sorted(said))}", HOW)
+        raise BadSettings(f"{SETTINGS}: {section} is by time and at random: {', '.join(sorted(said))}", HOW)
     needed = {"column", "at"} if by_time else {"share"}
     if lacking := sorted(name for name in needed if not said.get(name, "").strip()):
-        raise BadSettings(f"{SETTINGS}: [split] lacks {' and '.join(lacking)}", HOW)
+        raise BadSettings(f"{SETTINGS}: {section} lacks {' and '.join(lacking)}", HOW)
     if by_time:
-        return Split(column=said["column"], at=_day(said["at"]))
-    return Split(share=_share(said["share"]), seed=_seed(said.get("seed", "0")), key=said.get("key") or None)
+        return Split(column=said["column"], at=_day(said["at"], section), section=section)
+    share, seed = _share(said["share"], section), _seed(said.get("seed", "0"), section)
+    return Split(share=share, seed=seed, key=said.get("key") or None, section=section)
 
 
-def _day(text: str) -> str:
+def _day(text: str, section: str) -> str:
     try:
         moment = pd.Timestamp(text)
     except ValueError:
         moment = pd.NaT
     if moment is pd.NaT:
-        raise BadSettings(f"{SETTINGS}: [split] at = {text!r} is not a day", "write it as: at = 2013-10-01")
+        raise BadSettings(f"{SETTINGS}: {section} at = {text!r} is not a day", "write it as: at = 2013-10-01")
     return text
 
 
-def _share(text: str) -> float:
+def _share(text: str, section: str) -> float:
     try:
         share = float(text)
     except ValueError:
         share = math.nan
     if not 0 < share < 1:
         raise BadSettings(
-            f"{SETTINGS}: [split] share = {text!r} is not a share", "a fifth of the rows is: share = 0.2"
+            f"{SETTINGS}: {section} share = {text!r} is not a share", "a fifth of the rows is: share = 0.2"
         )
     return share
 
 
-def _seed(text: str) -> int:
+def _seed(text: str, section: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 2**32):
-        raise BadSettings(f"{SETTINGS}: [split] seed = {text!r} is not a seed", "a whole number, 0 or more")
+        raise BadSettings(f"{SETTINGS}: {section} seed = {text!r} is not a seed", "a whole number, 0 or more")
     return int(text)

@@ -6,7 +6,6 @@
 __all__ = ["read_predictions", "labeled_predictions", "find_prediction"]
 
 # %% ../../notebooks/monitoring/03_predictions.ipynb #2e1e47f5
-import io
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
@@ -21,6 +20,7 @@ from mlkit.monitoring.tables import (
     Record,
     as_of_today,
     beside_prediction,
+    from_parquet,
     input_name,
 )
 
@@ -75,13 +75,12 @@ def labeled_predictions(
 # %% ../../notebooks/monitoring/03_predictions.ipynb #9f497f8b
 def _read(store: Store, noun: str, name: str, first: date | None, last: date | None) -> Any:
     import pyarrow
-    import pyarrow.parquet as parquet
 
     tables = []
     for key in store.keys(f"{noun}/{name}"):
         day = date.fromisoformat(key.split("/date=")[1][:10])
         if (first is None or day >= first) and (last is None or day <= last):
-            table = parquet.read_table(io.BytesIO(store.get(key)), partitioning=None)
+            table = from_parquet(store.get(key))
             tables.append(as_of_today(table) if noun == PREDICTIONS else _labels_as_of_today(table))
     if not tables:
         return None
@@ -141,15 +140,13 @@ def _decode(line: bytes) -> Record | None:
 
 def _find_in_store(store: Store, id: str) -> dict | None:
     import pyarrow.compute as compute
-    import pyarrow.parquet as parquet
 
     moment, model, _ = id.split("-")
     day = datetime.fromtimestamp(int(moment, 16) / 1000, UTC).date()
     for name in store.folders(PREDICTIONS):
         for near in (day, day + timedelta(days=1)):
             for key in store.keys(f"{PREDICTIONS}/{name}/date={near}/{model}"):
-                # Filters and sorting of Arrow's own start threads, and a process that ends soon after may abort in them.
-                table = parquet.ParquetFile(io.BytesIO(store.get(key))).read(use_threads=False)
+                table = from_parquet(store.get(key))
                 table = table.filter(compute.equal(table["id"], id))
                 if found := as_of_today(table).to_pylist():
                     found.sort(key=itemgetter("row"))

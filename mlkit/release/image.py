@@ -128,7 +128,7 @@ NO_REGISTRY = (
 
 
 def packages_of(
-    bundle: Bundle,
+    bundle: "Bundle",
     contributions: bool,  # as `stage` takes it
 ) -> str:
     "The lock of the packages in its image: the whole one, or without the library that only contributions would need."

@@ -25,7 +25,7 @@ from mlkit.validation.training_rows import (
     training_digest,
 )
 
-from ..cards import Card
+from ..cards import Card, Facts
 from ..data import dataset
 from ..data.reading import read_reading
 from ..data.split import read_split
@@ -168,8 +168,7 @@ class Run(Trainer):
             raise WrongType(
                 f"the metric {', '.join(broken)} is {values[broken[0]]}", "a metric is a finite number"
             )
-        words = [f"{name} = {gate.shown(value)}" for name, value in values.items()]
-        self._show("metrics", values, ("  " if len(words) < 6 else "\n").join(words))
+        self._show("metrics", values, *_metrics_shown(values))
 
     def save_model(
         self,
@@ -247,8 +246,10 @@ class Run(Trainer):
         )
         data = {"name": source.name, "fingerprint": source.fingerprint, "rows": source.rows}
         details = {"data": data | {"judged": len(frame), "period": _period(frame)}} | found.details
-        gates, model = self.project.gates, bundle.digest
-        verdict = gate.judge(gates, found.metrics, model, source.fingerprint, self.id, details, found.notes)
+        gates, model, section = self.project.gates, bundle.digest, self.project.title("gates")
+        verdict = gate.judge(
+            gates, found.metrics, model, source.fingerprint, self.id, details, found.notes, section
+        )
         gate.save_verdict(self.output, verdict)
         drawn = report.draw_figures(found)
         page = report.render_report(
@@ -352,6 +353,15 @@ def _show_dataset(run: Run, frame: pd.DataFrame, source: dataset.Dataset) -> Non
         frame.attrs[WORDS] = list(reading.missing)
     for doubt in doubts(frame, reading):
         run._show("note", {"words": f"{source.name}: {doubt}"}, f"note: {doubt}")
+
+
+def _metrics_shown(values: dict[str, float]) -> tuple[str, str]:
+    "The words, and where there are many the HTML that puts them beside each other."
+    known = {name: gate.shown(value) for name, value in values.items()}
+    words = [f"{name} = {text}" for name, text in known.items()]
+    if len(words) < 6:
+        return "  ".join(words), ""
+    return "\n".join(words), Facts(known, in_columns=True).html()
 
 
 def _put_bundle(store: Store, bundle: Bundle) -> None:

@@ -45,7 +45,8 @@ def open_copy(
             f"the run {record.id} kept no notebook",
             "it was run by hand: mlkit adopt NOTEBOOK keeps one" if by_hand else "",
         )
-    copy = project.root / ".mlkit" / "opened" / record.id / Path(record.notebook["path"]).name
+    path = project.root / record.notebook["path"]
+    copy = project.around(path).opened / record.id / path.name
     if not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(project.store.get(key))

@@ -49,7 +49,7 @@ def confusion_matrix(
     )
     axis.set_xticks(np.arange(count) + 0.5, names, **slanted)
     axis.set_yticks(np.arange(count) + 0.5, names)
-    axis.set(xlim=(0, count), ylim=(count, 0), xlabel="the likeliest", ylabel="what came", title="confusion")
+    axis.set(xlim=(0, count), ylim=(count, 0), xlabel="the likeliest", ylabel="what came", title="Confusion")
     axis.grid(visible=False)
     axis.tick_params(length=0, labelsize=10 if count <= 8 else 8 if count <= 20 else 6)
     axis.spines[:].set_visible(False)
@@ -77,7 +77,7 @@ def calibration_by_class(
         axis.plot(predicted, observed, "o-", ms=4, lw=1.5, color=color, label=_short(classes[place]))
     axis.plot([0, 1], [0, 1], ":", color=GRAY)
     more = f" (of the {len(shown)} most frequent classes)" if len(classes) > len(shown) else ""
-    axis.set(xlabel="predicted probability", ylabel="observed share", title=f"calibration{more}")
+    axis.set(xlabel="predicted probability", ylabel="observed share", title=f"Calibration{more}")
     axis.legend(loc="upper left")
 
 
@@ -103,7 +103,7 @@ def by_class(
         xlim=(min(axis.get_xlim()[0], 0.9), 1.02),
         ylim=(len(table) - 0.4, -0.6),
         xlabel="with its 95 % interval",
-        title="by class",
+        title="By class",
     )
     axis.grid(axis="y", visible=False)
     axis.legend(

@@ -158,7 +158,7 @@ def precision_recall(
         true, false = (line[1:] for line in _ranked(truth, answers))
         recall, precision = _thin(true / true[-1], true / (true + false), points=1000)
         axis.plot(recall, precision, color=color, lw=2, label=label)
-    axis.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="precision and recall")
+    axis.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="Precision and recall")
     axis.legend()  # where no curve is
 
 
@@ -185,7 +185,7 @@ def calibration(
         )
         top = max(top, predicted.max(), (observed + spread[1]).max())
     axis.plot([0, top], [0, top], ":", color=GRAY)
-    axis.set(xlabel="predicted probability", ylabel="observed share", title="calibration")
+    axis.set(xlabel="predicted probability", ylabel="observed share", title="Calibration")
     if champion is not None:
         axis.legend(loc="upper left")
 
@@ -202,7 +202,7 @@ def scores(
         axis.hist(guess[truth == came], edges, density=True, color=color, alpha=0.55, label=label)
     if threshold is not None and np.isfinite(threshold):
         axis.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3f}")
-    axis.set(xlabel="predicted probability", ylabel="density", title="predictions by outcome", yticks=[])
+    axis.set(xlabel="predicted probability", ylabel="density", title="Predictions by outcome", yticks=[])
     axis.legend(loc="upper center")  # a good model's bars are at both ends
 
 
@@ -226,7 +226,7 @@ def predicted_against_truth(
     )
     ends = [min(truth.min(), guess.min()), max(truth.max(), guess.max())]
     axis.plot(ends, ends, ":", color=GRAY)
-    axis.set(xlabel="predicted", ylabel="what came", title="predictions and truth")
+    axis.set(xlabel="predicted", ylabel="what came", title="Predictions and truth")
     few_ticks(axis)
 
 
@@ -239,7 +239,7 @@ def errors(
     bins = int(np.clip(1.5 * np.sqrt(len(truth)), 8, 41))
     axis.hist(guess - truth, bins, color=BLUE, alpha=0.7)
     axis.axvline(0, color=INK, lw=1, ls="--")
-    axis.set(xlabel="predicted minus truth", ylabel="rows", title="errors")
+    axis.set(xlabel="predicted minus truth", ylabel="rows", title="Errors")
     few_ticks(axis)
 
 
@@ -279,7 +279,7 @@ def importance(
     names = list(shares)[:shown][::-1]
     axis.barh(names, [shares[name] for name in names], color=BLUE, height=0.7)
     more = f"; {len(shares) - shown} more" if len(shares) > shown else ""
-    axis.set(title="importance", xlabel=f"share of the gain of all splits{more}")
+    axis.set(title="Importance", xlabel=f"share of the gain of all splits{more}")
     few_ticks(axis)
     axis.grid(axis="y", visible=False)
 
@@ -313,7 +313,7 @@ def confusion(
     axis.set_xticks([0.5, 1.5], ["not acted", "acted"])
     axis.set_yticks([0.5, 1.5], ["did not come", "came"])
     never = " (never acting is best)" if np.isinf(threshold) else ""
-    axis.set(title=f"what came of acting from {threshold:.3f} on{never}")
+    axis.set(title=f"What came of acting from {threshold:.3f} on{never}")
     axis.grid(visible=False)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
@@ -339,6 +339,6 @@ def profit(
             axis.annotate(words, at, xytext=(10, 6), textcoords="offset points", weight="bold")
     axis.axhline(0, color=GRAY, lw=1)
     axis.margins(y=0.15)
-    axis.set(xlabel="share of rows acted on", ylabel=f"{worth.unit} per thousand", title="what it is worth")
+    axis.set(xlabel="share of rows acted on", ylabel=f"{worth.unit} per thousand", title="What it is worth")
     if champion is not None:
         axis.legend(loc="lower left")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from ..data.exploration import Groups, by_group, group, kind_of
 from ..data.table import one_line
@@ -72,6 +73,7 @@ def answer(
     if whole:
         counts = values.value_counts().sort_index()
         axis.bar(counts.index, counts, color=BLUE, width=0.8)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         within = values[values.between(low, high)]
         axis.hist(within, int(np.clip(1.5 * np.sqrt(len(within)), 8, 50)), color=BLUE)

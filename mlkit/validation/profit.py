@@ -70,18 +70,18 @@ def read_outcomes(
     "The section [outcome], or None where there is none. Raises `BadSettings`."
     if kind not in OUTCOMES:
         return _refuse_kind(project, kind)
-    said = project.section("outcome", {*WORDS, *OUTCOMES[kind]})
+    said, section = project.section("outcome", {*WORDS, *OUTCOMES[kind]}), project.title("outcome")
     if not said:
         return None
     for key in (*WORDS, *OUTCOMES[kind]):
         if not said.get(key):
-            raise BadSettings(f"{SETTINGS}: [outcome] lacks {key}", "gains are above zero, costs below")
-    gains = {key: _number(key, said[key]) for key in OUTCOMES[kind]}
+            raise BadSettings(f"{SETTINGS}: {section} lacks {key}", "gains are above zero, costs below")
+    gains = {key: _number(section, key, said[key]) for key in OUTCOMES[kind]}
     if kind == "probability" and not (
         gains["true_positive"] > gains["false_negative"] and gains["true_negative"] > gains["false_positive"]
     ):
         raise BadSettings(
-            f"{SETTINGS}: [outcome] says that it does not pay to be right",
+            f"{SETTINGS}: {section} says that it does not pay to be right",
             "true_positive must be above false_negative, true_negative above false_positive",
         )
     return Outcomes(kind, said["question"], said["unit"], gains)
@@ -90,18 +90,18 @@ def read_outcomes(
 def _refuse_kind(project: Project, kind: str) -> None:
     if project.section("outcome", {*WORDS, *(key for keys in OUTCOMES.values() for key in keys)}):
         raise BadSettings(
-            f"{SETTINGS}: [outcome] says what a yes or no or an error is worth, and the model answers with {kind}",
+            f"{SETTINGS}: {project.title('outcome')} says what a yes or no or an error is worth, and the model answers with {kind}",
             "take the section out, or make the question one of yes or no: a probability",
         )
 
 
-def _number(key: str, text: str) -> float:
+def _number(section: str, key: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = np.nan
     if not np.isfinite(number):
-        raise BadSettings(f"{SETTINGS}: [outcome] {key} = {text!r} is not a number", f"{key} = -10")
+        raise BadSettings(f"{SETTINGS}: {section} {key} = {text!r} is not a number", f"{key} = -10")
     return number
 
 

@@ -32,7 +32,7 @@ def intervals(
     axis.plot(at, told[:, levels.index(0.5)], "_", ms=4, color=BLUE, label="median")
     for where, color, words in ((within, INK, "within"), (~within, ORANGE, "outside")):
         axis.plot(at[where], came[where], ".", ms=5, color=color, label=words)
-    axis.set(title="intervals and what came", xlabel="rows, by their median", xticks=[])
+    axis.set(title="Intervals and what came", xlabel="rows, by their median", xticks=[])
     axis.legend(loc="upper left", ncols=3, fontsize=9, columnspacing=1, handletextpad=0.2)
 
 
@@ -49,7 +49,7 @@ def promised(
     axis.errorbar(levels, below, yerr=np.abs(ends - below[:, None]).T, fmt="o", ms=5, lw=1.5, color=BLUE)
     axis.set(
         xlim=(0, 1), ylim=(0, 1), xlabel="promised share below", ylabel="observed share",
-        title="calibration of the quantiles",
+        title="Calibration of the quantiles",
     )  # fmt: skip
 
 
@@ -59,5 +59,5 @@ def widths(
 ) -> None:
     "How wide the intervals are."
     axis.hist(guess[:, -1] - guess[:, 0], 41, color=BLUE, alpha=0.7)
-    axis.set(xlabel="width of the interval", ylabel="rows", title="widths")
+    axis.set(xlabel="width of the interval", ylabel="rows", title="Widths")
     few_ticks(axis)

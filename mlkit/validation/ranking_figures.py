@@ -34,7 +34,7 @@ def by_place(
     means = np.bincount(place[shown], truth[order][shown]) / count
     axis.bar(np.arange(len(means)) + 1, means, color=BLUE, alpha=0.7)
     axis.axhline(truth.mean(), ls=":", color=GRAY)
-    axis.set(xlabel="place in the order", ylabel="mean grade", title="what stands at each place")
+    axis.set(xlabel="place in the order", ylabel="mean grade", title="What stands at each place")
 
 
 def ndcg(

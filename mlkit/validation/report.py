@@ -302,6 +302,7 @@ def _worse(found: Evaluation, row: dict) -> bool:
 # %% ../../notebooks/validation/11_report.ipynb #eaf5a78e
 CURVES = (
     "roc", "precision_recall", "calibration", "confusion_matrix", "calibration_by_class", "intervals", "widths",
+    "by_place", "ndcg", "predicted_against_truth", "errors",
 )  # fmt: skip
 
 

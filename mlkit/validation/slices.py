@@ -7,7 +7,7 @@ __all__ = ["RANGES", "Slicing", "read_slicing", "parts", "Slice", "slice_rows", 
 
 # %% ../../notebooks/validation/02_slices.ipynb #d714189c
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,22 +24,23 @@ class Slicing:
 
     columns: tuple[str, ...] = ()
     smallest: int = 500  # rows
+    section: str = field(default="[slices]", compare=False)  # which one says it
 
 
 def read_slicing(
     project: Project,
 ) -> Slicing:
     "The section [slices]; no columns where there is none. Raises `BadSettings`."
-    said = project.section("slices", {"columns", "smallest"})
+    said, section = project.section("slices", {"columns", "smallest"}), project.title("slices")
     smallest = said.get("smallest", "500")
     if not (smallest.isdigit() and int(smallest)):
         raise BadSettings(
-            f"{SETTINGS}: [slices] smallest = {smallest!r} is not a number of rows", "smallest = 500"
+            f"{SETTINGS}: {section} smallest = {smallest!r} is not a number of rows", "smallest = 500"
         )
-    columns = read_names(said.get("columns", ""), "[slices] columns")
+    columns = read_names(said.get("columns", ""), f"{section} columns")
     if said and not columns:
-        raise BadSettings(f"{SETTINGS}: [slices] names no columns", "columns = carrier origin")
-    return Slicing(columns, int(smallest))
+        raise BadSettings(f"{SETTINGS}: {section} names no columns", "columns = carrier origin")
+    return Slicing(columns, int(smallest), section)
 
 
 # %% ../../notebooks/validation/02_slices.ipynb #542f6df0
@@ -100,7 +101,9 @@ def slice_rows(
     found = []
     for column in slicing.columns:
         if column not in frame:
-            error = unknown_name("[slices] names no column of the judged rows:", column, map(str, frame))
+            error = unknown_name(
+                f"{slicing.section} names no column of the judged rows:", column, map(str, frame)
+            )
             raise BadSettings(error.args[0], error.hint)
         for part, inside in parts(frame[column]):
             if inside.sum() < slicing.smallest:

@@ -20,7 +20,6 @@ __all__ = [
 # %% ../../notebooks/validation/04_verdict.ipynb #abdf0e78
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from html import escape
 
 from mlkit.errors import (
     BadSettings,
@@ -103,15 +102,8 @@ class Verdict:
 
     @property
     def html(self) -> str:
-        "The same words as a table, for a notebook."
-        colors = {True: "#228833", False: "#cc3311"}
-        rows = [
-            f'<tr><td style="color:{colors[g.passed]}"><b>{"pass" if g.passed else "FAIL"}</b></td>'
-            f"<td>{escape(g.metric)}</td><td>{escape(g.comparison)} {g.threshold:g}</td><td>{escape(g.found)}</td></tr>"
-            for g in self.gates
-        ]
-        head = str(self).splitlines()[0]
-        return f'<b style="color:{colors[self.passed]}">{head}</b><table>{"".join(rows)}</table>'
+        "Its gates as a table: what the cell that judges shows."
+        return of_verdict(self, whole=False).html
 
 
 # %% ../../notebooks/validation/04_verdict.ipynb #f14a0dc2
@@ -139,6 +131,7 @@ def judge(
     run: str = "",  # the validation run's id
     details: dict | None = None,  # what else the record says
     notes: Mapping[str, str] = {},  # noqa: B006  metric → what a gate on it says when it fails
+    section: str = "[gates]",  # or that of one of several models
 ) -> Verdict:
     "Hold each gate against its metric. Raises `UnknownName` for a gate on a metric that nobody computed."
     if not gates:
@@ -147,7 +140,7 @@ def judge(
         )
     for gate in gates:
         if gate.metric not in metrics:
-            raise unknown_name("[gates] has a gate on a metric that was not logged:", gate.metric, metrics)
+            raise unknown_name(f"{section} has a gate on a metric that was not logged:", gate.metric, metrics)
     values = {name: float(value) for name, value in metrics.items() if not isinstance(value, Unmeasured)}
     results = tuple(_hold(gate, metrics[gate.metric], notes.get(gate.metric, "")) for gate in gates)
     return Verdict(model, dataset, run, results, values, details or {})

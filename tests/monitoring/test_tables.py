@@ -3,6 +3,8 @@
 # %% ../../notebooks/monitoring/01_tables.ipynb #imports
 import io
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -43,6 +45,21 @@ def test_the_name_of_a_label_comes_from_the_model_in_its_prediction_s_id():
     models = Models(store_with_model())
     assert models.name_of("018f00000000-abababababab-0123456789ab", "else") == "flights"
     assert models.name_of("018f00000000-cdcdcdcdcdcd-0123456789ab", "else") == "else"
+
+
+# %% ../../notebooks/monitoring/01_tables.ipynb #6cde6c28
+def test_a_table_is_read_by_one_thread():
+    data = to_parquet(pyarrow.table({name: ["x"] * 1000 for name in ("id", "row", "kind")}))
+    code = """
+import os, sys, pyarrow.parquet
+from mlkit.monitoring.tables import from_parquet
+count = lambda: len(os.listdir("/proc/self/task"))
+before, table = count(), from_parquet(sys.stdin.buffer.read(), ["id", "row"])
+table.to_pandas(use_threads=False)
+print(table.column_names, count() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "['id', 'row'] 0"
 
 
 # %% ../../notebooks/monitoring/01_tables.ipynb #62b2820c

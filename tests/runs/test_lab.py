@@ -31,6 +31,20 @@ def test_a_past_run_is_opened_as_a_copy_that_keeps_what_was_changed_and_the_run_
         open_copy(project, record)
 
 
+# %% ../../notebooks/runs/05_lab.ipynb #0b999c1f
+def test_a_copy_is_about_the_model_of_its_run():
+    project = notebook_project("n: int = 1")
+    with (project.root / "settings.ini").open("a") as settings:
+        settings.write("[model churn]\n[model spend]\n")
+    project = find_project(project.root)
+    for model in project.models:
+        notebook = project.about(model).notebooks / "train.ipynb"
+        notebook.parent.mkdir(parents=True)
+        notebook.write_bytes((project.root / "work.ipynb").read_bytes())
+        copy = open_copy(project, run_notebook(project.about(model), notebook, {}))
+        assert find_project(copy.parent).model == model
+
+
 # %% ../../notebooks/runs/05_lab.ipynb #7322de51
 def test_what_jupyterlab_starts_finds_the_project_s_own_package_from_any_folder():
     project = notebook_project("n: int = 1")

@@ -69,8 +69,8 @@ def test_the_report_of_a_probability_holds_its_plots_and_refers_to_nothing_outsi
     page = report_of("probability", SECTIONS + OUTCOME)
     assert page.count("<svg") == 8
     assert not re.search(r"https?:|src=|<link|<script|@import", page)
-    for words in ["ROC", "calibration", "auc by slice", "carrier ZZ", "importance", "false alarm", "USD per thousand",
-                  "what it is worth", "FAIL", "better by", "sha256:rows", "never act, without a model"]:  # fmt: skip
+    for words in ["ROC", "Calibration", "auc by slice", "carrier ZZ", "Importance", "false alarm", "USD per thousand",
+                  "What it is worth", "FAIL", "better by", "sha256:rows", "never act, without a model"]:  # fmt: skip
         assert words in page, words
     assert "Warn &lt;b&gt;them&lt;/b&gt;?" in page  # what settings.ini says is text, not markup
 
@@ -78,7 +78,7 @@ def test_the_report_of_a_probability_holds_its_plots_and_refers_to_nothing_outsi
 # %% ../../notebooks/validation/11_report.ipynb #2e54220b
 def test_the_report_of_a_value_has_plots_of_its_own():
     page = report_of("value")
-    assert page.count("<svg") == 4 and "predictions and truth" in page and "mae by slice" in page
+    assert page.count("<svg") == 4 and "Predictions and truth" in page and "mae by slice" in page
     assert "not seen" not in page and "Nothing records whether" in page  # a sentence that no code earned
     assert "What it is worth" not in page and "champion is sha256:" in page
 
