@@ -78,6 +78,7 @@ def _object(data: bytes, at: int, depth: int) -> tuple[dict, int]:
     return found, at + 1
 
 
+# %% ../../../notebooks/flavors/forest/06_xgboost_ubjson.ipynb #7b99f976
 def _list(data: bytes, at: int, depth: int) -> tuple:
     kind = None
     if data[at : at + 1] == b"$":
@@ -100,6 +101,7 @@ def _list(data: bytes, at: int, depth: int) -> tuple:
     return found, at + 1
 
 
+# %% ../../../notebooks/flavors/forest/06_xgboost_ubjson.ipynb #c1f0fd3e
 def _length(data: bytes, at: int) -> tuple[int, int]:
     kind = KINDS.get(data[at : at + 1], ">f4")
     if kind.endswith(("f4", "f8")):
@@ -162,6 +164,7 @@ EMPTY = [
 ]
 
 
+# %% ../../../notebooks/flavors/forest/06_xgboost_ubjson.ipynb #a5e67373
 def _part(of: dict, name: str, kind: type):
     if not isinstance(found := of.get(name) if isinstance(of, dict) else None, kind):
         raise damaged(f"{name} is missing or of another kind")
@@ -249,6 +252,7 @@ COLUMNS = {"left_children": "iu", "right_children": "iu", "split_indices": "iu",
 COLUMNS |= {"split_type": "iu", "default_left": "iu"}
 
 
+# %% ../../../notebooks/flavors/forest/06_xgboost_ubjson.ipynb #4b675e57
 def _reached(left: np.ndarray, right: np.ndarray, where: str) -> np.ndarray:
     "Of each node: 1 a split, 0 a leaf, -1 pruned."
     if not 1 <= len(left) <= MOST_NODES:
@@ -274,6 +278,7 @@ def _largest_below(condition: np.ndarray) -> np.ndarray:
     return np.where(condition == -np.inf, -np.inf, np.where(even, np.nextafter(half, -np.inf), half))
 
 
+# %% ../../../notebooks/flavors/forest/06_xgboost_ubjson.ipynb #87a3f09c
 def _levels(tree: dict, inner: np.ndarray, category: np.ndarray, where: str) -> np.ndarray:
     "Of each split the bits of its set; empty for a number."
     found = np.full(len(inner), b"", dtype=object)
