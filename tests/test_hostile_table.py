@@ -120,8 +120,10 @@ def test_what_no_model_can_be_asked_with_is_left_out_and_said(project):
 
 
 def test_the_notebooks_run_and_the_model_is_asked_with_all_the_other_columns(project, trained):
-    inputs = {column.name for column in trained["training"].signature.inputs}
+    signature = trained["training"].signature
+    inputs = {column.name for column in signature.asked}
     assert inputs == set(hostile_table()) - LEFT_OUT - set(UNSENDABLE) - {'the "answer"?'}
+    assert [column.name for column in signature.inputs if column.carried] == ["account"]
     verdict = run_cells(project, "validate")["verdict"]
     assert verdict.metrics["auc"] > 0.6 and verdict.metrics["golden_rows_failed"] == 0
     run_cells(project, "explore")
@@ -150,11 +152,14 @@ BODIES = {
 def test_each_column_can_be_sent_in_each_format_and_is_answered_to_the_bit(trained, tmp_path, media_type):
     bundle = trained["bundle"]
     client = create_app(Service(Options(save_bundle(bundle, tmp_path)))).test_client()
-    rows, wanted = bundle.golden["rows"], bundle.golden["predictions"]
+    accounts = [2**60 + 1 + n for n in range(len(bundle.golden["rows"]))]
+    rows = [row | {"account": id} for row, id in zip(bundle.golden["rows"], accounts, strict=True)]
+    wanted = bundle.golden["predictions"]
     headers = {"Content-Type": media_type, "Accept": "application/json"}
     answer = client.post("/predict", data=BODIES[media_type](rows), headers=headers)
     assert answer.status_code == 200, answer.data[:1000]
     assert answer.json["predictions"] == wanted and len(set(wanted)) > 10
+    assert answer.json["carried"] == {"account": accounts}
 
 
 ODD = ["a b", "Größe", "it's", "{x}", "[y]", "a,b", "a:b", "#c", "€", "<b>", "a=b", "missing"]

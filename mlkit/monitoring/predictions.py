@@ -112,7 +112,7 @@ def _to_pandas(table: Any) -> Any:
     for name in table.column_names:
         if table[name].type == pyarrow.int64() and frame[name].dtype.kind == "f":
             if (frame[name].abs() > LARGEST_WHOLE).any():
-                frame[name] = table[name].to_pandas(types_mapper=exact)
+                frame[name] = table[name].to_pandas(use_threads=False, types_mapper=exact)
     return frame
 
 

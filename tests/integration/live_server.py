@@ -54,7 +54,7 @@ class LiveServer:
         )
         eventually(lambda: self.get(ready)[0] == 200)
 
-    def connect(self, timeout=10):
+    def connect(self, timeout=60):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
     def get(self, path):
@@ -66,7 +66,7 @@ class LiveServer:
         finally:
             connection.close()
 
-    def socket(self, timeout=10):
+    def socket(self, timeout=60):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
     def send(self, data, pieces=1, seed=0):

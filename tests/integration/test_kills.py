@@ -122,7 +122,7 @@ def test_a_sweep_that_is_killed_again_and_again_does_every_trial_once(project):
 
 
 def test_ctrl_c_stops_a_sweep_and_the_same_command_continues(project):
-    command = ["sweep", "work", "-p", "n", "1,2,3", "-p", "broken", "9"]
+    command = ["sweep", "work", "-p", "n", ",".join(map(str, range(8))), "-p", "broken", "9"]
     sweep = start_mlkit(project, *command)
     eventually(lambda: any(run.outcome == "done" for run in records(project)))
     sweep.send_signal(signal.SIGINT)
@@ -132,4 +132,4 @@ def test_ctrl_c_stops_a_sweep_and_the_same_command_continues(project):
     assert stopped["outcome"] == "stopped" and {t["outcome"] for t in stopped["trials"]} >= {"done"}
     assert_whole(project)
     mlkit(project, *command)
-    assert [t["outcome"] for t in sweep_record(project)["trials"]] == ["done"] * 3
+    assert [t["outcome"] for t in sweep_record(project)["trials"]] == ["done"] * 8

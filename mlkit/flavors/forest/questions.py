@@ -229,6 +229,7 @@ def transform_of(
     return TRANSFORMS.index(transform), factor
 
 
+# %% ../../../notebooks/flavors/forest/02_questions.ipynb #ea538869
 def _single_transform(trees: Trees) -> int:
     "XGBoost's."
     if trees.objective not in XGBOOST or (trees.objective == "multi:softprob") != (trees.outputs > 1):
