@@ -33,7 +33,7 @@ class Split:
     share: float | None = None  # of the rows that are held out
     seed: int = 0
     key: str | None = None  # a column: rows with the same value are on the same side
-    section: str = field(default="[split]", compare=False)  # which one says it
+    section: str = field(default="[split]", compare=False, repr=False)  # which one says it
 
     def parts(
         self,

@@ -24,7 +24,7 @@ class Slicing:
 
     columns: tuple[str, ...] = ()
     smallest: int = 500  # rows
-    section: str = field(default="[slices]", compare=False)  # which one says it
+    section: str = field(default="[slices]", compare=False, repr=False)  # which one says it
 
 
 def read_slicing(
