@@ -226,8 +226,8 @@ def test_hosts_go_back_by_themselves_when_their_deployer_dies_and_the_lock_runs_
         until(process, COMMIT)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        eventually(lambda: [hosts.journal(each)[-1]["outcome"] for each in (1, 2)] == ["went back"] * 2, 60)
-        eventually(lambda: all(sum(hosts.containers(each).values()) == 1 for each in (1, 2)), 60)
+        eventually(lambda: [hosts.journal(each)[-1]["outcome"] for each in (1, 2)] == ["went back"] * 2, 120)
+        eventually(lambda: all(sum(hosts.containers(each).values()) == 1 for each in (1, 2)), 120)
     assert load.failures == [] and model_in(other) in load.answers
     assert [hosts.live(number) for number in (1, 2)] == [model_in(both_serving)] * 2
     assert all(hosts.comes_back(each) == [hosts.only_container(each)] for each in (1, 2))
