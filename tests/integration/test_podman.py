@@ -95,7 +95,7 @@ def test_a_host_with_two_engines_is_asked_through_the_one_that_is_named(first, d
     docker_on_h1('exec podman "$@"')  # as in Debian's podman-docker
     assert ready in first.play("status", *h1).output
     docker_on_h1("echo 'cannot connect to the daemon' >&2; exit 1")
-    assert "no container engine answers here" in first.play("status", *h1).output
+    assert "no container engine answers there" in first.play("status", *h1).output
     assert ready in first.play("status", *h1, "-e", "engine_name=podman").output
 
 
