@@ -179,7 +179,7 @@ def test_prepare_says_which_rows_it_wrote(shown):
 
 
 def test_validate_shows_a_verdict_that_passed(shown):
-    assert re.search(r"verdict [0-9a-f]{12}: passed", shown["validate"].text)
+    assert re.search(r"verdict [0-9a-f]{12} ● passed", shown["validate"].text)
     assert "FAIL" not in shown["validate"].text
 
 
