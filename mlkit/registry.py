@@ -365,10 +365,7 @@ def load_model(
     name: str = "",  # the registry name that it must have, where the caller knows it
 ) -> "Bundle":
     "The bundle of that digest, checked. Raises `MissingData`, `CorruptRecord`."
-    from mlkit.model.bundle import (
-        model_key,
-        open_bundle,
-    )  # brings numpy, which who deploys a release does without
+    from mlkit.model.bundle import model_key, open_bundle  # numpy: who deploys a release does without
 
     key = model_key(model)
     bundle = open_bundle(lambda file: store.get(f"{key}/{file}"), key, model)

@@ -10,13 +10,13 @@ import msgspec
 
 from ..cards import Card
 from ..model.bundle import Bundle
-from ..records import read_record
 from ..registry import load_model, read_registry
 from ..settings import Project
 from ..shown import live_here, of_bundle
 from ..store import Store
 from ..validation.verdict import shown, verdicts_of
 from .card import makers_of
+from .trace import release_records
 
 
 # %% ../../notebooks/custody/07_model_facts.ipynb #415c9e37
@@ -67,9 +67,7 @@ def _of_records(project: Project, bundle: Bundle) -> dict:
 
 
 def _releases(store: Store, model: str) -> list[str]:
-    keys = [key for key in store.keys("releases") if key.endswith("/release.json")]
-    records = (read_record("release", store.get(key), key) for key in keys)
-    return [record["id"] for record in records if record["model"]["digest"] == model]
+    return [id for id, record in release_records(store).items() if record["model"]["digest"] == model]
 
 
 # %% ../../notebooks/custody/07_model_facts.ipynb #903cf74a

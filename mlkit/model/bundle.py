@@ -88,8 +88,7 @@ class Bundle:
         columns: Columns,  # checked by the signature
     ) -> np.ndarray:
         "What the model is asked: rows × features."
-        asked = self.signature.without_carried(columns)
-        return encoded(self.features, self.step(asked) if self.step else asked)
+        return encoded(self.features, self.signature.stepped(columns, self.step))
 
     def golden_answers(self) -> list:
         "What is answered to the golden rows now."
@@ -130,7 +129,7 @@ def make_bundle(
     if step:
         files[STEP] = step_source(step).encode()
     columns = signature.without_carried(columns)  # the golden rows are of nobody in particular
-    stepped = step(columns) if step else columns
+    stepped = signature.stepped(columns, step)
     refuse_raw(signature.asked, stepped)
     features, levels = features_of(library, files, stepped)
     tell = getattr(library, "told_classes", None) or getattr(library, "told_quantiles", None)

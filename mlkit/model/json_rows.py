@@ -58,13 +58,14 @@ class JsonBody:
         self._shortest_row = 2 + sum(len(c.name.encode()) + 5 for c in inputs if not c.missing)
         self._accepted = [frozenset([*c.levels, *c.words, *([None] if c.missing else [])]) for c in inputs]
         self._categories = [i for i, c in enumerate(inputs) if c.cells is not float]
+        self._whole = frozenset(i for i, c in enumerate(inputs) if c.cells is int)
         numbers = [i for i, c in enumerate(inputs) if c.cells is float]
         self._numbers = sorted(numbers, key=lambda i: inputs[i].type != "integer")  # whole numbers first
         self._integers = sum(inputs[i].type == "integer" for i in numbers)
         self._number_names = [self._names[i] for i in self._numbers]
         self._number_colons = np.array([self._colons[i] for i in self._numbers], dtype=int)
         self._may_miss = any(inputs[i].missing for i in numbers)
-        self._must_be_checked = any(c.words or c.type == "time" or c.cells is int for c in inputs)
+        self._must_be_checked = bool(self._whole) or any(c.words or c.type == "time" for c in inputs)
 
     def _struct(self, name: str, kinds: Sequence) -> type:
         fields = [
@@ -174,7 +175,7 @@ class JsonBody:
             left_out = sum(cell is UNSET for cell in cells)
             cells = [None if cell is UNSET else cell for cell in cells]
             levels.remove(UNSET)
-        if self.inputs[i].cells is int:  # 7.0 is 7, as it is in a column of numbers
+        if i in self._whole:  # 7.0 is 7, as it is in a column of numbers
             cells = [
                 cell if type(cell) is not float or exact_cell(int, cell) is None else int(cell)
                 for cell in cells

@@ -50,7 +50,7 @@ def cell_schema(
         schema["description"] = f"training saw {low:g} to {high:g}"
     if column.carried:
         schema["description"] = "an id: given back as it came, never asked of the model"
-    elif kind == "integer" and column.type == "integer":
+    elif column.type == "integer":
         schema |= EXACT
     return schema | ({"format": "int64"} if column.carried and kind == "integer" else {})
 

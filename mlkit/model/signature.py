@@ -20,7 +20,7 @@ __all__ = [
 
 # %% ../../notebooks/model/06_signature.ipynb #5f1266ac
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
@@ -71,20 +71,33 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         "The columns that the model is asked with: all but those that are carried along."
         return tuple(column for column in self.inputs if not column.carried)
 
+    @cached_property
+    def _ids(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.inputs if column.carried)
+
     def without_carried(
         self,
         columns: dict[str, np.ndarray],
     ) -> dict[str, np.ndarray]:
         "The columns that the feature step and the model get."
-        carried = [column.name for column in self.inputs if column.carried]
-        return {name: columns[name] for name in columns if name not in carried} if carried else columns
+        ids = self._ids
+        return {name: columns[name] for name in columns if name not in ids} if ids else columns
+
+    def stepped(
+        self,
+        columns: dict[str, np.ndarray],
+        step: Callable | None,  # the function `features`, if there is one
+    ) -> dict[str, np.ndarray]:
+        "What the model's features are made of."
+        asked = self.without_carried(columns)
+        return step(asked) if step else asked
 
     def carried(
         self,
         columns: Mapping[str, np.ndarray],  # checked
     ) -> dict[str, np.ndarray]:
         "The ids that a client sent, which go back with the answer."
-        sent = {c.name: columns[c.name] for c in self.inputs if c.carried and c.name in columns}
+        sent = {name: columns[name] for name in self._ids if name in columns}
         return {name: cells for name, cells in sent.items() if not np.equal(cells, None).all()}
 
     @cached_property
@@ -191,9 +204,7 @@ def infer_signature(
     unseen: Mapping[str, str] = {},  # noqa: B006  column → "missing" where an unseen level is not a mistake
     missing: Collection[str] = (),  # columns that requests may leave out although no row here does
     types: Mapping[str, str] = {},  # noqa: B006  column → "text" or "time", for what would be a category
-    carried: Collection[
-        str
-    ] = (),  # ids: a client may send them, gets them back, and the model never sees them
+    carried: Collection[str] = (),  # ids that a client may send and gets back: no model sees them
 ) -> Signature:
     """The signature that fits `frame`. Raises `UnknownName` for a policy of no column, `WrongType` with all that is wrong.
 

@@ -146,8 +146,7 @@ def make_training(
     known = X if all_rows is None else all_rows[list(X)]
     signature = infer_signature(known, output, unseen, missing, types, carried)
     columns, answer = frame_columns(signature, X), _answers(X, y, output, positive, "the training rows")
-    asked = signature.without_carried(columns)
-    stepped = step(asked) if step else asked
+    stepped = signature.stepped(columns, step)
     refuse_raw(signature.asked, stepped)
     features = fit_features(stepped)
     rows = Rows(columns, encode(features, stepped), answer)
@@ -179,8 +178,7 @@ def _tuning(
         return None
     X, y = tuning
     columns = frame_columns(signature, X)
-    asked = signature.without_carried(columns)
-    return Rows(columns, encode(features, step(asked) if step else asked), answers(X, y))
+    return Rows(columns, encode(features, signature.stepped(columns, step)), answers(X, y))
 
 
 # %% ../../notebooks/model/10_training.ipynb #00fab40c

@@ -17,7 +17,7 @@ from ..errors import BadSettings, MissingData, unknown_name
 from ..provenance import commit_of
 from ..records import digest, read_record, write_record
 from ..registry import load_model, read_registry, require_admission
-from ..settings import Project, shipped
+from ..settings import Project
 from .image import build_image, find_engine, packages_of, push_image
 from .sbom import debian_packages, make_sbom, python_packages
 from .signing import NAMESPACE, sign, signers_file, signing_key

@@ -58,7 +58,7 @@ def main(kernel, seconds, *models):
     texts = [Path(model).read_bytes() for model in models]
     counts = {"refused": 0, "answered": 0}
     end = time.monotonic() + float(seconds)
-    while time.monotonic() < end or min(counts.values()) < 100:  # a slow machine takes longer for as many
+    while time.monotonic() < end or min(counts.values()) <= 100:  # a slow machine takes longer for as many
         text = chance.choice(texts)
         try:
             if chance.random() < 0.5:

@@ -71,4 +71,4 @@ def test_broken_models_and_odd_rows_do_nothing_that_is_undefined(root, tmp_path,
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     counts = json.loads(done.stdout)
-    assert counts["refused"] >= 100 and counts["answered"] >= 100, counts
+    assert counts["refused"] > 100 and counts["answered"] > 100, counts

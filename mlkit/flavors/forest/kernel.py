@@ -189,9 +189,8 @@ class RowAsker:
         self._pack, self._ask = struct.Struct(f"={kernel.width}d").pack_into, kernel._loaded.forest_ask
         row, answer = ctypes.addressof(self._row), ctypes.addressof(self._answer)
         self._request = _Request(kernel.address, row, 1, self._scratch.ctypes.data, answer, None)
-        self._place = ctypes.c_void_p(
-            ctypes.addressof(self._request)
-        )  # made once, since it costs as much as a few walks
+        # Made once, since it costs as much as a few walks.
+        self._place = ctypes.c_void_p(ctypes.addressof(self._request))
 
     def __call__(
         self,

@@ -46,15 +46,11 @@ class Trees:
     leaves: np.ndarray  # how many, of each tree; it has one split less
     value: np.ndarray  # of each leaf
     feature: np.ndarray  # of each split
-    threshold: (
-        np.ndarray
-    )  # what is above it goes right; of a category: where its set is in the list of its tree
+    threshold: np.ndarray  # what is above goes right; of a category: where its tree lists its set
     decision: np.ndarray  # bits: 1 category, 2 missing goes left, 4 and 8 what is missing
     left: np.ndarray  # the number of a split of this tree, or ~ that of a leaf
     right: np.ndarray
-    levels: list[
-        bytes
-    ]  # of each split: the bits of its levels, which go left (XGBoost: right); empty for a number
+    levels: list[bytes]  # of each split: the bits of those that go left (XGBoost: right); or none
     number: np.ndarray  # of each leaf, what the library calls it
     base: tuple[float, ...]  # of each output, where its sum begins
     single: bool = False  # XGBoost: sums in float32

@@ -16,6 +16,7 @@ __all__ = [
     "TRANSFORMS",
     "PLAIN",
     "BY_NAME",
+    "XGBOOST_RAW",
     "XGBOOST",
     "Forest",
     "lay_out",
@@ -113,9 +114,9 @@ def _level_questions(
     trees: Trees, asks: np.ndarray, question: np.ndarray, words: int
 ) -> tuple[int, list, np.ndarray]:
     groups, tables, first = [], [np.zeros(0, np.uint32)], 0
+    missing_left = trees.single & trees.decision >> 1 & 1
     for feature in np.unique(trees.feature[asks]).tolist():
         here = np.flatnonzero(asks & (trees.feature == feature))
-        missing_left = trees.single & trees.decision >> 1 & 1
         asked = [(trees.levels[i], int(missing_left[i])) for i in here]
         number = {each: at for at, each in enumerate(dict.fromkeys(asked))}
         question[here] = [32 * words + number[each] for each in asked]
@@ -190,12 +191,19 @@ BY_NAME = {
     "multiclass": "softmax",
     "cross_entropy_lambda": "log one plus exponential",
 }
+XGBOOST_RAW = {
+    "reg:squarederror",
+    "reg:squaredlogerror",
+    "reg:pseudohubererror",
+    "reg:absoluteerror",
+    "reg:quantileerror",
+    "binary:logitraw",
+    "rank:pairwise",
+    "rank:ndcg",
+    "rank:map",
+}
 XGBOOST = {
-    **dict.fromkeys(
-        ("reg:squarederror", "reg:pseudohubererror", "reg:absoluteerror", "reg:quantileerror"), "raw"
-    ),
-    **dict.fromkeys(("reg:squaredlogerror", "binary:logitraw"), "raw"),
-    **dict.fromkeys(("rank:pairwise", "rank:ndcg", "rank:map"), "raw"),
+    **dict.fromkeys(XGBOOST_RAW, "raw"),
     **dict.fromkeys(("reg:logistic", "binary:logistic"), "sigmoid"),
     **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie"), "exponential"),
     "multi:softprob": "softmax",

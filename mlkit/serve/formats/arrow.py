@@ -285,9 +285,7 @@ def _counted(buffer: memoryview, kind: str, count: int) -> np.ndarray:
 
 # %% ../../../notebooks/serve/formats/04_arrow.ipynb #8635364b
 def write_arrow(
-    table: Mapping[
-        str, np.ndarray
-    ],  # columns of float64, or of texts or whole numbers and None, of one length
+    table: Mapping[str, np.ndarray],  # columns of float64, or of texts or whole numbers and None
     about: Mapping[str, str],  # goes into the schema's metadata
 ) -> bytes:
     "An IPC stream of one batch."
